@@ -1,0 +1,48 @@
+"""The dashboard: page configuration, the gate, the list of pages. Run with ``streamlit run app.py``."""
+
+import gc
+
+import streamlit as st
+
+from pages.components import filters, provenance, session
+
+
+def navigation():
+    """The pages in their sections. An address differs from its file's name, or a cold process would run the bare file."""
+    return st.navigation(
+        {
+            "Watch": [
+                st.Page("pages/overview.py", title="Overview", icon=":material/monitor_heart:", default=True),
+                st.Page(
+                    "pages/burn_rate.py", title="Burn rate", icon=":material/local_fire_department:", url_path="burn"
+                ),
+                st.Page("pages/coverage.py", title="Coverage", icon=":material/grid_view:", url_path="library"),
+                st.Page("pages/surplus.py", title="Surplus", icon=":material/balance:", url_path="pace"),
+            ],
+            "Tune": [
+                st.Page("pages/tuning.py", title="Tuning", icon=":material/tune:", url_path="controller"),
+                st.Page("pages/releases.py", title="Releases", icon=":material/rocket_launch:", url_path="versions"),
+            ],
+            "Help": [
+                st.Page("pages/users.py", title="Users", icon=":material/person_search:", url_path="people"),
+                st.Page("pages/integrity.py", title="Integrity", icon=":material/verified:", url_path="trust"),
+            ],
+        }
+    )
+
+
+@st.cache_resource(show_spinner=False)
+def _frozen() -> None:
+    """What is loaded by now stays loaded: the collector need not look at it again (20 sessions at once: 1.5 s → 0.35 s)."""
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    st.set_page_config(page_title="Titrate", page_icon="💧", layout="wide")
+    page = navigation()
+    session.gate()
+    session.open_ledger()
+    _frozen()
+    provenance.caption(filters.bar())
+    page.run()

@@ -1,0 +1,160 @@
+"""What metrics count and add up: conditions and amounts over the columns of one relation, in SQLAlchemy Core.
+
+They run on the columnar copy, and unchanged on the ledger's own tables (:func:`relations.ledger_facts`). ``f`` stands for
+the columns of ``facts``, one row per entry; facts of a whole leg stand on its line 1 alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    and_,
+    case,
+    cast,
+    distinct,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
+
+from credit_core.analytics import relations
+
+Expression = Callable[[Any], ColumnElement[Any]]
+
+#: Rules 4 to 8 of SPEC 4: decisions that reached the law.
+JUDGED = ("unaffordable", "coverage_miss", "session_cap", "at_cap", "controller")
+#: Rules 1 to 3.
+REFUSED = ("blocked", "rate_limited", "paused")
+#: Reasons of a release that are no failure of the provider.
+NOT_FAILED = ("swept", "cancelled")
+ENDS = ("settle", "release", "partial")
+#: Columns that both relations of decisions have.
+SHARED = ("plan", "region", "modality", "arm", "config_version", "genre", "mood", "mode", "user_id", "account_id")
+
+
+def judged(f: Any) -> ColumnElement[Any]:
+    """Opening entries decided by rules 4 to 8."""
+    chosen: ColumnElement[Any] = f.rule.in_(JUDGED)
+    return chosen
+
+
+def judged_with(outcome: str) -> Expression:
+    """Opening entries decided by rules 4 to 8 with this outcome."""
+    return lambda f: and_(judged(f), f.outcome == outcome)
+
+
+def by_rule(*rules: str) -> Expression:
+    """Opening entries decided by one of these rules."""
+    return lambda f: f.rule.in_(rules)
+
+
+def drawn(outcome: str) -> Expression:
+    """Decisions by rule 8 with this outcome."""
+    return lambda f: and_(f.rule == "controller", f.outcome == outcome)
+
+
+def missed(f: Any) -> ColumnElement[Any]:
+    """Decisions by rules 4 to 8 whose cell's coverage was under the plan's threshold."""
+    return and_(judged(f), f.miss)
+
+
+def requested(f: Any) -> ColumnElement[Any]:
+    """The first entry of a request: an answer of ``authorize``, or a row of recorded usage.
+
+    The later, fresh half of a deferred request is not another request.
+    """
+    return or_(and_(f.rule.is_not(None), f.parent_request_id.is_(None)), and_(f.kind == "import", f.line == 1))
+
+
+def legs(*kinds: str, reason: str | None = None) -> Expression:
+    """The first entry of each leg of these kinds, and where given of this reason."""
+
+    def first(f: Any) -> ColumnElement[Any]:
+        return and_(f.kind.in_(kinds), f.line == 1, true() if reason is None else f.reason == reason)
+
+    return first
+
+
+def failed(f: Any) -> ColumnElement[Any]:
+    """Releases because the provider failed."""
+    return and_(legs("release")(f), f.reason.not_in(NOT_FAILED))
+
+
+def spent_uc(f: Any) -> ColumnElement[Any]:
+    """Micro-credits an entry spends: what a settle consumes, plus imports, less refunds (SPEC 2); 0 for other kinds."""
+    return case(
+        (f.kind == "settle", -(f.d_avail_uc + f.d_held_uc)),
+        (f.kind.in_(("import", "refund")), -f.d_avail_uc),
+        else_=0,
+    )
+
+
+def moved_uc(kind: str, sign: int) -> Expression:
+    """Micro-credits that entries of one kind add (sign 1) or take (sign −1)."""
+    return lambda f: case((f.kind == kind, sign * f.d_avail_uc), else_=0)
+
+
+# Aggregates ------------------------------------------------------------------------------------------------------------
+
+
+def total(amount: Expression) -> Expression:
+    """Exact sum of an integer amount; 0 of nothing."""
+    return lambda f: cast(func.coalesce(func.sum(amount(f)), 0), BigInteger)
+
+
+def count(condition: Expression) -> Expression:
+    """Number of rows that meet a condition."""
+    return lambda f: func.count().filter(condition(f))
+
+
+def rows(_: Any) -> ColumnElement[Any]:
+    """Number of rows."""
+    return func.count()
+
+
+def accounts(condition: Expression) -> Expression:
+    """Number of distinct accounts with a row that meets a condition."""
+    return lambda f: func.count(distinct(f.account_id)).filter(condition(f))
+
+
+def quantile(share: str, column: str) -> Expression:
+    """Exact quantile of a column, interpolated; missing values do not count."""
+    return lambda f: func.percentile_cont(literal_column(share)).within_group(f[column])
+
+
+def open_legs(f: Any) -> ColumnElement[Any]:
+    """Reserves less ends."""
+    return func.count().filter(legs("reserve")(f)) - func.count().filter(legs(*ENDS)(f))
+
+
+def provider_cost(f: Any) -> ColumnElement[Any]:
+    """Micro-dollars charged by providers; unknown where something was settled and no cost is known, not 0."""
+    unknown = (func.count(f.cost_usd_micro) == 0) & (func.count().filter(legs("settle")(f)) > 0)
+    return case((unknown, None), else_=total(lambda g: g.cost_usd_micro)(f))
+
+
+# Relations other than ``facts`` ----------------------------------------------------------------------------------------
+
+
+def closings() -> FromClause:
+    """Closed cycles by the instant they ended, and whether what was kept reached the cap: kept ≥ (c − 1)·Q."""
+    c = relations.cycles.c
+    at_cap = c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc
+    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), at_cap.label("at_cap"))
+    return select(*columns).where(c.closed_at.is_not(None)).subquery("closings")
+
+
+def neighbours(entries: FromClause) -> FromClause:
+    """Fresh and library decisions, each with the outcome of the one before it in the same session of the same user."""
+    e = entries.c
+    before = func.lag(e.outcome).over(partition_by=(e.user_id, e.session_id), order_by=(e.occurred_at, e.id))
+    columns = (*(e[name] for name in SHARED), e.occurred_at, e.outcome, before.label("outcome_before"))
+    days = (e[name] for name in ("day", "hour", "dow") if name in e)
+    return select(*columns, *days).where(judged(e), e.outcome.is_not(None)).subquery("neighbours")

@@ -1,0 +1,69 @@
+"""What pages ask: functions of (facts, filters, …) that return frames with plain columns, units last.
+
+``*_uc`` are exact integers, ``*_credits`` floats for display; ``*_at`` are aware datetimes in the reporting zone; ``day`` is
+a reporting day. Missing means unknown; 0 means zero.
+"""
+
+from credit_core.analytics.queries.burn import burn_against_pace, burn_by_account, burn_by_plan_model, top_movers
+from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
+from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
+from credit_core.analytics.queries.export import csv_bytes, rows_behind, rows_frame, to_csv, write_csv
+from credit_core.analytics.queries.integrity import Line, TieOut, checks, open_holds, tie_out
+from credit_core.analytics.queries.overview import AsOf, Options, as_of, daily_outcomes, options, slos
+from credit_core.analytics.queries.releases import body, release_marks, releases, versions
+from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
+from credit_core.analytics.queries.surplus import (
+    run_outs,
+    surplus_bands,
+    surplus_by_plan,
+    surplus_histogram,
+    surplus_now,
+)
+from credit_core.analytics.queries.users import find_users, user_timeline
+
+__all__ = [
+    "AsOf",
+    "Line",
+    "Options",
+    "TieOut",
+    "Value",
+    "as_of",
+    "body",
+    "breakdown",
+    "burn_against_pace",
+    "burn_by_account",
+    "burn_by_plan_model",
+    "cells",
+    "checks",
+    "csv_bytes",
+    "daily",
+    "daily_outcomes",
+    "find_users",
+    "hours_of_week",
+    "kpis",
+    "logged_decisions",
+    "miss_by_plan",
+    "misses_by_day",
+    "open_holds",
+    "options",
+    "pantry_queue",
+    "recent_decisions",
+    "release_marks",
+    "releases",
+    "rows_behind",
+    "rows_frame",
+    "run_outs",
+    "slos",
+    "surplus_bands",
+    "surplus_by_plan",
+    "surplus_histogram",
+    "surplus_now",
+    "tie_out",
+    "to_csv",
+    "top_movers",
+    "user_timeline",
+    "value",
+    "values",
+    "versions",
+    "write_csv",
+]

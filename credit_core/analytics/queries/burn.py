@@ -1,0 +1,195 @@
+"""Who and what spends, and how that compares with an even pace: Q/L for every account whose cycle runs (SPEC 6, burn rate)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from sqlalchemy import BigInteger, ColumnElement, Double, Select, and_, case, cast, func, or_, select
+
+from credit_core.analytics import measures, relations
+from credit_core.analytics.days import Day, reporting_days
+from credit_core.analytics.filters import Filters, Period, fair
+from credit_core.analytics.metrics import checked_dimension, metric
+from credit_core.analytics.queries.series import breakdown, covered, daily, elapsed_days, lived_days
+from credit_core.analytics.sync import Facts
+from credit_core.units import MICRO, from_us, to_us
+
+
+def burn_against_pace(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """Per reporting day and plan: spent_uc, spent_credits, pace_credits, and from the period's start cum_spent_credits, cum_pace_credits.
+
+    Spending is missing after the newest entry, while pace runs on. Pace is missing where models or a cell are filtered.
+    """
+    days = reporting_days(filters.period, facts.zone)
+    spent = daily(facts, filters, "spent", by="plan").rename(
+        columns={"numerator": "spent_uc", "value": "spent_credits"}
+    )
+    pace = _pace_by_day(facts, filters, days)
+    frame = spent.drop(columns="denominator").merge(pace, on=["day", "plan"], how="outer").sort_values(["day", "plan"])
+    # A plan that only has a pace spent nothing.
+    idle = frame["spent_uc"].isna() & frame["day"].isin(lived_days(facts, filters.period))
+    frame[["spent_uc", "spent_credits"]] = frame[["spent_uc", "spent_credits"]].mask(idle, 0)
+    newest = facts.extent.last_us
+    reached = pd.to_datetime([one.day for one in days if newest is not None and one.start_us <= newest])
+    frame["cum_spent_credits"] = (
+        frame["spent_credits"].fillna(0.0).groupby(frame["plan"]).cumsum().where(frame["day"].isin(reached))
+    )
+    if filters.models or filters.cell:
+        frame["pace_credits"] = float("nan")
+    frame["cum_pace_credits"] = frame.groupby("plan")["pace_credits"].cumsum()
+    columns = ["day", "plan", "spent_uc", "spent_credits", "pace_credits", "cum_spent_credits", "cum_pace_credits"]
+    return frame[columns].reset_index(drop=True)
+
+
+def burn_by_plan_model(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """By plan and model, largest first: spent_uc, spent_credits, credits_per_day, share."""
+    names = {"numerator": "spent_uc", "value": "spent_credits"}
+    frame = breakdown(facts, filters, "spent", ("plan", "model")).rename(columns=names)
+    frame = frame[frame["spent_uc"] != 0].reset_index(drop=True)
+    frame["credits_per_day"] = frame["spent_credits"] / elapsed_days(facts, filters.period)
+    return frame[["plan", "model", "spent_uc", "spent_credits", "credits_per_day", "share"]]
+
+
+def top_movers(facts: Facts, filters: Filters, by: str = "user_id", limit: int | None = 10) -> pd.DataFrame:
+    """Whose burn changed the most: ``by``, spent_credits, before_credits, change_credits; the largest change first.
+
+    Against the comparison, or without one the period before; an unfinished period over the same elapsed time.
+    """
+    checked_dimension(metric("spent"), by)
+    newest = facts.extent.last_us
+    chosen = replace(filters, compare=filters.compare or filters.period.before())
+    compared = fair(chosen, None if newest is None else from_us(newest)).compared()
+    assert compared is not None
+    f = relations.facts.c
+    spent = measures.spent_uc(f)
+    now, then = relations.in_period(f.occurred_at, filters), relations.in_period(f.occurred_at, compared)
+    after = measures.total(lambda _: case((now, spent), else_=0))(f)
+    before = measures.total(lambda _: case((then, spent), else_=0))(f)
+    statement = (
+        select(f[by], after.label("spent_uc"), before.label("before_uc"))
+        .where(or_(now, then), relations.in_dimensions(relations.facts, filters), f[by].is_not(None))
+        .group_by(f[by])
+        .having(after != before)
+        .order_by(func.abs(after - before).desc(), f[by])
+        .limit(limit)
+    )
+    frame = facts.frame(statement)
+    frame["spent_credits"] = frame["spent_uc"].astype("float64") / MICRO
+    frame["before_credits"] = frame["before_uc"].astype("float64") / MICRO
+    frame["change_credits"] = (frame["spent_uc"] - frame["before_uc"]).astype("float64") / MICRO
+    return frame[[by, "spent_credits", "before_credits", "change_credits"]]
+
+
+def burn_by_account(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
+    """Accounts with requests or spending, largest burn first, with their own pace over the part the ledger covers.
+
+    Columns account_id, user_id, plan, region, spent_uc, spent_credits, credits_per_day, pace_credits, pace_ratio,
+    requests, fresh, last_at (the newest request).
+    """
+    part = covered(facts, filters.period)
+    burn, pace = _burn_of_accounts(filters).subquery("burn"), _pace_of_accounts(filters, part).subquery("pace")
+    accounts, owner = relations.accounts, owners().subquery("owner")
+    statement = (
+        select(
+            burn.c.account_id, owner.c.user_id, accounts.c.plan, accounts.c.region, burn.c.spent_uc,
+            (burn.c.spent_uc / float(MICRO)).label("spent_credits"), (pace.c.pace_uc / MICRO).label("pace_credits"),
+            burn.c.requests, burn.c.fresh, burn.c.last_at,
+        )
+        .select_from(
+            burn.outerjoin(pace, pace.c.account_id == burn.c.account_id)
+            .outerjoin(accounts, accounts.c.account_id == burn.c.account_id)
+            .outerjoin(owner, owner.c.account_id == burn.c.account_id)
+        )
+        .order_by(burn.c.spent_uc.desc(), burn.c.account_id)
+        .limit(limit)
+    )  # fmt: skip
+    frame = facts.frame(statement)
+    if filters.models or filters.cell:
+        frame["pace_credits"] = float("nan")
+    pace_credits = frame["pace_credits"].astype("float64")
+    frame["credits_per_day"] = frame["spent_credits"] / elapsed_days(facts, filters.period)
+    frame["pace_ratio"] = frame["spent_credits"] / pace_credits.where(pace_credits > 0)
+    first = ["account_id", "user_id", "plan", "region", "spent_uc", "spent_credits", "credits_per_day", "pace_credits"]
+    return frame[[*first, "pace_ratio", "requests", "fresh", "last_at"]]
+
+
+def owners() -> Select[tuple[str, str]]:
+    """account_id and user_id of personal accounts; of a shared one, its first user by name."""
+    u = relations.users.c
+    return select(u.account_id, func.min(u.user_id).label("user_id")).group_by(u.account_id)
+
+
+def _burn_of_accounts(filters: Filters) -> Select[tuple[str, int, int, int, int]]:
+    f = relations.facts.c
+    spent = measures.total(measures.spent_uc)(f)
+    asked = func.count().filter(measures.requested(f))
+    return (
+        select(
+            f.account_id,
+            spent.label("spent_uc"),
+            asked.label("requests"),
+            func.count().filter(measures.judged_with("fresh")(f)).label("fresh"),
+            func.max(f.occurred_at).filter(measures.requested(f)).label("last_at"),
+        )
+        .where(relations.behind(relations.facts, filters))
+        .group_by(f.account_id)
+        .having(or_(spent != 0, asked > 0))
+    )
+
+
+def _running_until() -> ColumnElement[int]:
+    """End of a cycle, or the instant since which it is paused."""
+    c, a = relations.cycles.c, relations.accounts.c
+    paused = and_(a.cycle_no == c.cycle_no, a.paused_at.is_not(None))
+    return case((paused, func.least(c.end_at, a.paused_at)), else_=c.end_at)
+
+
+def _pace_of_accounts(filters: Filters, part: Period) -> Select[tuple[str, float]]:
+    c, a = relations.cycles.c, relations.accounts.c
+    until = _running_until()
+    overlap = func.least(until, to_us(part.end)) - func.greatest(c.start_at, to_us(part.start))
+    pace = func.sum(cast(c.quota_uc, Double) * overlap / (c.end_at - c.start_at))
+    return (
+        select(c.account_id, pace.label("pace_uc"))
+        .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
+        .where(
+            c.start_at < to_us(part.end), until > to_us(part.start), relations.of_accounts(relations.cycles, filters)
+        )
+        .group_by(c.account_id)
+    )
+
+
+def _pace_by_day(facts: Facts, filters: Filters, days: list[Day]) -> pd.DataFrame:
+    """day, plan, pace_credits: of each cycle, Q times the share of it that lies in the day and the period."""
+    c, a = relations.cycles.c, relations.accounts.c
+    until = _running_until().label("until")
+    first, last = to_us(filters.period.start), to_us(filters.period.end)
+    # Many accounts share their cycle's bounds: add those up first.
+    statement = (
+        select(
+            c.plan,
+            c.start_at.label("start_us"),
+            c.end_at.label("end_us"),
+            until,
+            cast(func.sum(c.quota_uc), BigInteger).label("quota_uc"),
+        )
+        .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
+        .where(c.start_at < last, until > first, relations.of_accounts(relations.cycles, filters))
+        .group_by(c.plan, c.start_at, c.end_at, until)
+    )
+    spans = facts.rows(statement)
+    starts = np.array([max(day.start_us, first) for day in days])
+    ends = np.array([min(day.end_us, last) for day in days])
+    by_plan: dict[str, np.ndarray] = {}
+    for plan, start, end, running_until, quota_uc in spans:
+        overlap = np.clip(np.minimum(ends, running_until) - np.maximum(starts, start), 0, None)
+        by_plan[plan] = by_plan.get(plan, np.zeros(len(days))) + quota_uc / MICRO * overlap / (end - start)
+    when = pd.to_datetime([day.day for day in days])
+    parts = [pd.DataFrame({"day": when, "plan": plan, "pace_credits": pace}) for plan, pace in sorted(by_plan.items())]
+    return (
+        pd.concat(parts)
+        if parts
+        else pd.DataFrame({"day": when[:0], "plan": pd.Series(dtype="str"), "pace_credits": pd.Series(dtype="float64")})
+    )

@@ -1,0 +1,87 @@
+"""Can the figures be trusted: facts against the ledger's own sums, open holds by age, and the history of checks."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pandas as pd
+from sqlalchemy import ColumnElement, FromClause, Select, func, select
+
+from credit_core.analytics import measures, relations
+from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries.overview import STUCK_AFTER_US
+from credit_core.analytics.sync import Facts
+from credit_core.units import MICRO, to_us
+
+_NAMES = ("entries", "spent_uc", "granted_uc", "d_avail_uc", "d_held_uc")
+
+
+class Line(NamedTuple):
+    """One total, from both sides; micro-credits or entries."""
+
+    name: str
+    facts: int
+    ledger: int
+    difference: int
+
+
+class TieOut(NamedTuple):
+    """Facts against the ledger for one filter. ``exact``: nothing differs."""
+
+    lines: tuple[Line, ...]
+    exact: bool
+
+
+def tie_out(facts: Facts, filters: Filters) -> TieOut:
+    """Sum the facts and, directly, the ledger's own tables, for the same filter and up to the same entry."""
+    # One statement: the watermark and the sums are of one instant of the copy.
+    copied = _totals(relations.facts, filters).subquery("copied")
+    tx, last_id, *ours = facts.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id, *copied.c))[0]
+    ledger = relations.ledger_facts(facts.copied(tx, last_id))
+    with facts.engine.connect() as connection:
+        theirs = connection.execute(_totals(ledger, filters)).one()
+    pairs = zip(_NAMES, map(int, ours), map(int, theirs), strict=True)
+    lines = tuple(Line(name, mine, its, mine - its) for name, mine, its in pairs)
+    return TieOut(lines, all(line.difference == 0 for line in lines))
+
+
+def open_holds(facts: Facts, at: datetime) -> pd.DataFrame:
+    """Open holds at ``at``, oldest first.
+
+    Columns user_id, account_id, request_id, amount_uc, amount_credits, reserved_at, expires_at, age_s, stuck.
+    """
+    h = relations.holds.c
+    statement = select(
+        h.user_id, h.account_id, h.request_id, h.amount_uc, (h.amount_uc / float(MICRO)).label("amount_credits"),
+        h.reserved_at, h.expires_at,
+        ((to_us(at) - h.reserved_at) / float(MICRO)).label("age_s"), (h.expires_at + STUCK_AFTER_US < to_us(at)).label("stuck"),
+    ).order_by(h.reserved_at, h.leg_id)  # fmt: skip
+    return facts.frame(statement)
+
+
+def checks(facts: Facts, limit: int = 50) -> pd.DataFrame:
+    """The history of ``verify``, newest first: checked_at, entries, duration_ms, violations (rows that broke an invariant),
+    actor, broken (invariant number as text → rows)."""
+    c = relations.checks.c
+    statement = (
+        select(c.checked_at, c.entries, c.duration_ms, c.violations, c.actor).order_by(c.check_id.desc()).limit(limit)
+    )
+    frame = facts.frame(statement)
+    frame["broken"] = [json.loads(found) for found in frame["violations"]]
+    frame["violations"] = pd.Series([sum(found.values()) for found in frame["broken"]], dtype="int64")
+    return frame
+
+
+def _totals(relation: FromClause, filters: Filters) -> Select[Any]:
+    c = relation.c
+    amounts: tuple[ColumnElement[Any], ...] = (
+        func.count(),
+        measures.total(measures.spent_uc)(c),
+        measures.total(measures.moved_uc("grant", 1))(c),
+        measures.total(lambda f: f.d_avail_uc)(c),
+        measures.total(lambda f: f.d_held_uc)(c),
+    )
+    labelled = (amount.label(name) for amount, name in zip(amounts, _NAMES, strict=True))
+    return select(*labelled).select_from(relation).where(relations.behind(relation, filters))

@@ -1,0 +1,265 @@
+"""Any metric: its value, against the comparison, by day, by dimension, by hour of the week."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import pandas as pd
+from sqlalchemy import ColumnElement, Date, FromClause, cast, func, null, select
+
+from credit_core.analytics import relations
+from credit_core.analytics.days import Day, reporting_days
+from credit_core.analytics.filters import Filters, Period, fair
+from credit_core.analytics.metrics import METRICS, Metric, checked_dimension, metric, relation_of
+from credit_core.analytics.sync import Facts
+from credit_core.errors import InvalidRequest
+from credit_core.policy.cycles import first_instant, local_day
+from credit_core.units import DAY_S, DAY_US, checked_zone, from_us, to_us
+
+
+class Value(NamedTuple):
+    """A metric's value in its unit, and the raw figures behind it: micro-units or counts, exact."""
+
+    value: float | None
+    numerator: int | float | None
+    denominator: int | None
+
+
+def value(facts: Facts, filters: Filters, slug: str) -> Value:
+    """One metric over the period."""
+    return values(facts, filters, (slug,))[slug]
+
+
+def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Value]:
+    """Several metrics over the period, by slug and in that order: one statement per relation, however many metrics."""
+    wanted = [metric(slug) for slug in slugs]
+    found: dict[str, Value] = {}
+    days = elapsed_days(facts, filters.period)
+    ordered = sorted(wanted, key=lambda declared: (declared.relation, declared.span))
+    for _, group in groupby(ordered, key=lambda declared: (declared.relation, declared.span)):
+        together = list(group)
+        relation = _looked_at(together[0], filters)
+        parts: list[ColumnElement[Any]] = []
+        for declared in together:
+            whole = declared.denominator
+            parts += [declared.numerator(relation.c), null() if whole is None else whole(relation.c)]
+        labelled = [part.label(f"part_{number}") for number, part in enumerate(parts)]
+        statement = select(*labelled).select_from(relation).where(_kept(together[0], relation, filters))
+        row = facts.rows(statement)[0]
+        for number, declared in enumerate(together):
+            numerator, denominator = row[2 * number], row[2 * number + 1]
+            found[declared.slug] = Value(_value(declared, numerator, denominator, days), numerator, denominator)
+    return {slug: found[slug] for slug in slugs}
+
+
+def kpis(facts: Facts, filters: Filters, slugs: Sequence[str]) -> pd.DataFrame:
+    """Metrics over the period and over the comparison, which is cut to the same elapsed time.
+
+    Columns slug, title, unit, format, direction, value, numerator, denominator, before, change. ``change`` is relative
+    for amounts, counts and times, and the difference for shares.
+    """
+    wanted = [metric(slug) for slug in slugs]
+    known = facts.extent
+    filters = fair(filters, None if known.last_us is None else from_us(known.last_us))
+    compared = filters.compared()
+    now = values(facts, filters, slugs)
+    then = {} if compared is None else values(facts, compared, slugs)
+    rows = []
+    for declared in wanted:
+        at = now[declared.slug]
+        before = then[declared.slug].value if declared.slug in then else None
+        what = (declared.slug, declared.title, declared.unit, declared.format, declared.direction)
+        rows.append((*what, *at, before, change(declared, at.value, before)))
+    columns = ["slug", "title", "unit", "format", "direction", *Value._fields, "before", "change"]
+    # As objects, so that integers stay exact beside the quantiles' fractions.
+    frame = pd.DataFrame(rows, columns=columns, dtype="object")
+    return frame.astype(dict.fromkeys(("value", "before", "change"), "float64"))
+
+
+def change(declared: Metric, now: float | None, before: float | None) -> float | None:
+    """Relative change; for shares the difference. None where it cannot be told."""
+    if now is None or before is None:
+        return None
+    if declared.format == "share":
+        return now - before
+    return None if before == 0 else now / before - 1.0
+
+
+def daily(facts: Facts, filters: Filters, slug: str, by: str | None = None) -> pd.DataFrame:
+    """Per reporting day of the period: day, (``by``), value, numerator, denominator.
+
+    A day without matching rows is 0 (unknown for rates) where the ledger has other entries that day, else missing.
+    """
+    declared = metric(slug)
+    keys = [] if by is None else [checked_dimension(declared, by)]
+    relation = _looked_at(declared, filters)
+    dimensions = [relation.c[name] for name in keys]
+    days = reporting_days(filters.period, facts.zone)
+    day = _day_of(declared, relation, facts.zone, days[0].day).label("day")
+    statement = select(day, *dimensions, *_parts(declared, relation)).select_from(relation)
+    found = facts.frame(statement.where(_kept(declared, relation, filters)).group_by(day, *dimensions))
+    found["day"] = pd.to_datetime(found["day"])
+    merged = _grid(days, found, keys).merge(found, on=["day", *keys], how="left", indicator="found")
+    _fill(facts, filters, declared, merged, keys)
+    lengths = merged["day"].map(_lengths(facts, filters, days)) if declared.per_day else 1.0
+    return _with_values(declared, merged, lengths)
+
+
+def breakdown(
+    facts: Facts, filters: Filters, slug: str, by: str | Sequence[str], limit: int | None = None
+) -> pd.DataFrame:
+    """By one or more dimensions, largest first: the dimensions, value, numerator, denominator, share of the whole.
+
+    ``share`` is missing where the metric may not be summed over the dimensions.
+    """
+    declared = metric(slug)
+    keys = [checked_dimension(declared, name) for name in ([by] if isinstance(by, str) else by)]
+    relation = _looked_at(declared, filters)
+    dimensions = [relation.c[name] for name in keys]
+    numerator, *rest = _parts(declared, relation)
+    statement = select(*dimensions, numerator, *rest).select_from(relation).where(_kept(declared, relation, filters))
+    found = facts.frame(statement.group_by(*dimensions).order_by(numerator.desc(), *dimensions))
+    found = _with_values(declared, found, elapsed_days(facts, filters.period) if declared.per_day else 1.0)
+    adds_up = declared.denominator is None and set(keys) <= set(declared.summable)
+    whole = found["numerator"].sum() if adds_up else 0
+    found["share"] = found["numerator"].astype("float64") / whole if whole else float("nan")
+    return found if limit is None else found.head(limit)
+
+
+def hours_of_week(facts: Facts, filters: Filters, slug: str) -> pd.DataFrame:
+    """168 rows: dow (1 Monday to 7), hour (0 to 23), value, numerator, denominator, per_hour.
+
+    ``per_hour`` is the value over the number of such weekdays in the part of the period that the ledger covers.
+    """
+    declared = metric(slug)
+    if declared.relation == "closings" or declared.span == "to_date":
+        raise InvalidRequest(f"{declared.title} has no hours. Use one of: {', '.join(_hourly())}.")
+    relation = _looked_at(declared, filters)
+    keys = [relation.c.dow, relation.c.hour]
+    statement = select(*keys, *_parts(declared, relation)).select_from(relation)
+    found = facts.frame(statement.where(_kept(declared, relation, filters)).group_by(*keys))
+    grid = pd.MultiIndex.from_product([range(1, 8), range(24)], names=["dow", "hour"]).to_frame(index=False)
+    merged = grid.merge(found, on=["dow", "hour"], how="left")
+    if declared.zero_of_nothing:
+        merged["numerator"] = merged["numerator"].fillna(0)
+    merged = _with_values(declared, merged)
+    lived = Counter(one.day.isoweekday() for one in reporting_days(covered(facts, filters.period), facts.zone))
+    seen = merged["dow"].map(dict(lived)) if declared.denominator is None else 1.0
+    merged["per_hour"] = merged["value"] / seen
+    return merged
+
+
+def covered(facts: Facts, period: Period) -> Period:
+    """The part of the period from the start of the ledger's first reporting day to its newest entry; else the period itself."""
+    known = facts.extent
+    if known.first_us is None or known.last_us is None:
+        return period
+    zone = checked_zone(facts.zone)
+    start = max(period.start, first_instant(local_day(from_us(known.first_us), zone), zone))
+    end = min(period.end, from_us(known.last_us + 1))
+    return Period(start, end) if start < end else period
+
+
+def elapsed_days(facts: Facts, period: Period) -> float:
+    """Days of the period that the ledger covers."""
+    return covered(facts, period).length.total_seconds() / DAY_S
+
+
+def lived_days(facts: Facts, period: Period) -> pd.Series[Any]:
+    """The reporting days of the period on which the ledger has any entry."""
+    f = relations.facts.c
+    days = reporting_days(period, facts.zone)
+    lived = facts.frame(select(f.day).distinct().where(f.day >= days[0].day, f.day <= days[-1].day))
+    return pd.to_datetime(lived["day"])
+
+
+def _hourly() -> list[str]:
+    return [slug for slug, declared in METRICS.items() if declared.relation != "closings" and declared.span == "period"]
+
+
+def _value(declared: Metric, numerator: Any, denominator: Any, days: float) -> float | None:
+    if numerator is None or (declared.denominator is not None and not denominator):
+        return None
+    if declared.denominator is not None:
+        return float(numerator / denominator)
+    return float(numerator / declared.scale / (days if declared.per_day else 1.0))
+
+
+def _looked_at(declared: Metric, filters: Filters) -> FromClause:
+    # Neighbours are told after filtering: both of a pair lie in the period.
+    if declared.relation == "neighbours":
+        return relation_of(
+            declared, select(relations.facts).where(relations.behind(relations.facts, filters)).subquery("facts")
+        )
+    return relation_of(declared, relations.facts)
+
+
+def _kept(declared: Metric, relation: FromClause, filters: Filters) -> ColumnElement[bool]:
+    if declared.relation == "closings":
+        return relations.in_period(relation.c.occurred_at, filters) & relations.of_accounts(relation, filters)
+    if declared.relation == "neighbours":
+        return relations.in_period(relation.c.occurred_at, filters)
+    if declared.span == "to_date":
+        return (relation.c.occurred_at < to_us(filters.period.end)) & relations.in_dimensions(relation, filters)
+    return relations.behind(relation, filters)
+
+
+def _parts(declared: Metric, relation: FromClause) -> list[ColumnElement[Any]]:
+    parts: list[ColumnElement[Any]] = [declared.numerator(relation.c).label("numerator")]
+    if declared.denominator is not None:
+        parts.append(declared.denominator(relation.c).label("denominator"))
+    return parts
+
+
+def _day_of(declared: Metric, relation: FromClause, zone: str, first: date) -> ColumnElement[Any]:
+    if declared.relation == "closings":
+        return cast(func.timezone(zone, func.make_timestamptz(relation.c.occurred_at)), Date)
+    # What was open before the period counts from its first day on.
+    day: ColumnElement[Any] = relation.c.day
+    return func.greatest(day, first) if declared.span == "to_date" else day
+
+
+def _grid(days: Sequence[Day], found: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    grid = pd.DataFrame({"day": pd.to_datetime([one.day for one in days])})
+    return grid.merge(found[keys].drop_duplicates().sort_values(keys), how="cross") if keys else grid
+
+
+def _fill(facts: Facts, filters: Filters, declared: Metric, merged: pd.DataFrame, keys: list[str]) -> None:
+    """Tell days without matching rows (0 where that is what no rows mean) from days that the ledger knows nothing of."""
+    figures = [name for name in ("numerator", "denominator") if name in merged]
+    lived = lived_days(facts, filters.period)
+    if declared.span == "to_date":
+        changes = merged["numerator"].fillna(0)
+        stock = changes.groupby([merged[name] for name in keys], dropna=False).cumsum() if keys else changes.cumsum()
+        newest = facts.rows(select(func.max(relations.facts.c.day)))[0][0]
+        merged["numerator"] = stock.where(merged["day"] <= pd.Timestamp(newest))
+    elif declared.zero_of_nothing or declared.denominator is not None:
+        nothing = (merged["found"] == "left_only") & merged["day"].isin(lived)
+        merged[figures] = merged[figures].mask(nothing, 0)
+
+
+def _lengths(facts: Facts, filters: Filters, days: Sequence[Day]) -> dict[pd.Timestamp, float]:
+    """Per day, the part of it in days that lies in the period and that the ledger covers."""
+    part = covered(facts, filters.period)
+    first, last = to_us(part.start), to_us(part.end)
+    lengths = {pd.Timestamp(one.day): (min(one.end_us, last) - max(one.start_us, first)) / DAY_US for one in days}
+    return {day: length for day, length in lengths.items() if length > 0}
+
+
+def _with_values(declared: Metric, frame: pd.DataFrame, days: Any = 1.0) -> pd.DataFrame:
+    """Add ``value``, and the columns a metric without a denominator lacks."""
+    if declared.denominator is None:
+        shown = frame["numerator"].astype("float64") / declared.scale
+        frame["value"] = shown / days if declared.per_day else shown
+        frame["denominator"] = pd.Series(pd.NA, index=frame.index, dtype="Int64")
+    else:
+        whole = frame["denominator"].astype("float64")
+        frame["value"] = frame["numerator"].astype("float64") / whole.where(whole > 0)
+    if declared.format != "ms":
+        frame["numerator"] = frame["numerator"].astype("Int64")
+    figures = ["value", "numerator", "denominator"]
+    return frame[[*(name for name in frame if name not in (*figures, "found")), *figures]]

@@ -1,0 +1,145 @@
+"""How plans stand against pace, and who runs out by when: what pages put into a sentence, as figures."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import pandas as pd
+
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries.burn import burn_against_pace
+from credit_core.analytics.queries.releases import release_marks
+from credit_core.analytics.queries.series import covered
+from credit_core.analytics.queries.surplus import surplus_by_plan, surplus_now
+from credit_core.analytics.sync import Facts
+
+#: Less than this on one side of a release says nothing about it.
+ENOUGH = timedelta(days=1)
+
+
+class Standing(NamedTuple):
+    """Spent credits beside pace; ``over_share`` is spent ÷ pace − 1. Both are None where there is no pace."""
+
+    spent_uc: int
+    spent_credits: float
+    pace_credits: float | None
+    over_share: float | None
+
+
+class SinceRelease(NamedTuple):
+    """Plans against pace before and since the newest release of the period. ``action``: release or rollback."""
+
+    version: int
+    action: str
+    released_at: datetime
+    before: pd.DataFrame
+    since: pd.DataFrame
+
+
+class RunningOut(NamedTuple):
+    """Accounts with nothing left, and those whose credits end soon, as rows of :func:`surplus_now`."""
+
+    empty: pd.DataFrame
+    soon: pd.DataFrame
+
+
+class Spread(NamedTuple):
+    """Accounts on either side of pace at one instant; median and shares are None without accounts."""
+
+    accounts: int
+    behind: int
+    on_pace: int
+    ahead: int
+    median: float | None
+    behind_share: float | None
+    ahead_share: float | None
+
+
+NOBODY = Spread(0, 0, 0, 0, None, None, None)
+
+
+def burn_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """day, plan, spent_uc, spent_credits, and pace_credits of all plans together on that day."""
+    frame = burn_against_pace(facts, filters)
+    frame["pace_credits"] = frame.groupby("day")["pace_credits"].transform("sum", min_count=1)
+    return frame
+
+
+def fleet_burn(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """One row per day over all plans: spent_uc, spent_credits, pace_credits, cum_spent_credits, cum_pace_credits."""
+    return _summed(burn_against_pace(facts, filters), ["day"], _BURN)
+
+
+def pace_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """plan, spent_uc, spent_credits, pace_credits, over_credits, over_share over the part of the period that the ledger covers.
+
+    Most credits off pace first. The last two are NaN where there is no pace.
+    """
+    lived = filters.narrowed(period=covered(facts, filters.period), compare=None)
+    frame = _summed(burn_against_pace(facts, lived), ["plan"], _DAY)
+    return _judged(frame).sort_values("over_credits", key=abs, ascending=False, na_position="last", ignore_index=True)
+
+
+def pace_of_all(facts: Facts, filters: Filters) -> Standing:
+    """All plans together against pace, over the part of the period that the ledger covers."""
+    frame = pace_by_plan(facts, filters)
+    whole = _judged(frame[list(_DAY)].sum(min_count=1).to_frame().T)
+    pace, over = (
+        None if whole[name].isna().any() else float(whole[name].iloc[0]) for name in ("pace_credits", "over_share")
+    )
+    return Standing(int(frame["spent_uc"].sum()), float(frame["spent_credits"].sum()), pace, over)
+
+
+def since_release(facts: Facts, filters: Filters) -> SinceRelease | None:
+    """Plans against pace on either side of the newest release; None without a day of entries on each side of it."""
+    marks = release_marks(facts, filters)
+    if marks.empty:
+        return None
+    newest = marks.iloc[-1]
+    at = newest["released_at"].to_pydatetime()
+    lived = covered(facts, filters.period)
+    if not lived.start + ENOUGH <= at <= lived.end - ENOUGH:
+        return None
+    before, since = (
+        pace_by_plan(facts, filters.narrowed(period=Period(*span), compare=None))
+        for span in ((lived.start, at), (at, lived.end))
+    )
+    return SinceRelease(int(newest["version"]), str(newest["action"]), at, before, since)
+
+
+def running_out(facts: Facts, filters: Filters, before: datetime | None = None) -> RunningOut:
+    """Who has no credits left, and whose end before their reset (and before ``before``) at their present burn, soonest first."""
+    frame = surplus_now(facts, filters)
+    empty = frame["available_credits"] <= 0
+    ends = frame["runs_out_at"].notna() if before is None else frame["runs_out_at"] < before
+    soon = frame[ends & ~empty].sort_values(["runs_out_at", "account_id"], ignore_index=True)
+    return RunningOut(frame[empty].reset_index(drop=True), soon)
+
+
+def spread(facts: Facts, filters: Filters) -> Spread:
+    """How many accounts are behind (< −3 surplus days), on pace and ahead (> +3) at the period's end, or now."""
+    plans, people = surplus_by_plan(facts, filters), surplus_now(facts, filters)
+    behind, on_pace, ahead = (int(plans[name].sum()) for name in ("behind", "on_pace", "ahead"))
+    accounts = behind + on_pace + ahead
+    if not accounts:
+        return NOBODY
+    return Spread(
+        accounts, behind, on_pace, ahead, float(people["surplus_days"].median()), behind / accounts, ahead / accounts
+    )
+
+
+_DAY = ("spent_uc", "spent_credits", "pace_credits")
+_BURN = (*_DAY, "cum_spent_credits", "cum_pace_credits")
+
+
+def _summed(frame: pd.DataFrame, by: list[str], columns: tuple[str, ...]) -> pd.DataFrame:
+    return frame.groupby(by, as_index=False)[list(columns)].sum(min_count=1)
+
+
+def _judged(frame: pd.DataFrame) -> pd.DataFrame:
+    pace = frame["pace_credits"].where(frame["pace_credits"] > 0)
+    return frame.assign(
+        over_credits=frame["spent_credits"] - pace,
+        over_share=frame["spent_credits"] / pace - 1.0,
+    )

@@ -1,0 +1,271 @@
+"""Are accounts ahead of their pace or behind it: surplus days over time and now, runway, and run-outs (SPEC 4 and 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Date,
+    Double,
+    Select,
+    and_,
+    case,
+    cast,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    values,
+)
+
+from credit_core.analytics import measures, relations
+from credit_core.analytics.days import Day, reporting_days
+from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries.burn import owners
+from credit_core.analytics.sync import Facts
+from credit_core.policy.lots import PACED_KINDS
+from credit_core.units import DAY_US, MICRO, to_us
+
+#: Surplus days from which on an account counts as behind or ahead (SPEC 6).
+BEHIND, AHEAD = -3.0, 3.0
+RUNWAY_DAYS = 7
+_QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+
+
+def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """Surplus days at the end of each reporting day of the period: accounts, p05, p25, median, p75, p95, behind_share, ahead_share.
+
+    An account's state is the one after its last entry before the reporting midnight, before closings at that instant;
+    paused accounts, and those without a cycle over that midnight, are left out. Days that have not ended are missing.
+    """
+    days = reporting_days(filters.period, facts.zone)
+    last = facts.extent.last_us
+    ended = [day for day in days if last is not None and day.end_us <= last]
+    frame = pd.DataFrame({"day": pd.to_datetime([day.day for day in days])})
+    columns = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
+    if not ended:
+        return frame.reindex(columns=columns)
+    at_end = _at_ends(ended, filters).subquery("at_end")
+    x = at_end.c.surplus_days
+    quantiles = func.quantile_cont(x, literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]"))
+    statement = select(
+        at_end.c.day,
+        func.count().label("accounts"),
+        quantiles.label("quantiles"),
+        func.avg(case((x < BEHIND, 1.0), else_=0.0)).label("behind_share"),
+        func.avg(case((x > AHEAD, 1.0), else_=0.0)).label("ahead_share"),
+    ).group_by(at_end.c.day)
+    found = facts.frame(statement)
+    found[list(_QUANTILES)] = pd.DataFrame(
+        found.pop("quantiles").to_list(), index=found.index, columns=list(_QUANTILES), dtype="float64"
+    )
+    found["day"] = pd.to_datetime(found["day"])
+    return frame.merge(found, on="day", how="left")[columns]
+
+
+def surplus_now(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """Every running account at the end of the period, or as of the newest entry where that comes first; most behind first.
+
+    Columns account_id, user_id, plan, region, surplus_days, surplus_credits, paced_credits, available_credits,
+    quota_credits, burn_credits_per_day (of the last 7 days), runway_days (available / that), runs_out_at (where before the
+    reset), mode (as last decided), next_reset_at.
+    """
+    last = facts.extent.last_us
+    at_us = to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
+    frame = facts.frame(_at_instant(at_us, filters))
+    # Microseconds, so that no account's figures are rounded before they are divided.
+    length, left = frame["length_us"] / DAY_US, frame["left_us"] / DAY_US
+    quota = frame["quota_uc"].astype("float64")
+    frame["surplus_days"] = frame["paced_uc"] * length / quota - left
+    frame["surplus_credits"] = (frame["paced_uc"] - quota * left / length) / MICRO
+    for name in ("paced", "available", "quota"):
+        frame[f"{name}_credits"] = frame[f"{name}_uc"].astype("float64") / MICRO
+    burn = frame["burned_uc"].astype("float64") / MICRO / RUNWAY_DAYS
+    frame["burn_credits_per_day"] = burn
+    frame["runway_days"] = frame["available_credits"] / burn.where(burn > 0)
+    empty = pd.Timestamp(at_us, unit="us", tz="UTC").tz_convert(facts.zone) + pd.to_timedelta(
+        frame["runway_days"], unit="D"
+    )
+    frame["runs_out_at"] = empty.where(empty < frame["next_reset_at"])
+    columns = [
+        "account_id", "user_id", "plan", "region", "surplus_days", "surplus_credits", "paced_credits", "available_credits",
+        "quota_credits", "burn_credits_per_day", "runway_days", "runs_out_at", "mode", "next_reset_at",
+    ]  # fmt: skip
+    return frame[columns].sort_values(["surplus_days", "account_id"]).reset_index(drop=True)
+
+
+def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """By plan, as :func:`surplus_now`: accounts, p05 … p95, behind, on_pace, ahead (accounts), behind_share, ahead_share."""
+    rows = []
+    for plan, days in surplus_now(facts, filters).groupby("plan", sort=True)["surplus_days"]:
+        behind, ahead = int((days < BEHIND).sum()), int((days > AHEAD).sum())
+        quantiles = [float(days.quantile(share)) for share in _QUANTILES.values()]
+        rows.append(
+            (
+                plan,
+                len(days),
+                *quantiles,
+                behind,
+                len(days) - behind - ahead,
+                ahead,
+                behind / len(days),
+                ahead / len(days),
+            )
+        )
+    columns = ["plan", "accounts", *_QUANTILES, "behind", "on_pace", "ahead", "behind_share", "ahead_share"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def surplus_histogram(facts: Facts, filters: Filters, width_days: float = 1.0) -> pd.DataFrame:
+    """By plan and bin [from_days, to_days) of surplus days, as :func:`surplus_now`: accounts. Empty bins are left out."""
+    now = surplus_now(facts, filters)
+    bins = (now["surplus_days"] // width_days).astype("int64")
+    frame = now.groupby(["plan", bins.rename("bin")]).size().rename("accounts").reset_index()
+    frame["from_days"] = frame["bin"] * width_days
+    frame["to_days"] = frame["from_days"] + width_days
+    return frame[["plan", "from_days", "to_days", "accounts"]]
+
+
+def run_outs(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """Run-outs that began in the period, newest first: a first decision by rule 4, and the time until the next grant.
+
+    Columns account_id, user_id, plan, region, run_out_at, granted_at, dry_days, dry_share (of the cycle), ongoing. An
+    ongoing one counts up to the newest entry.
+    """
+    last = facts.extent.last_us
+    f = relations.facts.c
+    dry, granted = f.rule == "unaffordable", and_(f.kind == "grant", f.line == 1)
+    next_grant = func.min(case((granted, f.occurred_at))).over(
+        partition_by=f.account_id, order_by=(f.occurred_at, f.id), rows=(1, None)
+    )
+    events = (
+        select(
+            f.id,
+            f.account_id,
+            f.user_id,
+            f.plan,
+            f.region,
+            f.occurred_at,
+            f.cycle_days,
+            f.rule,
+            next_grant.label("granted_at"),
+        )
+        .where(or_(dry, granted), f.occurred_at < to_us(filters.period.end))
+        .subquery("events")
+    )
+    # A grant after the period ends a run-out that began in it.
+    after = _first_grants(to_us(filters.period.end)).subquery("after")
+    e = events.c
+    ended = func.coalesce(e.granted_at, after.c.granted_at)
+    first = func.row_number().over(partition_by=(e.account_id, ended), order_by=(e.occurred_at, e.id))
+    spells = (
+        select(
+            e.account_id,
+            e.user_id,
+            e.plan,
+            e.region,
+            e.occurred_at.label("run_out_at"),
+            ended.label("granted_at"),
+            e.cycle_days,
+            first.label("place"),
+        )
+        .select_from(events.outerjoin(after, after.c.account_id == e.account_id))
+        .where(e.rule == "unaffordable")
+        .subquery("spells")
+    )
+    s = spells.c
+    dry_days = (cast(func.coalesce(s.granted_at, last), Double) - s.run_out_at) / DAY_US
+    conditions = [s[name].in_(kept) for name, kept in relations.entry_dimensions(filters) if kept and name != "model"]
+    statement = (
+        select(
+            s.account_id, s.user_id, s.plan, s.region, s.run_out_at, s.granted_at, dry_days.label("dry_days"),
+            (dry_days / s.cycle_days).label("dry_share"), s.granted_at.is_(None).label("ongoing"),
+        )
+        .where(s.place == 1, relations.in_period(s.run_out_at, filters), *conditions)
+        .order_by(s.run_out_at.desc(), s.account_id)
+    )  # fmt: skip
+    return facts.frame(statement)
+
+
+def _first_grants(from_us: int) -> Select[Any]:
+    f = relations.facts.c
+    first = func.min(f.occurred_at).label("granted_at")
+    return (
+        select(f.account_id, first)
+        .where(f.kind == "grant", f.line == 1, f.occurred_at >= from_us)
+        .group_by(f.account_id)
+    )
+
+
+def _paced_uc(f: Any) -> ColumnElement[Any]:
+    return case((f.lot_kind.in_(sorted(PACED_KINDS)), f.d_avail_uc), else_=0)
+
+
+def _pauses(f: Any) -> ColumnElement[Any]:
+    return case((f.kind == "pause", 1), (f.kind == "resume", -1), else_=0)
+
+
+def _at_ends(ended: list[Day], filters: Filters) -> Select[Any]:
+    """account × day: surplus_days of accounts whose cycle covers the day's end and that are not paused."""
+    bounds = [(day.day, day.end_us) for day in ended]
+    days = values(column("day", Date), column("end_us", BigInteger), name="days").data(bounds)
+    f, c, d = relations.facts.c, relations.cycles.c, days.c
+    # What came before the first day counts as of it.
+    day = func.greatest(f.day, ended[0].day).label("day")
+    changes = (
+        select(f.account_id, day, func.sum(_paced_uc(f)).label("paced_uc"), func.sum(_pauses(f)).label("pauses"))
+        .where(f.day <= ended[-1].day)
+        .group_by(f.account_id, day)
+        .subquery("changes")
+    )
+    account, order = changes.c.account_id, changes.c.day
+    states = select(
+        account,
+        order,
+        cast(func.sum(changes.c.paced_uc).over(partition_by=account, order_by=order), BigInteger).label("paced_uc"),
+        func.sum(changes.c.pauses).over(partition_by=account, order_by=order).label("pauses"),
+        func.lead(order).over(partition_by=account, order_by=order).label("next_day"),
+    ).subquery("states")
+    held = and_(d.day >= states.c.day, or_(states.c.next_day.is_(None), d.day < states.c.next_day))
+    covers = and_(c.account_id == states.c.account_id, c.start_at < d.end_us, c.end_at >= d.end_us)
+    length, left = (c.end_at - c.start_at) / float(DAY_US), (c.end_at - d.end_us) / float(DAY_US)
+    return (
+        select(d.day, (states.c.paced_uc * length / c.quota_uc - left).label("surplus_days"))
+        .select_from(states.join(days, held).join(relations.cycles, covers))
+        .where(states.c.pauses == 0, c.quota_uc > 0, relations.of_accounts(relations.cycles, filters))
+    )
+
+
+def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
+    f, c, a = relations.facts.c, relations.cycles.c, relations.accounts.c
+    owner = owners().subquery("owner")
+    recent = f.occurred_at >= at_us - RUNWAY_DAYS * DAY_US
+    states = (
+        select(
+            f.account_id,
+            measures.total(_paced_uc)(f).label("paced_uc"),
+            measures.total(lambda g: g.d_avail_uc)(f).label("available_uc"),
+            measures.total(lambda g: case((recent, measures.spent_uc(g)), else_=0))(f).label("burned_uc"),
+            func.sum(_pauses(f)).label("pauses"),
+        )
+        .where(f.occurred_at < at_us)
+        .group_by(f.account_id)
+        .subquery("states")
+    )
+    s = states.c
+    return (
+        select(
+            s.account_id, owner.c.user_id, c.plan, c.region, s.paced_uc, s.available_uc, s.burned_uc, c.quota_uc, a.mode,
+            (c.end_at - c.start_at).label("length_us"), (c.end_at - at_us).label("left_us"), c.end_at.label("next_reset_at"),
+        )
+        .select_from(
+            states.join(relations.cycles, and_(c.account_id == s.account_id, c.start_at < at_us, c.end_at >= at_us))
+            .outerjoin(relations.accounts, a.account_id == s.account_id)
+            .outerjoin(owner, owner.c.account_id == s.account_id)
+        )
+        .where(s.pauses == 0, c.quota_uc > 0, relations.of_accounts(relations.cycles, filters))
+    )  # fmt: skip

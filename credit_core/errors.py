@@ -1,0 +1,98 @@
+"""Every error the credit core raises on purpose. Each message ends with what the reader should do next.
+
+::
+
+    CreditError
+    ├── InvalidRequest            the call's own arguments are wrong; nothing was written
+    │   ├── InvalidAmount
+    │   └── InvalidInstant
+    ├── NotFound                  a user, team, request or version that is not there
+    ├── Conflict                  the call contradicts what is already recorded
+    │   ├── RequestMismatch       a request id used before with other content
+    │   ├── AlreadyEnded          another end of the same reserve
+    │   └── StaleParent           the live configuration changed since the operator looked
+    ├── InsufficientCredits       the balance does not cover the call
+    ├── InvalidConfig             a configuration or catalogue that does not validate; carries every fault
+    ├── InvalidImport             a file that cannot be read as the format it was said to be
+    ├── NotAllowed                the actor's role does not permit the call
+    └── LedgerError               the database
+        ├── SchemaTooNew          written by a newer release of Titrate
+        ├── ReadOnlyLedger        a write through a read-only connection
+        └── LedgerUnavailable     could not be reached, or stayed busy through all retries
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CreditError(Exception):
+    """Base of every error that the credit core raises on purpose."""
+
+
+class InvalidRequest(CreditError, ValueError):
+    """The call's own arguments are wrong; nothing was written."""
+
+
+class InvalidAmount(InvalidRequest):
+    """An amount that is not a whole, finite number of micro-units in range."""
+
+
+class InvalidInstant(InvalidRequest):
+    """A naive datetime where an instant is needed."""
+
+
+class NotFound(CreditError, LookupError):
+    """A user, team, request or version that is not there."""
+
+
+class Conflict(CreditError):
+    """The call contradicts what is already recorded; nothing was written."""
+
+
+class RequestMismatch(Conflict):
+    """(user_id, request_id) was used before with other content."""
+
+
+class AlreadyEnded(Conflict):
+    """The reserve was ended before, in another way."""
+
+
+class StaleParent(Conflict):
+    """The live configuration is not the one the change was made against."""
+
+
+class InsufficientCredits(CreditError):
+    """The balance does not cover the call; nothing was written."""
+
+
+class InvalidConfig(CreditError, ValueError):
+    """A configuration or catalogue that does not validate. ``faults`` lists all of them, in the order of the schema."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("; ".join(self.faults))
+
+
+class InvalidImport(CreditError, ValueError):
+    """A file that cannot be read as the format it was said to be."""
+
+
+class NotAllowed(CreditError, PermissionError):
+    """The actor's role does not permit the call."""
+
+
+class LedgerError(CreditError):
+    """The database refused or could not be used."""
+
+
+class SchemaTooNew(LedgerError):
+    """The database was written by a newer release of Titrate."""
+
+
+class ReadOnlyLedger(LedgerError):
+    """A write was tried through a read-only connection."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The database could not be reached, or stayed busy through all retries."""

@@ -1,0 +1,60 @@
+"""A decision in a sentence, for people who were not there."""
+
+from __future__ import annotations
+
+import math
+
+from credit_core.policy.decision import Decision
+from credit_core.units import format_credits
+
+
+def sentence(decision: Decision) -> str:
+    """Why this request got what it got, in one or two sentences."""
+    state = decision.state
+    cost = _credits(state.cost_uc)
+    match decision.rule:
+        case "blocked":
+            return "Refused: the user is blocked until the open challenge is cleared."
+        case "rate_limited":
+            wait = f"{math.ceil(decision.retry_after_s or 0.0)} s"
+            return f"Refused: too many requests at once. The next one is accepted in {wait}, under a new request id."
+        case "paused":
+            return "Refused: the account is paused."
+        case "unaffordable":
+            return f"Library: a fresh one costs {cost}, but only {_credits(state.available_uc)} were available."
+        case "coverage_miss" if decision.miss:
+            return (
+                f"Fresh, without a draw: the library covers {_share(state.coverage)} of this cell, "
+                f"under the {_share(decision.threshold)} that plan {state.plan} asks for."
+            )
+        case "coverage_miss":
+            health = _share(state.health)
+            return f"Fresh, without a draw: this cell is in the thinner half of the library and its health is only {health}."
+        case "session_cap":
+            return (
+                f"Library now, the fresh one queued: this session already had {state.session_fresh} fresh "
+                f"for {_credits(state.session_fresh_uc)}, "
+                f"of {_credits(state.session_opening_uc)} at its start."
+            )
+        case "deferred":
+            return "Fresh: the queued half of a request that its session's cap had deferred."
+        case "at_cap":
+            return (
+                f"Fresh, without a draw: {_credits(state.paced_uc)} is close to the most that this plan may carry over."
+            )
+    ahead = decision.surplus_days or 0.0
+    pace = "on pace" if abs(ahead) < 0.05 else f"{abs(ahead):.1f} days {'ahead of' if ahead > 0 else 'behind'} pace"
+    drawn, verb = ("under", "Fresh") if decision.fresh else ("not under", "Library")
+    chance, draw = _share(decision.p), _share(decision.u01)
+    return (
+        f"{verb}: the account was {pace}, so the chance of a fresh one was {chance}; the draw was {draw}, {drawn} it."
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value * 100:.1f} %"
+
+
+def _credits(amount_uc: int) -> str:
+    text = format_credits(amount_uc)
+    return f"{text} credit" if text == "1" else f"{text} credits"

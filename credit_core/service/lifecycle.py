@@ -1,0 +1,141 @@
+"""Changes of an account's terms: another plan, a pause and its end (SPEC 2.2)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from credit_core import units
+from credit_core.errors import Conflict
+from credit_core.policy import cycles as calendar
+from credit_core.policy import plans
+from credit_core.policy.lots import PACED_KINDS, allocate
+from credit_core.service import cycles, lookup
+from credit_core.service.deployment import Deployment
+from credit_core.service.lookup import Balance
+from credit_core.store.records import Account, Lot, User, leg_id
+from credit_core.store.unit import Delta, Unit
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def change_plan(deployment: Deployment, user_id: str, plan: str, at: datetime | None) -> Balance:
+    """Move a user to ``plan``. An upgrade grants the difference for the days left; a downgrade clamps to the new cap."""
+    deployment.ledger.run(lambda unit: change_plan_in(unit, deployment, user_id, plan, deployment.instant(at)))
+    return lookup.balance(deployment, user_id)
+
+
+def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, at: datetime) -> None:
+    """:func:`change_plan` inside a transaction. The plan a user is on already changes nothing."""
+    user, account = unit.user(user_id)
+    terms = plans.terms(deployment.catalog.plan(plan), account.region)
+    if account.plan == plan:
+        return
+    _refuse_paused(account, "change its plan")
+    cycles.catch_up(unit, deployment, account, at)
+    old_quota = account.quota_uc
+    account.plan, account.quota_uc = plan, terms.quota_uc
+    act = (account.account_id, plan, str(account.seq))
+    live = deployment.live.of(unit.connection, account.account_id)
+    facts = _whose(user) | {"config_version": live.version, "arm": live.arm, "reason": "plan_change"}
+    if terms.quota_uc > old_quota:
+        left = max(account.cycle_end_at - at, timedelta(0)) // _MICROSECOND
+        length = (account.cycle_end_at - account.cycle_start_at) // _MICROSECOND
+        amount = units.round_half_even(Fraction(terms.quota_uc - old_quota) * min(left, length), length)
+        if amount:
+            lot = _monthly_lot(unit, account, at)
+            unit.append(account, "grant", leg_id("upgrade", *act), [Delta(lot, amount, 0)], at, **facts)
+    else:
+        _clamp(unit, account, calendar.cap_uc(terms.quota_uc, live.config.plan(plan).cap_multiple), act, at, facts)
+    unit.move_cycle(
+        account.account_id, account.cycle_no, end_at=account.cycle_end_at, plan=plan, quota_uc=account.quota_uc
+    )
+    cycles.set_due(unit, account)
+
+
+def _monthly_lot(unit: Unit, account: Account, at: datetime) -> Lot:
+    lot_id = leg_id("lot", account.account_id, "monthly", str(account.cycle_no))
+    lot = unit.lot(account, lot_id)
+    if lot is not None:
+        return lot
+    return unit.add_lot(account, Lot(lot_id, account.account_id, "monthly", at, account.cycle_end_at, 0, 0, 0))
+
+
+def _clamp(
+    unit: Unit, account: Account, cap_uc: int, act: tuple[str, ...], at: datetime, facts: dict[str, object]
+) -> None:
+    over = cycles.paced_uc(unit, account) - cap_uc
+    if over <= 0:
+        return
+    lots = unit.lots(account)
+    parts = allocate([view for view in unit.views(account) if view.kind in PACED_KINDS], over) or []
+    deltas = [Delta(lots[part.lot_id], -part.amount_uc, 0) for part in parts]
+    unit.append(account, "clamp", leg_id("downgrade", *act), deltas, at, **facts)
+
+
+def pause(deployment: Deployment, user_id: str, at: datetime | None) -> Balance:
+    """Freeze the user's cycle: nothing is granted, expires or is authorized until :func:`resume`."""
+    deployment.ledger.run(lambda unit: pause_in(unit, deployment, user_id, deployment.instant(at)))
+    return lookup.balance(deployment, user_id)
+
+
+def pause_in(unit: Unit, deployment: Deployment, user_id: str, at: datetime) -> None:
+    """:func:`pause` inside a transaction. A paused account stays as it is."""
+    user, account = unit.user(user_id)
+    if account.paused_at is not None:
+        return
+    cycles.catch_up(unit, deployment, account, at)
+    # A clock behind the running cycle's start must not give the cycle more days than it has.
+    account.paused_at = max(at, account.cycle_start_at)
+    leg = leg_id("pause", account.account_id, str(account.seq))
+    unit.append(account, "pause", leg, [Delta(None, 0, 0)], at, **_whose(user))
+    cycles.set_due(unit, account)
+
+
+def resume(deployment: Deployment, user_id: str, at: datetime | None) -> Balance:
+    """End a pause: the cycle ends at the first local midnight that leaves it the days it had, which becomes the anchor."""
+    deployment.ledger.run(lambda unit: resume_in(unit, deployment, user_id, deployment.instant(at)))
+    return lookup.balance(deployment, user_id)
+
+
+def resume_in(unit: Unit, deployment: Deployment, user_id: str, at: datetime) -> None:
+    """:func:`resume` inside a transaction. An account that is not paused stays as it is."""
+    user, account = unit.user(user_id)
+    paused_at = account.paused_at
+    if paused_at is None:
+        return
+    if at < paused_at:
+        raise Conflict(
+            f"User {user_id!r} was paused at {paused_at.isoformat()}, after the resume ({at.isoformat()}). Check the clock."
+        )
+    zone = units.checked_zone(user.timezone)
+    earliest = at + (account.cycle_end_at - paused_at)
+    day = calendar.local_day(earliest, zone)
+    end = calendar.first_instant(day, zone)
+    if end < earliest:
+        end = calendar.first_instant(day + timedelta(days=1), zone)
+    shift = at - paused_at
+    for lot in unit.lots(account).values():
+        if lot.kind in PACED_KINDS and lot.expires_at == account.cycle_end_at:
+            unit.move_expiry(lot, end)
+        elif lot.kind not in PACED_KINDS and lot.expires_at is not None and lot.expires_at > paused_at:
+            unit.move_expiry(lot, lot.expires_at + shift)
+    account.cycle_end_at, account.paused_at = end, None
+    account.anchor_day, account.anchor_no = calendar.local_day(end, zone).isoformat(), account.cycle_no + 1
+    leg = leg_id("resume", account.account_id, str(account.seq))
+    unit.append(
+        account, "resume", leg, [Delta(None, 0, 0)], at, **_whose(user), details={"cycle_end_at": end.isoformat()}
+    )
+    unit.move_cycle(account.account_id, account.cycle_no, end_at=end, plan=account.plan, quota_uc=account.quota_uc)
+    cycles.set_due(unit, account)
+
+
+def _refuse_paused(account: Account, what: str) -> None:
+    if account.paused_at is not None:
+        raise Conflict(
+            f"Account {account.account_id} is paused since {account.paused_at.isoformat()}; resume it to {what}."
+        )
+
+
+def _whose(user: User) -> dict[str, object]:
+    return {"user_id": user.user_id, "team_id": user.team_id}

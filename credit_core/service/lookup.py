@@ -1,0 +1,195 @@
+"""Looking things up: a balance, a history, one decision explained. Nothing here writes but :func:`reward`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from credit_core.errors import InvalidRequest, NotFound
+from credit_core.policy import cycles, plans, surplus
+from credit_core.policy.decision import Decision, decide, draw
+from credit_core.policy.lots import PACED_KINDS, spending_key
+from credit_core.policy.words import sentence
+from credit_core.service.deployment import Deployment
+from credit_core.store import decisions, reads, rewards
+from credit_core.store.ledger import Connection
+from credit_core.store.reads import Holding
+from credit_core.units import to_us, uc_to_credits
+
+
+class LotBalance(NamedTuple):
+    """What one lot holds."""
+
+    lot_id: str
+    kind: str
+    avail_uc: int
+    held_uc: int
+    expires_at: datetime | None
+    unit_price_usd_micro: int
+
+
+class Lifetime(NamedTuple):
+    """Totals since sign-up."""
+
+    granted_uc: int
+    spent_uc: int
+    expired_uc: int
+    fresh: int
+    library: int
+
+
+class Balance(NamedTuple):
+    """What a user has: ``available_uc`` to spend, ``held_uc`` by open reserves, and the lots in spending order."""
+
+    available_uc: int
+    held_uc: int
+    lots: tuple[LotBalance, ...]
+    lifetime: Lifetime
+
+
+class Explanation(NamedTuple):
+    """A logged decision beside the same decision computed again. ``differences``: field → (logged, recomputed)."""
+
+    logged: Decision
+    recomputed: Decision
+    differences: Mapping[str, tuple[Any, Any]]
+    sentence: str
+
+    @property
+    def exact(self) -> bool:
+        """True where every field agrees to the last bit."""
+        return not self.differences
+
+
+class Profile(NamedTuple):
+    """One user as support sees them: terms, cycle, pace and what the next reset brings.
+
+    ``next_amount_uc`` is the balance right after the reset if nothing more is spent; ``surplus_days`` is None for a plan
+    without a quota.
+    """
+
+    user_id: str
+    account_id: str
+    plan: str
+    region: str
+    timezone: str
+    segment: str | None
+    created_at: datetime
+    cycle_start_at: datetime
+    next_reset_at: datetime
+    quota_uc: int
+    available_uc: int
+    held_uc: int
+    paced_uc: int
+    next_amount_uc: int
+    surplus_days: float | None
+    mode: str
+    paused_at: datetime | None
+    blocked_at: datetime | None
+    conserving: bool
+    session_consent: bool
+    config_version: int
+    arm: str
+
+
+def profile(deployment: Deployment, user_id: str, at: datetime | None = None) -> Profile:
+    """Everything the header of a user's page shows, as of ``at``; writes nothing, not even what is due."""
+    moment = deployment.instant(at)
+    with deployment.ledger.reading() as connection:
+        found = reads.user_and_account(connection, user_id)
+        if found is None:
+            raise NotFound(f"There is no user {user_id!r}. Check the spelling, or search by the first letters.")
+        user, account = found
+        lots = reads.open_lots(connection, account.account_id)
+        live = deployment.live.of(connection, account.account_id)
+    paced = sum(lot.avail_uc for lot in lots if lot.kind in PACED_KINDS)
+    other = account.avail_uc - paced
+    tuning = live.config.plan(account.plan)
+    terms = plans.terms(deployment.catalog.plan(account.plan), account.region)
+    cap = cycles.cap_at(account.cycle_end_at, tuning.cap_multiple, burst_allowance=live.config.rollover.burst_allowance)
+    carried = cycles.close(paced, account.quota_uc, cap, tuning.soft_decay).carried_uc
+    length = cycles.days_between(account.cycle_start_at, account.cycle_end_at)
+    left = min(max(cycles.days_between(moment, account.cycle_end_at), 0.0), length)
+    quota = uc_to_credits(account.quota_uc)
+    ahead = surplus.surplus(uc_to_credits(paced), quota, length, left)
+    return Profile(
+        user_id, account.account_id, account.plan, account.region, user.timezone, user.segment, user.created_at,
+        account.cycle_start_at, account.cycle_end_at, account.quota_uc, account.avail_uc, account.held_uc, paced,
+        other + carried + terms.quota_uc, surplus.surplus_days(ahead, quota, length) if quota else None, account.mode,
+        account.paused_at, user.blocked_at, user.conserving, user.session_consent, live.version, live.arm,
+    )  # fmt: skip
+
+
+def balance(deployment: Deployment, user_id: str) -> Balance:
+    """What the user's account holds now, without writing anything."""
+    with deployment.ledger.reading() as connection:
+        holding = _holding(connection, user_id)
+        lots = reads.open_lots(connection, holding.account_id)
+        moved = reads.moved(connection, holding.account_id)
+    granted = sum(m.d_avail_uc for m in moved if m.kind == "grant")
+    spent = -sum(m.d_avail_uc + m.d_held_uc for m in moved if m.kind in ("settle", "import", "refund"))
+    expired = -sum(m.d_avail_uc for m in moved if m.kind in ("expire", "clamp"))
+    served = {outcome: sum(m.entries for m in moved if m.outcome == outcome) for outcome in ("fresh", "library")}
+    lots.sort(
+        key=lambda lot: spending_key(lot.kind, None if lot.expires_at is None else to_us(lot.expires_at), lot.lot_id)
+    )
+    return Balance(
+        holding.avail_uc,
+        holding.held_uc,
+        tuple(
+            LotBalance(lot.lot_id, lot.kind, lot.avail_uc, lot.held_uc, lot.expires_at, lot.unit_price_usd_micro)
+            for lot in lots
+        ),
+        Lifetime(granted, spent, expired, served["fresh"], served["library"]),
+    )
+
+
+def history(deployment: Deployment, user_id: str, after_seq: int = 0, limit: int = 100) -> list[dict[str, Any]]:
+    """Entries of the user's account with seq > ``after_seq``, oldest first, at most ``limit``; keys are the ledger's columns."""
+    if not 1 <= limit <= 10_000:
+        raise InvalidRequest(f"limit must lie between 1 and 10000, got {limit}. Page on with after_seq.")
+    with deployment.ledger.reading() as connection:
+        return reads.entries_after(connection, _holding(connection, user_id).account_id, after_seq, limit)
+
+
+def explain(deployment: Deployment, user_id: str, request_id: str) -> Explanation:
+    """Recompute a logged decision from what was logged with it, draw included (SPEC 4)."""
+    with deployment.ledger.reading() as connection:
+        line = reads.opening_line(connection, user_id, request_id)
+        if line is None:
+            raise NotFound(f"There is no request {request_id!r} of user {user_id!r}.")
+        config = deployment.live.load(connection, line["config_version"])
+    assert config is not None, "a decision names an existing version"
+    logged = decisions.from_columns(line)
+    u01 = draw(deployment.ledger.salts["draw"], user_id, request_id)
+    again = decide(logged.state, decisions.request_of(line), config, u01)
+    again = again._replace(
+        config_version=logged.config_version, arm=logged.arm, user_id=user_id, request_id=request_id, at=logged.at
+    )
+    differences = {
+        name: (old, new) for name, old, new in zip(Decision._fields, logged, again, strict=True) if old != new
+    }
+    return Explanation(logged, again, differences, sentence(logged))
+
+
+def reward(deployment: Deployment, user_id: str, request_id: str, value: float, at: datetime | None) -> None:
+    """Log a reward in [0, 1] for a request that was served, once; it feeds the ``thompson`` strategy and estimates."""
+    if not 0.0 <= value <= 1.0:
+        raise InvalidRequest(f"value must be a number between 0 and 1, got {value!r}.")
+    moment = deployment.instant(at)
+
+    def write(connection: Connection) -> None:
+        line = reads.opening_line(connection, user_id, request_id)
+        if line is None or line["outcome"] is None:
+            raise NotFound(f"Request {request_id!r} of user {user_id!r} was not served, so there is nothing to reward.")
+        rewards.add(connection, user_id, request_id, line["outcome"], float(value), moment)
+
+    deployment.ledger.write(write)
+
+
+def _holding(connection: Connection, user_id: str) -> Holding:
+    holding = reads.holding(connection, user_id)
+    if holding is None:
+        raise NotFound(f"There is no user {user_id!r}. Add them first: core.add_user(user_id, plan).")
+    return holding

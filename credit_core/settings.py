@@ -1,0 +1,20 @@
+"""What the process is told from outside: environment variables and their defaults. Read when called, never at import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DATABASE_VARIABLE = "CREDITS_DATABASE_URL"
+DEFAULT_DATABASE = "sqlite:///data/ledger.db"
+CATALOG_VARIABLE = "CREDITS_CATALOG"
+
+
+def database_url() -> str:
+    """The ledger's SQLAlchemy URL: ``CREDITS_DATABASE_URL``, else ``sqlite:///data/ledger.db``."""
+    return os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+
+
+def catalog_folder() -> Path:
+    """The folder of the TOML catalogue: ``CREDITS_CATALOG``, else ``data/catalog`` beside the package."""
+    return Path(os.environ.get(CATALOG_VARIABLE) or Path(__file__).resolve().parent.parent / "data" / "catalog")

@@ -1,0 +1,1 @@
+"""All transactional SQL: schema, migrations, one writer per table, one place that commits."""

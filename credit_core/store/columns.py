@@ -1,0 +1,81 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import REAL, BigInteger, Double, Integer, Text
+from sqlalchemy.dialects.postgresql import BOOLEAN, JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from credit_core import units
+
+
+class Instant(TypeDecorator[datetime]):
+    """Aware datetime ↔ integer microseconds since the epoch; naive values are refused."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """INTEGER on SQLite (STRICT tables), BIGINT elsewhere."""
+        return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """To microseconds."""
+        return None if value is None else units.to_us(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """To an aware UTC datetime."""
+        return None if value is None else units.from_us(value)
+
+
+class Flag(TypeDecorator[bool]):
+    """BOOLEAN, or INTEGER 0/1 on SQLite, whose STRICT tables have no booleans."""
+
+    impl = Integer
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """INTEGER on SQLite, BOOLEAN elsewhere."""
+        return dialect.type_descriptor(Integer() if dialect.name == "sqlite" else BOOLEAN())
+
+    def process_bind_param(self, value: bool | None, dialect: Dialect) -> Any:
+        """To 0/1 on SQLite."""
+        return None if value is None else int(value) if dialect.name == "sqlite" else bool(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> bool | None:
+        """To bool."""
+        return None if value is None else bool(value)
+
+
+class Document(TypeDecorator[Any]):
+    """JSON: JSONB on PostgreSQL, TEXT on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """TEXT on SQLite, JSONB elsewhere."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else JSONB(none_as_null=True))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """To text on SQLite."""
+        return json.dumps(value, sort_keys=True) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """To plain JSON values."""
+        return json.loads(value) if isinstance(value, str) else value
+
+
+def big() -> TypeEngine[Any]:
+    """Amounts and counters: 64 bits on both engines."""
+    return BigInteger().with_variant(Integer(), "sqlite")
+
+
+def real() -> TypeEngine[Any]:
+    """Binary64 on both engines."""
+    return Double().with_variant(REAL(), "sqlite")

@@ -1,0 +1,84 @@
+"""A decision as the columns of its opening entry, and back: what is logged is exactly what :func:`decide` saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from credit_core.policy.decision import Decision, Nudges, Request, State
+
+#: Columns that hold a field of :class:`State` of the same name.
+_STATE = (
+    "available_uc", "paced_uc", "quota_uc", "cycle_days", "days_left", "demand_rate", "session_images", "session_fresh",
+    "session_fresh_uc", "session_opening_uc", "segment", "conserving", "coverage", "health", "under_represented", "cost_uc",
+    "cell_new", "arm_p",
+)  # fmt: skip
+_DECISION = (
+    "status",
+    "outcome",
+    "rule",
+    "miss",
+    "forced",
+    "mode",
+    "strategy",
+    "surplus",
+    "surplus_days",
+    "threshold",
+    "p0",
+    "p",
+    "u01",
+    "retry_after_s",
+)
+_NUDGES = {name: f"nudge_{name}" for name in Nudges._fields}
+KIND_OF_STATUS = {
+    "RESERVED": "reserve",
+    "LIBRARY": "library",
+    "DEFERRED": "defer",
+    "RATE_LIMITED": "rate_limited",
+    "REJECTED": "rejected",
+}
+
+
+def to_columns(decision: Decision) -> dict[str, Any]:
+    """The decision fields of an opening entry."""
+    state = decision.state
+    columns: dict[str, Any] = {name: getattr(decision, name) for name in _DECISION}
+    columns |= {name: getattr(state, name) for name in _STATE}
+    columns["prior_mode"] = state.mode
+    if decision.nudges is not None:
+        columns |= {column: getattr(decision.nudges, name) for name, column in _NUDGES.items()}
+    return columns
+
+
+def from_columns(row: Mapping[str, Any]) -> Decision:
+    """The decision that an opening entry logged. ``row`` holds the columns of ``ledger_entries``; it is line 1 of its leg."""
+    state = State(
+        plan=row["plan"],
+        mode=row["prior_mode"],
+        blocked=row["rule"] == "blocked",
+        retry_after_s=row["retry_after_s"] or 0.0,
+        paused=row["rule"] == "paused",
+        deferred=row["parent_request_id"] is not None,
+        **{name: row[name] for name in _STATE},
+    )
+    judged = row["p"] is not None
+    return Decision(
+        nudges=Nudges(**{name: row[column] for name, column in _NUDGES.items()}) if judged else None,
+        amount_uc=row["cost_uc"] if row["status"] == "RESERVED" else 0,
+        model=row["model"],
+        state=state,
+        config_version=row["config_version"],
+        arm=row["arm"],
+        user_id=row["user_id"],
+        request_id=row["request_id"],
+        at=row["occurred_at"],
+        **{name: row[name] for name in _DECISION},
+    )
+
+
+def request_of(row: Mapping[str, Any]) -> Request:
+    """The request an opening entry answered, as far as the ledger keeps it: never its text."""
+    return Request(
+        user_id=row["user_id"], request_id=row["request_id"], session_id=row["session_id"], genre=row["genre"], mood=row["mood"],
+        modality=row["modality"], model=(row["details"] or {}).get("asked_model"), images=row["images"],
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Connections: what each engine must be told so that a commit is durable and two writers never interleave (FINDINGS)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from credit_core.errors import InvalidRequest, LedgerUnavailable
+
+APP_ROLE = "titrate_app"
+BUSY_TIMEOUT_MS = 30_000
+_SUPPORTED = ("sqlite", "postgresql")
+
+
+def parse_url(url: str) -> URL:
+    """A SQLAlchemy URL of a supported engine, with the driver filled in; else :class:`InvalidRequest`."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise InvalidRequest(
+            f"{url!r} is not a database URL. Use sqlite:///path/to/ledger.db or postgresql://user@host/name."
+        ) from error
+    engine = parsed.get_backend_name()
+    if engine not in _SUPPORTED:
+        raise InvalidRequest(
+            f"Ledgers live in SQLite or PostgreSQL, not in {engine}. Use sqlite:///… or postgresql://…."
+        )
+    return parsed.set(drivername="postgresql+psycopg") if engine == "postgresql" else parsed
+
+
+def open_engine(url: str, *, read_only: bool = False, owner: bool = False) -> Engine:
+    """An engine on the ledger. ``owner`` keeps the connecting role (migrations); otherwise PostgreSQL drops to the app's role."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite(parsed, read_only=read_only)
+    return _postgresql(parsed, read_only=read_only, owner=owner)
+
+
+def _sqlite(url: URL, *, read_only: bool) -> Engine:
+    path = url.database
+    if not path or path == ":memory:":
+        raise InvalidRequest("A ledger needs a file, so that other processes see it. Use sqlite:///path/to/ledger.db.")
+    if read_only:
+        if not Path(path).exists():
+            raise LedgerUnavailable(f"There is no ledger at {path}. Create it with: python -m credit_core init")
+        url = URL.create("sqlite", database=f"file:{Path(path).resolve()}", query={"mode": "ro", "uri": "true"})
+    else:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000, "isolation_level": None, "cached_statements": 256}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA recursive_triggers=ON")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        reading = read_only or connection.get_execution_options().get("titrate_reading")
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
+    options: dict[str, Any] = (
+        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27, "pool_pre_ping": True}
+    )
+    engine = create_engine(url, connect_args={"connect_timeout": 10}, **options)
+
+    @event.listens_for(engine, "connect")
+    def _session(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+            cursor.execute("SET lock_timeout = '30s'")
+            # A role or database default may have switched it off; an acknowledged write must survive a power cut.
+            cursor.execute("SET synchronous_commit = 'on'")
+            if read_only:
+                cursor.execute("SET default_transaction_read_only = on")
+            if not owner:
+                cursor.execute(
+                    "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(current_user, oid, 'MEMBER'))",
+                    (APP_ROLE,),
+                )
+                if cursor.fetchone()[0]:
+                    cursor.execute(f"SET ROLE {APP_ROLE}")
+        connection.commit()
+
+    return engine

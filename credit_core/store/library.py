@@ -1,0 +1,115 @@
+"""The library of ready assets: how many each cell holds, by the UTC day they were added (SPEC 4.1)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, case, func, literal_column, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from credit_core.policy import guardrails
+from credit_core.store.prepared import Prepared
+from credit_core.store.schema import library_cells, library_days
+
+
+class Cell(NamedTuple):
+    """Assets of one cell; ``stale`` of them are older than the configured age. Ages count in whole UTC days."""
+
+    assets: int
+    stale: int
+
+    def coverage(self, target: int) -> float:
+        """min(1, assets/target)."""
+        return guardrails.coverage(self.assets, target)
+
+    def health(self, target: int) -> float:
+        """coverage·(1 − staleness)."""
+        return guardrails.health(self.assets, self.stale, target)
+
+
+_days = library_days.c
+_CELL = Prepared(
+    select(
+        func.sum(_days.assets),
+        func.sum(case((_days.day < bindparam("stale_before"), _days.assets), else_=literal_column("0"))),
+    ).where(_days.genre == bindparam("genre"), _days.mood == bindparam("mood"), _days.day <= bindparam("today"))
+)
+_DEMANDED = (
+    select(library_cells.c.genre, library_cells.c.mood, func.coalesce(func.sum(_days.assets), 0))
+    .outerjoin(
+        library_days,
+        (library_cells.c.genre == _days.genre)
+        & (library_cells.c.mood == _days.mood)
+        & (_days.day <= bindparam("today")),
+    )
+    .where(library_cells.c.requested_at.is_not(None))
+    .group_by(library_cells.c.genre, library_cells.c.mood)
+)
+
+
+def cell(connection: Connection, genre: str, mood: str, at: datetime, stale_days: int) -> Cell:
+    """What the cell holds at ``at``."""
+    today = at.astimezone(UTC).date()
+    before = today - timedelta(days=stale_days)
+    row = _CELL.rows(connection, genre=genre, mood=mood, today=today.isoformat(), stale_before=before.isoformat())[0]
+    return Cell(int(row[0] or 0), int(row[1] or 0))
+
+
+def median_coverage(connection: Connection, at: datetime, target: int) -> float | None:
+    """Median coverage of the cells that anybody has asked for; None before the first."""
+    rows = connection.execute(_DEMANDED, {"today": at.astimezone(UTC).date().isoformat()}).all()
+    return median(guardrails.coverage(int(row[2]), target) for row in rows) if rows else None
+
+
+def put(connection: Connection, genre: str, mood: str, count: int, at: datetime) -> None:
+    """Add ``count`` assets to the cell."""
+    make = _insert(connection)
+    statement = make(library_days).values(
+        genre=genre, mood=mood, day=at.astimezone(UTC).date().isoformat(), assets=count
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[_days.genre, _days.mood, _days.day],
+            set_={"assets": _days.assets + statement.excluded.assets},
+        )
+    )
+
+
+def mark(
+    connection: Connection,
+    genre: str,
+    mood: str,
+    *,
+    requested_at: datetime | None = None,
+    queued_at: datetime | None = None,
+) -> None:
+    """Remember the first time that a cell was asked for, and that it joined the pantry queue; later calls change nothing."""
+    statement = _insert(connection)(library_cells).values(
+        genre=genre, mood=mood, requested_at=requested_at, queued_at=queued_at
+    )
+    cells = library_cells.c
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[cells.genre, cells.mood],
+            set_={
+                "requested_at": func.coalesce(cells.requested_at, statement.excluded.requested_at),
+                "queued_at": func.coalesce(cells.queued_at, statement.excluded.queued_at),
+            },
+        )
+    )
+
+
+def marks(connection: Connection, genre: str, mood: str) -> tuple[bool, bool]:
+    """Whether the cell was ever asked for, and whether it stands in the pantry queue."""
+    row = connection.execute(
+        select(library_cells.c.requested_at, library_cells.c.queued_at).where(
+            library_cells.c.genre == genre, library_cells.c.mood == mood
+        )
+    ).first()
+    return (False, False) if row is None else (row.requested_at is not None, row.queued_at is not None)
+
+
+def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Insert]:
+    return postgresql.Insert if connection.dialect.name == "postgresql" else sqlite.Insert

@@ -1,0 +1,96 @@
+"""Rows that a transaction works on: loaded under lock, changed in memory, written back once at commit."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(slots=True)
+class Account:
+    """A row of ``accounts``."""
+
+    account_id: str
+    kind: str
+    plan: str
+    region: str
+    timezone: str
+    anchor_day: str
+    anchor_no: int
+    cycle_no: int
+    cycle_start_at: datetime
+    cycle_end_at: datetime
+    quota_uc: int
+    avail_uc: int
+    held_uc: int
+    demand_uc: int
+    mode: str
+    seq: int
+    head_hash: bytes
+    recorded_at: datetime
+    created_at: datetime
+    paused_at: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(slots=True)
+class User:
+    """A row of ``users``."""
+
+    user_id: str
+    account_id: str
+    timezone: str
+    team_id: str | None
+    segment: str | None
+    conserving: bool
+    session_consent: bool
+    blocked_at: datetime | None
+    created_at: datetime
+    session_last_at: datetime | None
+    session_images: int
+    session_fresh: int
+    session_fresh_uc: int
+    session_opening_uc: int
+    session_cells: list[list[str]]
+    bucket_level: float
+    bucket_at: datetime | None
+
+
+@dataclass(slots=True)
+class Lot:
+    """A row of ``lots``."""
+
+    lot_id: str
+    account_id: str
+    kind: str
+    granted_at: datetime
+    expires_at: datetime | None
+    unit_price_usd_micro: int
+    avail_uc: int
+    held_uc: int
+
+    def closed(self, at: datetime) -> bool:
+        """True where the lot has expired by ``at``: nothing may come back to it."""
+        return self.expires_at is not None and self.expires_at <= at
+
+
+def leg_id(act: str, *parts: str) -> str:
+    """The id of one act: BLAKE2b-128 over its name and keys, each length-prefixed, hex. The same act has the same id."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (act, *parts):
+        data = part.encode()
+        digest.update(struct.pack(">I", len(data)))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def opening_leg(user_id: str, request_id: str) -> str:
+    """The leg that answers a request: reserve, library, defer, rate_limited or rejected."""
+    return leg_id("open", user_id, request_id)
+
+
+def ending_leg(user_id: str, request_id: str) -> str:
+    """The leg that ends a reserve: settle, release or partial."""
+    return leg_id("end", user_id, request_id)

@@ -1,0 +1,422 @@
+"""One transaction on the ledger: rows are loaded under lock, changed in memory, and written back once, at commit.
+
+Every change of a balance goes through :meth:`Unit.append`, which moves the entry, the account and the lot together, so the
+derived tables equal the entries' sums by construction. Nothing is written before the last check has passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, text, update
+
+from credit_core.errors import InvalidAmount, LedgerError, NotFound
+from credit_core.policy.lots import LotView, spending_key
+from credit_core.store import chain
+from credit_core.store.prepared import Prepared
+from credit_core.store.records import Account, Lot, User
+from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
+from credit_core.units import to_us
+
+Row = dict[str, Any]
+#: What both engines hold in 64 bits.
+_LARGEST = 2**63 - 1
+_BLANK: Row = {column.name: None for column in ledger_entries.columns if column.name != "id"}
+_ACCOUNT = tuple(field.name for field in fields(Account))
+_USER = tuple(field.name for field in fields(User))
+_LOT = tuple(field.name for field in fields(Lot))
+_CYCLE = tuple(column.name for column in cycles.columns)
+
+_BOTH = (
+    select(*(accounts.c[name] for name in _ACCOUNT), *(users.c[name].label(f"user_{name}") for name in _USER))
+    .join_from(users, accounts, users.c.account_id == accounts.c.account_id)
+    .with_for_update()
+)
+_USER_ROW = Prepared(_BOTH.where(users.c.user_id == bindparam("user_id")))
+_USER_ROWS = _BOTH.where(users.c.user_id.in_(bindparam("user_ids", expanding=True))).order_by(accounts.c.account_id)
+_ACCOUNT_ROWS = (
+    select(accounts)
+    .where(accounts.c.account_id.in_(bindparam("account_ids", expanding=True)))
+    .order_by(accounts.c.account_id)
+    .with_for_update()
+)
+_OWNERS = select(users).where(users.c.account_id.in_(bindparam("account_ids", expanding=True)))
+_OPEN_LOTS = select(lots).where(lots.c.account_id.in_(bindparam("account_ids", expanding=True)), text(LOT_IS_OPEN))
+_ACCOUNT_LOTS = Prepared(select(lots).where(lots.c.account_id == bindparam("account_id"), text(LOT_IS_OPEN)))
+_ONE_LOT = select(lots).where(lots.c.lot_id == bindparam("lot_id"))
+_ENTRY_COLUMNS = tuple(column for column in ledger_entries.columns if column.name not in ("prev_hash", "hash"))
+_LEG = Prepared(
+    select(*_ENTRY_COLUMNS).where(ledger_entries.c.leg_id == bindparam("leg_id")).order_by(ledger_entries.c.line)
+)
+_ENTRY_NAMES = tuple(column.name for column in _ENTRY_COLUMNS)
+_LEGS = (
+    select(*_ENTRY_COLUMNS)
+    .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
+    .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
+)
+_INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(_BLANK))
+
+
+def _update_by_key(table: Table, key: str, names: Iterable[str]) -> Any:
+    return (
+        update(table).where(table.c[key] == bindparam(f"key_{key}")).values({name: bindparam(name) for name in names})
+    )
+
+
+_ACCOUNT_CHANGES = tuple(name for name in _ACCOUNT if name not in ("account_id", "kind", "created_at"))
+_USER_CHANGES = tuple(name for name in _USER if name not in ("user_id", "created_at"))
+_LOT_CHANGES = ("avail_uc", "held_uc", "expires_at")
+_UPDATE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", _ACCOUNT_CHANGES))
+_UPDATE_USER = Prepared(_update_by_key(users, "user_id", _USER_CHANGES))
+_UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", _LOT_CHANGES))
+_INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns))
+_INSERT_DEFERRAL = Prepared(insert(deferrals), tuple(column.name for column in deferrals.columns))
+_DELETE_DEFERRAL = Prepared(delete(deferrals).where(deferrals.c.leg_id == bindparam("key_leg_id")))
+_DELETE_HOLD = Prepared(delete(holds).where(holds.c.leg_id == bindparam("key_leg_id")))
+
+
+def _update_cycle(*names: str) -> Prepared:
+    return Prepared(_update_by_key(cycles, "cycle_no", names).where(cycles.c.account_id == bindparam("key_account_id")))
+
+
+_CLOSE_CYCLE = _update_cycle("closed_at", "unspent_uc", "kept_uc", "carried_uc", "cap_multiple", "demand_uc")
+_MOVE_CYCLE = _update_cycle("end_at", "plan", "quota_uc")
+
+
+class Delta(NamedTuple):
+    """What one line of a leg moves. ``lot`` is None for entries that move nothing."""
+
+    lot: Lot | None
+    d_avail_uc: int
+    d_held_uc: int
+
+
+class Unit:
+    """The rows one transaction holds. Made by :meth:`credit_core.store.ledger.Ledger.run`, which commits it."""
+
+    def __init__(self, connection: Connection, now: datetime, salts: Mapping[str, bytes]) -> None:
+        """``now`` is the wall clock of this transaction, ``salts`` the deployment's keys by name."""
+        self.connection = connection
+        self.now = now
+        self.salts = salts
+        self._accounts: dict[str, Account] = {}
+        self._users: dict[str, User] = {}
+        self._absent: set[str] = set()
+        self._owners: dict[str, User] = {}
+        self._lots: dict[str, dict[str, Lot]] = {}
+        self._legs: dict[str, list[Row]] = {}
+        self._entries: list[Row] = []
+        self._dirty_accounts: dict[str, Account] = {}
+        self._dirty_users: dict[str, User] = {}
+        self._dirty_lots: dict[str, Lot] = {}
+        self._new_accounts: list[Account] = []
+        self._new_users: list[User] = []
+        self._new_lots: dict[str, Lot] = {}
+        self._holds: dict[str, Row] = {}
+        self._ended_holds: set[str] = set()
+        self._deferrals: list[Row] = []
+        self._ended_deferrals: list[Row] = []
+        self._new_cycles: list[Row] = []
+        self._closed_cycles: list[Row] = []
+        self._moved_cycles: list[Row] = []
+        self._last: list[Callable[[], None]] = []
+
+    # Loading -----------------------------------------------------------------------------------------------------
+
+    def user(self, user_id: str) -> tuple[User, Account]:
+        """The user and the account that pays for them, both locked. Raises :class:`NotFound`."""
+        known = self._users.get(user_id)
+        if known is None:
+            rows = _USER_ROW.rows(self.connection, user_id=user_id)
+            if not rows:
+                raise NotFound(f"There is no user {user_id!r}. Add them first: core.add_user(user_id, plan).")
+            known = self._adopt(rows[0])
+        return known, self._accounts[known.account_id]
+
+    def has_user(self, user_id: str) -> bool:
+        """Whether the user exists. After :meth:`lock_users` this asks the database only about users it did not find."""
+        return user_id not in self._absent and self.find_user(user_id) is not None
+
+    def find_user(self, user_id: str) -> User | None:
+        """The user, or None."""
+        try:
+            return self.user(user_id)[0]
+        except NotFound:
+            return None
+
+    def lock_users(self, user_ids: Iterable[str]) -> None:
+        """Load and lock many users at once, in account order, with their open lots."""
+        wanted = sorted({user_id for user_id in user_ids if user_id not in self._users})
+        if not wanted:
+            return
+        for row in self.connection.execute(_USER_ROWS, {"user_ids": wanted}).all():
+            self._adopt(row)
+        self._absent.update(user_id for user_id in wanted if user_id not in self._users)
+        self._load_lots([self._users[user_id].account_id for user_id in wanted if user_id in self._users])
+
+    def lock_accounts(self, account_ids: Iterable[str]) -> list[Account]:
+        """Load and lock accounts in order, with their owners and open lots; those that do not exist are left out."""
+        wanted = sorted({account_id for account_id in account_ids if account_id not in self._accounts})
+        if wanted:
+            for row in self.connection.execute(_ACCOUNT_ROWS, {"account_ids": wanted}).all():
+                self._accounts[row.account_id] = Account(**row._mapping)
+            for row in self.connection.execute(_OWNERS, {"account_ids": wanted}).all():
+                user = self._users.setdefault(row.user_id, User(**row._mapping))
+                self._owners.setdefault(user.account_id, user)
+            self._load_lots(wanted)
+        return [self._accounts[account_id] for account_id in account_ids if account_id in self._accounts]
+
+    def owner(self, account: Account) -> User | None:
+        """The user a personal account belongs to."""
+        if account.account_id not in self._owners:
+            self.lock_accounts([account.account_id])
+        return self._owners.get(account.account_id)
+
+    def lots(self, account: Account) -> dict[str, Lot]:
+        """The account's lots that hold anything, by id, and those made in this transaction."""
+        found = self._lots.get(account.account_id)
+        if found is None:
+            rows = [Lot(*row) for row in _ACCOUNT_LOTS.rows(self.connection, account_id=account.account_id)]
+            found = self._lots[account.account_id] = {lot.lot_id: lot for lot in rows}
+        return found
+
+    def lot(self, account: Account, lot_id: str) -> Lot | None:
+        """One lot of the account, empty ones included; None where there is none."""
+        held = self.lots(account)
+        if lot_id not in held:
+            row = self.connection.execute(_ONE_LOT, {"lot_id": lot_id}).first()
+            if row is None:
+                return None
+            held[lot_id] = Lot(**row._mapping)
+        return held[lot_id]
+
+    def views(self, account: Account) -> list[LotView]:
+        """What the spending policy sees of the account's lots, in spending order."""
+        seen = (
+            LotView(lot.lot_id, lot.kind, None if lot.expires_at is None else to_us(lot.expires_at), lot.avail_uc)
+            for lot in self.lots(account).values()
+        )
+        return sorted(seen, key=lambda lot: spending_key(lot.kind, lot.expires_us, lot.lot_id))
+
+    def leg(self, leg_id: str) -> list[Row]:
+        """The lines of a leg, in order; empty where it was never written."""
+        rows = self._legs.get(leg_id)
+        if rows is None:
+            found = _LEG.rows(self.connection, leg_id=leg_id)
+            rows = self._legs[leg_id] = [dict(zip(_ENTRY_NAMES, row, strict=True)) for row in found]
+        return rows
+
+    def preload_legs(self, leg_ids: Iterable[str]) -> None:
+        """Load many legs at once, so that :meth:`leg` need not ask for each."""
+        wanted = [leg_id for leg_id in leg_ids if leg_id not in self._legs]
+        for start in range(0, len(wanted), 2_000):
+            part = wanted[start : start + 2_000]
+            self._legs.update((leg_id, []) for leg_id in part)
+            for row in self.connection.execute(_LEGS, {"leg_ids": part}).all():
+                self._legs[row.leg_id].append(dict(row._mapping))
+
+    def _adopt(self, row: Sequence[Any]) -> User:
+        user = User(*row[len(_ACCOUNT) :])
+        self._users[user.user_id] = user
+        if user.account_id not in self._accounts:
+            self._accounts[user.account_id] = Account(*row[: len(_ACCOUNT)])
+        self._owners.setdefault(user.account_id, user)
+        return user
+
+    def _load_lots(self, account_ids: Iterable[str]) -> None:
+        wanted = [account_id for account_id in account_ids if account_id not in self._lots]
+        if wanted:
+            self._lots.update((account_id, {}) for account_id in wanted)
+            for row in self.connection.execute(_OPEN_LOTS, {"account_ids": wanted}).all():
+                self._lots[row.account_id][row.lot_id] = Lot(**row._mapping)
+
+    # Changing ----------------------------------------------------------------------------------------------------
+
+    def append(
+        self, account: Account, kind: str, leg_id: str, deltas: Iterable[Delta], occurred_at: datetime, **facts: Any
+    ) -> list[Row]:
+        """Write one leg: a line per delta, ``facts`` on each line if they name it, else on the first (see :data:`EVERY_LINE`)."""
+        recorded_at = max(self.now, account.recorded_at)
+        every = {name: facts[name] for name in EVERY_LINE if name in facts}
+        written: list[Row] = []
+        for line, (lot, d_avail, d_held) in enumerate(deltas, 1):
+            row = _BLANK | (facts if line == 1 else every)
+            account.seq += 1
+            account.avail_uc += d_avail
+            account.held_uc += d_held
+            row.update(
+                account_id=account.account_id, seq=account.seq, leg_id=leg_id, line=line, occurred_at=occurred_at, recorded_at=recorded_at,
+                kind=kind, lot_id=None if lot is None else lot.lot_id, d_avail_uc=d_avail, d_held_uc=d_held,
+                plan=facts.get("plan", account.plan),
+                region=facts.get("region", account.region), prev_hash=account.head_hash,
+            )  # fmt: skip
+            if lot is not None:
+                lot.avail_uc += d_avail
+                lot.held_uc += d_held
+                self._touch_lot(lot)
+            if account.avail_uc > _LARGEST:
+                raise InvalidAmount(
+                    f"A {kind} of account {account.account_id} would pass the largest balance there can be; nothing was written."
+                )
+            if min(account.avail_uc, account.held_uc, *(() if lot is None else (lot.avail_uc, lot.held_uc))) < 0:
+                raise LedgerError(
+                    f"A {kind} of account {account.account_id} would make a balance negative; "
+                    "nothing was written. Please report this as a bug."
+                )
+            row["hash"] = account.head_hash = chain.entry_hash(row, account.head_hash, self.salts["details"])
+            written.append(row)
+        account.recorded_at = recorded_at
+        self._dirty_accounts[account.account_id] = account
+        self._entries.extend(written)
+        self._legs[leg_id] = written
+        return written
+
+    def add_account(self, account: Account) -> None:
+        """A new account; its entries follow in the same transaction."""
+        self._accounts[account.account_id] = account
+        self._lots[account.account_id] = {}
+        self._new_accounts.append(account)
+
+    def add_user(self, user: User) -> None:
+        """A new user of an account of this transaction."""
+        self._users[user.user_id] = user
+        self._absent.discard(user.user_id)
+        self._owners.setdefault(user.account_id, user)
+        self._new_users.append(user)
+
+    def add_lot(self, account: Account, lot: Lot) -> Lot:
+        """A new, empty lot; an entry of this transaction fills it."""
+        self.lots(account)[lot.lot_id] = lot
+        self._new_lots[lot.lot_id] = lot
+        return lot
+
+    def touch(self, record: Account | User) -> None:
+        """Write this record back at commit."""
+        if isinstance(record, Account):
+            self._dirty_accounts[record.account_id] = record
+        else:
+            self._dirty_users[record.user_id] = record
+
+    def move_expiry(self, lot: Lot, expires_at: datetime) -> None:
+        """The lot expires at another instant."""
+        lot.expires_at = expires_at
+        self._touch_lot(lot)
+
+    def _touch_lot(self, lot: Lot) -> None:
+        if lot.lot_id not in self._new_lots:
+            self._dirty_lots[lot.lot_id] = lot
+
+    def add_hold(self, row: Row) -> None:
+        """An open hold, until :meth:`end_hold`."""
+        self._holds[row["leg_id"]] = row
+
+    def end_hold(self, leg_id: str) -> None:
+        """The hold of reserve ``leg_id`` has ended."""
+        if self._holds.pop(leg_id, None) is None:
+            self._ended_holds.add(leg_id)
+
+    def add_deferral(self, row: Row) -> None:
+        """A deferred request waits for its fresh half, until :meth:`end_deferral`."""
+        self._deferrals.append(row)
+
+    def end_deferral(self, leg_id: str) -> None:
+        """The deferred request of leg ``leg_id`` waits no longer."""
+        self._ended_deferrals.append({"key_leg_id": leg_id})
+
+    def open_cycle(self, row: Row) -> None:
+        """A new row of ``cycles``."""
+        self._new_cycles.append(dict.fromkeys(_CYCLE) | row)
+
+    def close_cycle(self, account_id: str, cycle_no: int, **values: Any) -> None:
+        """Fill in what the closing of a cycle found."""
+        pending = next(
+            (row for row in self._new_cycles if row["account_id"] == account_id and row["cycle_no"] == cycle_no), None
+        )
+        if pending is not None:
+            pending.update(values)
+        else:
+            self._closed_cycles.append({"key_account_id": account_id, "key_cycle_no": cycle_no, **values})
+
+    def move_cycle(self, account_id: str, cycle_no: int, **values: Any) -> None:
+        """Change the terms or the end of the running cycle's row."""
+        self._moved_cycles.append({"key_account_id": account_id, "key_cycle_no": cycle_no, **values})
+
+    def finally_write(self, write: Callable[[], None]) -> None:
+        """Run ``write`` after everything else, right before the commit: for rows that other accounts also write."""
+        self._last.append(write)
+
+    def write_last(self) -> None:
+        """Run what :meth:`finally_write` postponed, so that later acts of this transaction see it."""
+        writes, self._last = self._last, []
+        for write in writes:
+            write()
+
+    # Writing -----------------------------------------------------------------------------------------------------
+
+    def flush(self) -> int:
+        """Write everything back; returns the number of entries. Called once, by the ledger, right before it commits."""
+        run = self.connection.execute
+        if self._new_accounts:
+            run(insert(accounts), [_row(account, _ACCOUNT) for account in self._new_accounts])
+        if self._new_users:
+            run(insert(users), [_row(user, _USER) for user in self._new_users])
+        if self._new_lots:
+            run(insert(lots), [_row(lot, _LOT) for lot in self._new_lots.values()])
+        if self._new_cycles:
+            run(insert(cycles), self._new_cycles)
+        for statement, rows in self._batches():
+            statement.run(self.connection, rows)
+        self.write_last()
+        return len(self._entries)
+
+    def _batches(self) -> Iterator[tuple[Prepared, list[Row]]]:
+        new_accounts = {account.account_id for account in self._new_accounts}
+        new_users = {user.user_id for user in self._new_users}
+        yield from (
+            (statement, rows)
+            for statement, rows in (
+                (_MOVE_CYCLE, self._moved_cycles),
+                (_CLOSE_CYCLE, self._closed_cycles),
+                (_INSERT_ENTRY, self._entries),
+                (
+                    _UPDATE_ACCOUNT,
+                    [
+                        _changes(a, "account_id", _ACCOUNT_CHANGES)
+                        for key, a in sorted(self._dirty_accounts.items())
+                        if key not in new_accounts
+                    ],
+                ),
+                (
+                    _UPDATE_USER,
+                    [
+                        _changes(u, "user_id", _USER_CHANGES)
+                        for key, u in sorted(self._dirty_users.items())
+                        if key not in new_users
+                    ],
+                ),
+                (_UPDATE_LOT, [_changes(lot, "lot_id", _LOT_CHANGES) for _, lot in sorted(self._dirty_lots.items())]),
+                (_INSERT_DEFERRAL, self._deferrals),
+                (_DELETE_DEFERRAL, self._ended_deferrals),
+                (_INSERT_HOLD, list(self._holds.values())),
+                (_DELETE_HOLD, [{"key_leg_id": leg_id} for leg_id in sorted(self._ended_holds)]),
+            )
+            if rows
+        )
+
+
+#: Facts that stand on every line of a leg; the others stand on its first line alone, so that they are counted once.
+EVERY_LINE = (
+    "user_id", "team_id", "request_id", "session_id", "plan", "region", "modality", "model", "genre", "mood",
+    "config_version", "arm", "actor", "reason",
+)  # fmt: skip
+
+
+def _row(record: Account | User | Lot, names: Iterable[str]) -> Row:
+    return {name: getattr(record, name) for name in names}
+
+
+def _changes(record: Account | User | Lot, key: str, names: Iterable[str]) -> Row:
+    return _row(record, names) | {f"key_{key}": getattr(record, key)}

@@ -1,0 +1,153 @@
+"""Amounts, instants and identifiers: the units of SPEC 1, and the only places where they are converted.
+
+Amounts are integer micro-units (``_uc``, ``_usd_micro``); instants are aware UTC datetimes in Python and integer
+microseconds since 1970-01-01T00:00Z in storage (``_us``).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from credit_core.errors import InvalidAmount, InvalidInstant, InvalidRequest
+
+MICRO = 1_000_000
+DAY_S = 86_400.0
+DAY_US = 86_400 * MICRO
+#: Largest amount accepted from a caller: a thousandth of what int64 holds, so that sums over accounts stay exact.
+MAX_AMOUNT = 9_000_000_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+Number = int | float | Decimal | Fraction
+
+
+def credits_to_uc(credits: Number | str) -> int:
+    """Credits → micro-credits, rounded once, half-even. Raises :class:`InvalidAmount` on NaN, infinity and overflow."""
+    return _to_micro(credits, "credits")
+
+
+def dollars_to_usd_micro(dollars: Number | str) -> int:
+    """Dollars → micro-dollars, rounded once, half-even."""
+    return _to_micro(dollars, "dollars")
+
+
+def uc_to_credits(amount_uc: int) -> float:
+    """Micro-credits → credits, for display and for the controller's arithmetic; never written back to the ledger."""
+    return amount_uc / MICRO
+
+
+def round_half_even(value: Fraction | int, divisor: int = 1) -> int:
+    """The integer nearest to value/divisor, ties to even, exactly."""
+    return round(Fraction(value) / divisor)
+
+
+def checked_uc(amount_uc: object, name: str = "amount_uc", *, minimum: int = 0) -> int:
+    """``amount_uc`` if it is an integer in [minimum, MAX_AMOUNT], else :class:`InvalidAmount`."""
+    if isinstance(amount_uc, bool) or not isinstance(amount_uc, int):
+        raise InvalidAmount(
+            f"{name} must be a whole number of micro-units, got {amount_uc!r}. Convert with credits_to_uc()."
+        )
+    if not minimum <= amount_uc <= MAX_AMOUNT:
+        raise InvalidAmount(f"{name} must lie between {minimum} and {MAX_AMOUNT}, got {_shown(amount_uc)}.")
+    return amount_uc
+
+
+def checked_instant(at: object, name: str = "at") -> datetime:
+    """``at`` in UTC; a naive datetime is refused with :class:`InvalidInstant`."""
+    if not isinstance(at, datetime):
+        raise InvalidInstant(f"{name} must be an aware datetime, got {at!r}. Use datetime.now(datetime.UTC).")
+    if at.tzinfo is None or at.utcoffset() is None:
+        raise InvalidInstant(f"{name} must be timezone-aware, got the naive {at.isoformat()}. Add tzinfo=datetime.UTC.")
+    return at.astimezone(UTC)
+
+
+def to_us(at: datetime) -> int:
+    """Aware instant → microseconds since the epoch, exactly."""
+    return (checked_instant(at) - _EPOCH) // _MICROSECOND
+
+
+def from_us(us: int) -> datetime:
+    """Microseconds since the epoch → aware UTC instant, exactly."""
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def checked_id(value: object, name: str) -> str:
+    """``value`` trimmed, if it is text of 1..128 printable characters, else :class:`InvalidRequest`."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be text of 1 to 128 printable characters, got {type(value).__name__}.")
+    trimmed = value.strip()
+    if not 1 <= len(trimmed) <= 128 or not trimmed.isprintable():
+        raise InvalidRequest(f"{name} must be 1 to 128 printable characters after trimming, got {trimmed[:140]!r}.")
+    return trimmed
+
+
+def checked_text(value: object, name: str, *, limit: int = 1_000) -> str:
+    """Free text trimmed: at most ``limit`` characters, no control characters but newline and tab."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be text, got {type(value).__name__}.")
+    trimmed = value.strip()
+    if len(trimmed) > limit:
+        raise InvalidRequest(f"{name} must be at most {limit} characters after trimming, got {len(trimmed)}.")
+    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in trimmed):
+        raise InvalidRequest(f"{name} must not contain control characters.")
+    return trimmed
+
+
+def checked_zone(name: object) -> ZoneInfo:
+    """The IANA zone called ``name``, else :class:`InvalidRequest`."""
+    try:
+        if not isinstance(name, str):
+            raise ValueError(name)
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidRequest(
+            f"{name!r} is not an IANA time zone. Use a name such as 'Europe/Berlin' or 'UTC'."
+        ) from error
+
+
+def _to_micro(value: Number | str, unit: str) -> int:
+    try:
+        exact = (
+            value
+            if isinstance(value, int | Fraction)
+            else Decimal(repr(float(value)) if isinstance(value, float) else value)
+        )
+    except (ValueError, ArithmeticError, TypeError) as error:
+        raise InvalidAmount(f"{unit} must be a number, got {_shown(value)}.") from error
+    if isinstance(exact, Decimal):
+        if not exact.is_finite():
+            raise InvalidAmount(f"{unit} must be a finite number, got {_shown(value)}.")
+        # Judged by its exponent first: writing 1e4000000 out would take minutes.
+        if exact and exact.adjusted() < -12:
+            return 0
+        if exact and exact.adjusted() > 20:
+            raise _too_large(value, unit)
+    micro = round_half_even(Fraction(exact) * MICRO)
+    if abs(micro) > MAX_AMOUNT:
+        raise _too_large(value, unit)
+    return micro
+
+
+def _too_large(value: object, unit: str) -> InvalidAmount:
+    return InvalidAmount(f"{unit} must lie within ±{MAX_AMOUNT // MICRO}, got {_shown(value)}.")
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def format_credits(amount_uc: int | None) -> str:
+    """Credits for people: thin-space thousands, at most one decimal, '–' for unknown (DASHBOARD, Numbers)."""
+    if amount_uc is None:
+        return "–"
+    tenths = (Decimal(amount_uc) / MICRO).quantize(Decimal("0.1"), rounding=ROUND_HALF_EVEN)
+    text = f"{tenths:,.1f}".removesuffix(".0").replace(",", "\u2009")
+    return "0" if text == "-0" else text.replace("-", "\u2212")

@@ -1,0 +1,239 @@
+"""Burn rate: who spends what, against pace? From the fleet to a plan, a model and a user."""
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from credit_core.analytics import queries
+from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries import standing
+from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
+from pages.components.answers import ask
+from pages.components.metric_cards import Wanted, cards
+from pages.components.session import guard
+
+guard()
+
+ALL_MODELS = "All models"
+MODEL = "model"
+_USER = "_user_of_bar"
+UNNAMED = "no model named"
+MOST_MODELS, MODELS_IN_A_ROW = 6, 2
+
+st.title("Burn rate")
+facts, zone, options = session.facts(), session.zone(), session.options()
+if session.ledger().as_of is None:
+    filters.no_entries()
+    st.stop()
+
+
+def narrowed() -> Filters:
+    """The bar's filters and the page's own: one model."""
+    model = st.session_state.get(MODEL) or st.query_params.get(MODEL)
+    chosen = filters.current()
+    return chosen.narrowed(models=(model,)) if model in options.models else chosen
+
+
+def drill_bar() -> None:
+    """Where in fleet → plan → model the page stands, and the ways back up."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="drill_bar"):
+        st.selectbox(
+            "Model", [ALL_MODELS, *options.models], key=MODEL, bind="query-params", width=240,
+            help="Pace belongs to a plan's quota, so with a model chosen there is none.",
+        )  # fmt: skip
+        if chosen.plans or chosen.regions or chosen.models:
+            st.button("Back to the fleet", icon=":material/arrow_upward:", on_click=to_fleet, key="to_fleet")
+
+
+def to_fleet() -> None:
+    st.session_state[MODEL] = ALL_MODELS
+    filters.clear()
+
+
+def to_plan(plan: str) -> None:
+    filters.set_filters(plan=plan)
+
+
+def to_model(model: str) -> None:
+    if model in options.models:
+        st.session_state[MODEL] = model
+
+
+def to_user(user: str) -> None:
+    """Callbacks cannot leave the page; its next run does."""
+    st.session_state[_USER] = user
+
+
+def to_pair(plan: str, model: str) -> None:
+    """A bar of a model's chart narrows to its plan and the model."""
+    to_plan(plan)
+    to_model(model)
+
+
+def sentence(by_plan: pd.DataFrame) -> None:
+    """The burn in words."""
+    whole = ask(standing.pace_of_all, chosen)
+    if not whole.spent_uc:
+        st.markdown("No credits were spent in this period with these filters.")
+        return
+    was = ask(queries.kpis, chosen, ("spent",))["before"].iloc[0]
+    before = (
+        ""
+        if numbers.is_unknown(was) or not was
+        else f" ({numbers.short(was)} {sentences.within(filters.compare_name())})"
+    )
+    pace = sentences.against_pace(whole.over_share)
+    stands_out = sentences.plan_pace(by_plan, ask(standing.since_release, chosen)) if len(by_plan) > 1 else ""
+    spent = f"**{numbers.in_credits(whole.spent_credits)}** burned{before}{', ' + pace if pace else ''}"
+    st.markdown(sentences.joined(spent, stands_out))
+
+
+def against_pace() -> None:
+    """Burn so far beside pace, and its parts one step further down."""
+    so_far, parts = st.columns([3, 2])
+    with so_far:
+        st.subheader("Burn so far" if chosen.models else "Burn so far, against pace")
+        before = ask(standing.fleet_burn, chosen.compared()) if chosen.compare else None
+        fig = charts.burn_against_pace(
+            ask(standing.fleet_burn, chosen), x="day", burned="cum_spent_credits", pace="cum_pace_credits",
+            unit=charts.CREDITS, zone=zone, compare=before, shift=filters.shift(), compare_name=filters.compare_name(),
+            marks=marks, span=filters.span(),
+        )  # fmt: skip
+        plots.show(
+            fig,
+            key="burn_so_far",
+            alt="Credits burned since the period's start against pace.",
+            on_days=filters.set_days,
+        )
+    with parts:
+        dimension, name, narrow = next_step()
+        st.subheader(f"By {name}")
+        frame = ask(queries.breakdown, chosen, "spent", by=dimension).fillna({dimension: UNNAMED})
+        frame = frame[frame["value"] != 0]
+        fig = charts.ranked_bars(
+            frame, label=dimension, value="value", unit=charts.CREDITS, series_colours=dimension != "user_id", limit=10
+        )
+        plots.show(fig, key=f"burn_by_{dimension}", alt=f"Credits burned by {name}.", on_click=narrow)
+        st.caption("Click a bar to open its user." if name == "user" else f"Click a bar to narrow to its {name}.")
+
+
+def next_step() -> tuple[str, str, Callable[[str], None]]:
+    """What to narrow by next: a plan, within one plan a model, within both a user. Dimension, name, and how."""
+    if len(chosen.plans) != 1:
+        return "plan", "plan", to_plan
+    return ("model", "model", to_model) if not chosen.models else ("user_id", "user", to_user)
+
+
+def by_day() -> None:
+    """Each day's burn, by plan."""
+    st.subheader("Burn a day, by plan")
+    fig = charts.stacked_bars(
+        ask(standing.burn_by_day, chosen), x="day", y="spent_credits", series="plan", pace="pace_credits",
+        unit=charts.CREDITS.per("day"), zone=zone, marks=marks,
+        compare=ask(standing.burn_by_day, chosen.compared()) if chosen.compare else None, shift=filters.shift(),
+        compare_name=filters.compare_name(), span=filters.span(), domain=options.plans,
+    )  # fmt: skip
+    plots.show(fig, key="burn_a_day", alt="Credits burned by day and plan, with pace.", on_days=filters.set_days)
+    if note := sentences.unfinished(session.ledger().as_of, chosen.period.end, zone):
+        st.caption(note)
+
+
+def by_model(parted: pd.DataFrame) -> None:
+    """Plans within each model, on one scale."""
+    st.subheader("By model and plan")
+    models = list(dict.fromkeys(parted["model"]))
+    for first in range(0, min(len(models), MOST_MODELS), MODELS_IN_A_ROW):
+        for place, model in zip(st.columns(MODELS_IN_A_ROW), models[first : first + MODELS_IN_A_ROW], strict=False):
+            with place:
+                st.text(model)
+                fig = charts.ranked_bars(
+                    parted[parted["model"] == model],
+                    label="plan",
+                    value="credits_per_day",
+                    unit=charts.CREDITS.per("day"),
+                )
+                plots.show(
+                    fig, key=f"burn_model_{models.index(model)}", alt=f"Credits a day by plan, spent with {model}.",
+                    on_click=lambda plan, model=model: to_pair(plan, model),
+                )  # fmt: skip
+    left_out = len(models) - MOST_MODELS
+    more = f" The {MOST_MODELS} models that cost most; {left_out} more are in the list above." if left_out > 0 else ""
+    st.caption(f"Click a bar to narrow to its plan and model.{more}")
+
+
+def when_and_who() -> None:
+    """The hours of the week, and who changed most."""
+    hours, movers = st.columns(2)
+    with hours:
+        st.subheader("When in the week")
+        fig = charts.hour_of_week(
+            ask(queries.hours_of_week, chosen, "spent"), weekday="dow", hour="hour", value="per_hour",
+            unit=charts.CREDITS.per("hour"), zone_name=facts.zone,
+        )  # fmt: skip
+        plots.show(fig, key="burn_hours", alt="Credits burned in each hour of the week.")
+    with movers:
+        st.subheader("Top movers")
+        drill.movers(chosen, "movers")
+
+
+def users() -> None:
+    """Everybody who spent, most first."""
+    st.subheader("Users")
+    rows = ask(queries.burn_by_account, chosen)
+    tables.show(
+        rows,
+        [
+            tables.Column("user_id", "User", pinned=True),
+            tables.Column("plan", "Plan", "slug"),
+            tables.Column("region", "Region"),
+            tables.Column("spent_credits", "Spent", "credits", help="Settled and imported less refunded, credits."),
+            tables.Column("credits_per_day", "A day", "credits"),
+            tables.Column(
+                "pace_credits", "Pace", "credits", help="What even spending of the quota would have come to."
+            ),
+            tables.Column("pace_ratio", "Of pace", "share", help="Spent ÷ pace: over 100 % runs out before the reset."),
+            tables.Column("requests", "Requests", "count"),
+            tables.Column("fresh", "Fresh", "count"),
+            tables.Column("last_at", "Last seen", "instant"),
+        ],
+        key="burn_users",
+        zone=zone,
+        on_row=drill.to_user,
+        file_name="burn_by_user",
+        alt="Users by credits spent, most first.",
+    )
+    st.caption("Click a row to open the user.")
+
+
+if _USER in st.session_state:
+    drill.to_user({"user_id": st.session_state.pop(_USER)})
+chosen = narrowed()
+with states.loading(420):
+    paces = ask(standing.pace_by_plan, chosen)
+    parted = ask(queries.burn_by_plan_model, chosen).fillna({"model": UNNAMED})
+    summary = cards(
+        [
+            Wanted("spent", unit="credits"),
+            Wanted("burn_rate", unit="credits a day"),
+            Wanted("active_accounts"),
+            Wanted("requests"),
+            Wanted("provider_cost"),
+        ],
+        chosen,
+    )
+marks = charts.marks_from(ask(queries.release_marks, chosen))
+sentence(paces)
+drill_bar()
+if parted.empty:
+    filters.nothing_here("No credits were spent in this period with these filters.")
+    drill.entries(chosen, "burn")
+    st.stop()
+against_pace()
+kpi.row(summary, key="burn")
+by_day()
+if len(parted) > 1:
+    by_model(parted)
+when_and_who()
+users()
+drill.entries(chosen, "burn")

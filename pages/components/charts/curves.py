@@ -1,0 +1,92 @@
+"""The controller's S-curve: what it does now, what a draft would do, and the points it is meant to meet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from pages.components import numbers
+from pages.components.charts.annotations import Label, direct_labels, guide_line, head_label
+from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, TEXT, figure
+from pages.components.text import figure_text
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A point the curve should pass through."""
+
+    surplus: float
+    p: float
+    name: str = ""
+
+
+def s_curve(
+    frame: pd.DataFrame,
+    *,
+    surplus: str = "surplus",
+    live: str = "p_live",
+    draft: str | None = "p_draft",
+    targets: Sequence[Target] = (),
+    width: tuple[float, float] | None = None,
+    bounds: tuple[float, float] | None = None,
+    x_title: str = "surplus, credits",
+    height: int = 380,
+) -> go.Figure:
+    """Chance of a fresh one over surplus: live in grey, the draft in blue, targets as diamonds.
+
+    ``width`` shades the surplus between which the draft goes from 10 to 90 %; ``bounds`` are p_min and p_max.
+    """
+    fig = figure(height=height, x_title=x_title, y_title="chance of a fresh one, %")
+    labels = []
+    lines = [(live, "live", GREY, 2.2)]
+    if draft is not None:
+        lines.append((draft, "draft", BLUE, 2.8))
+    for column, name, shade, thick in lines:
+        if column not in frame:
+            continue
+        hover = [f"<b>{name.capitalize()}</b> {numbers.share(p)}" for p in frame[column]]
+        values = [None if pd.isna(p) else float(p) * 100 for p in frame[column]]
+        fig.add_trace(
+            go.Scatter(
+                x=frame[surplus].tolist(), y=values, mode="lines", name=name.capitalize(), hovertext=hover,
+                line={"color": shade, "width": thick, "simplify": False}, hovertemplate="%{hovertext}<extra></extra>",
+            )
+        )  # fmt: skip
+        labels += [Label(name, shade, values[-1])] if values and values[-1] is not None else []
+    if targets:
+        fig.add_trace(
+            go.Scatter(
+                x=[t.surplus for t in targets], y=[t.p * 100 for t in targets], mode="markers", name="Target",
+                marker={"symbol": "diamond-open", "size": 12, "color": GREEN, "line": {"width": 2.4}},
+                hovertext=[_target_text(t) for t in targets], hovertemplate="%{hovertext}<extra></extra>",
+            )
+        )  # fmt: skip
+        last = max(targets, key=lambda t: t.surplus)
+        fig.add_annotation(
+            x=last.surplus, y=last.p * 100, text="target", showarrow=False, xshift=12, xanchor="left",
+            font={"size": 11, "color": TEXT},
+        )  # fmt: skip
+    if width is not None:
+        fig.add_vrect(x0=width[0], x1=width[1], fillcolor=FAINT, line_width=0, layer="below")
+        head_label(fig, (width[0] + width[1]) / 2, "10 to 90 %")
+    for bound, name in zip(bounds or (), ("lowest", "highest"), strict=False):
+        guide_line(fig, bound * 100)
+        labels.append(Label(f"{name} {numbers.share(bound)}", GUIDE, bound * 100, guide=True))
+    for at, axis in ((0, "x"), (50, "y")):
+        line = {"x0": at, "x1": at, "y0": 0, "y1": 1, "yref": "y domain"}
+        if axis == "y":
+            line = {"y0": at, "y1": at, "x0": 0, "x1": 1, "xref": "x domain"}
+        fig.add_shape(type="line", line={"color": GUIDE, "width": 1, "dash": "dot"}, layer="below", **line)
+    ends = [float(frame[surplus].min()), float(frame[surplus].max())] if len(frame) else [-100.0, 100.0]
+    fig.update_xaxes(range=ends, type="linear", hoverformat="+,.0f")
+    fig.update_yaxes(range=[0, 100], ticksuffix="%", nticks=6)
+    direct_labels(fig, labels, (0.0, 100.0))
+    return fig
+
+
+def _target_text(target: Target) -> str:
+    name = f"<b>{figure_text(target.name)}</b> " if target.name else "<b>Target</b> "
+    return f"{name}{numbers.share(target.p)} at {numbers.decimal(target.surplus, 1, trim=True, sign=True)}"

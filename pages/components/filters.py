@@ -1,0 +1,296 @@
+"""The bar above every page: period, comparison, plans and regions. What it says lives in the URL.
+
+``app.py`` draws it once for all pages, so what is chosen stays when the page changes; pages read :func:`current`.
+A period ends at the ledger's anchor: now, or, where the newest entry is older than 36 hours, the end of that entry's
+day. It begins at a midnight of the reporting zone. Links between pages need not carry the choice: it comes along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from credit_core.analytics import queries
+from credit_core.analytics.filters import Filters, Period
+from credit_core.policy.cycles import first_instant
+from pages.components import numbers, session, states
+from pages.components.text import sentence_list, title_of
+
+#: Keys of the bound widgets, which are the names of the URL's parameters too.
+PERIOD, RANGE, COMPARE, PLAN, REGION = "period", "range", "compare", "plan", "region"
+KEYS = (PERIOD, RANGE, COMPARE, PLAN, REGION)
+
+#: Periods as the URL has them, and how many days of the reporting zone each covers.
+TODAY, CUSTOM = "today", "custom"
+DAYS = {TODAY: 1, "7d": 7, "28d": 28, "90d": 90}
+DEFAULT_PERIOD = "28d"
+PERIODS = {TODAY: "Today", "7d": "7 days", "28d": "28 days", "90d": "90 days", CUSTOM: "Custom"}
+_DEFAULT_FIRST = [DEFAULT_PERIOD, *(name for name in PERIODS if name != DEFAULT_PERIOD)]
+PREVIOUS, NOTHING = "previous", "none"
+COMPARISONS = {PREVIOUS: "vs previous", NOTHING: "vs nothing"}
+
+#: A ledger whose newest entry is older than this is read as of the end of that entry's day.
+OLD_AFTER = timedelta(hours=36)
+_CHOSEN = "_chosen"
+_UNREADABLE = "_range_unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Where periods end, and whether that is in the past because the ledger is old."""
+
+    end: datetime
+    newest: datetime | None
+    old: bool
+
+    def today(self, zone: ZoneInfo) -> date:
+        """The last reporting day that periods cover."""
+        return (self.end - timedelta(microseconds=1)).astimezone(zone).date()
+
+
+def anchor(newest: datetime | None, now: datetime, zone: ZoneInfo) -> Anchor:
+    """The instant at which periods end. The present is rounded up to a minute, so that answers can be kept that long."""
+    if newest is not None and now - newest > OLD_AFTER:
+        return Anchor(first_instant(newest.astimezone(zone).date() + timedelta(days=1), zone), newest, True)
+    whole_minute = now.replace(second=0, microsecond=0)
+    return Anchor(whole_minute if whole_minute == now else whole_minute + timedelta(minutes=1), newest, False)
+
+
+def period_of(choice: str, chosen: Sequence[date], until: Anchor, zone: ZoneInfo) -> Period:
+    """The period that a choice names. ``chosen`` are the first and last day of a custom one."""
+    last = until.today(zone)
+    if choice == CUSTOM and chosen:
+        first, end_day = min(chosen), min(max(chosen), last)
+        start = first_instant(min(first, end_day), zone)
+        end = until.end if end_day == last else first_instant(end_day + timedelta(days=1), zone)
+        return Period(start, end)
+    length = DAYS.get(choice, DAYS[DEFAULT_PERIOD])
+    return Period(first_instant(last - timedelta(days=length - 1), zone), until.end)
+
+
+def previous(period: Period, zone: ZoneInfo) -> Period:
+    """The same number of days right before, as much of them as has passed of ``period``: to the same time of day."""
+    start, end = period.start.astimezone(zone), period.end.astimezone(zone)
+    whole = (end - timedelta(microseconds=1)).date() - start.date() + timedelta(days=1)
+    first = first_instant(start.date() - whole, zone)
+    if period.end == first_instant(end.date(), zone):
+        return Period(first, first_instant(end.date() - whole, zone))
+    return Period(first, first + (period.end - period.start))
+
+
+def current() -> Filters:
+    """What the bar says: the period, what it is compared with, and the plans and regions kept."""
+    return st.session_state[_CHOSEN][0]
+
+
+def compare_name() -> str:
+    """What a comparison is called beside a change: 'previous 28 days'."""
+    choice = st.session_state[_CHOSEN][1]
+    if choice == TODAY:
+        return "yesterday"
+    return "previous period" if choice == CUSTOM else f"previous {PERIODS[choice]}"
+
+
+def shift() -> timedelta:
+    """What moves the comparison's days onto those of the period, on the reporting zone's calendar."""
+    chosen, zone = current(), session.zone()
+    if chosen.compare is None:
+        return timedelta(0)
+    start, before = (p.start.astimezone(zone).date() for p in (chosen.period, chosen.compare))
+    return start - before
+
+
+def span() -> tuple[datetime, datetime]:
+    """The period's first and last instant, for a time axis."""
+    return current().period.start, current().period.end
+
+
+def params(**of_page: Any) -> dict[str, Any]:
+    """URL parameters for ``st.page_link`` and ``st.switch_page``: those of the page that is linked to.
+
+    What the bar says comes along by itself: Streamlit keeps it, and refuses to be given it. ``st.switch_page`` must be
+    given these even where there are none, or it tries to clear what is bound, and fails.
+    """
+    taken = [key for key in of_page if key in KEYS]
+    if taken:
+        raise ValueError(
+            f"The bar holds {' and '.join(taken)}. Change it in a callback, with set_filters() or set_days()."
+        )
+    return {key: value for key, value in of_page.items() if value not in (None, "", [], ())}
+
+
+def set_filters(*, plan: str | None = None, region: str | None = None) -> None:
+    """Narrow to one plan or region. Only from a widget's callback, before the bar is drawn."""
+    for key, value in ((PLAN, plan), (REGION, region)):
+        if value is not None:
+            st.session_state[key] = [value]
+
+
+def set_days(first: date, last: date) -> None:
+    """Make the period the custom one from ``first`` to ``last``. Only from a widget's callback."""
+    st.session_state[PERIOD] = CUSTOM
+    st.session_state[RANGE] = range_text((min(first, last), max(first, last)))
+
+
+def range_text(days: Sequence[date]) -> str:
+    """Days as the URL has them: ``2025-03-01..2025-03-09``; ``2025-03-01..`` while the second is being chosen."""
+    return f"{days[0]}..{days[1] if len(days) > 1 else ''}" if days else ""
+
+
+def range_days(text: str, first: date, last: date) -> tuple[date, ...]:
+    """The days that a URL's range names, within ``first`` to ``last``; none where it names none of those."""
+    try:
+        days = sorted(date.fromisoformat(part) for part in text.split("..", 1) if part)
+    except ValueError:
+        return ()
+    if not days or days[0] > last or days[-1] < first:
+        return ()
+    return tuple(min(max(day, first), last) for day in days)
+
+
+def clear() -> None:
+    """Keep every plan and region again. Only from a widget's callback."""
+    st.session_state[PLAN] = []
+    st.session_state[REGION] = []
+
+
+def nothing_here(what: str = "Nothing happened in this period with these filters.") -> None:
+    """The state of a figure or page whose rows the filters leave empty, with the ways out."""
+    with st.container(border=True):
+        st.markdown(f":material/filter_alt_off: **{what}**")
+        chosen = current()
+        if chosen.plans or chosen.regions:
+            st.button("Clear filters", on_click=clear, key=f"_clear_{what}")
+        else:
+            st.caption("Choose a longer period above.")
+
+
+def no_entries() -> None:
+    """The whole page's state while the ledger is empty."""
+    states.empty(
+        "The ledger has no entries yet.",
+        "Fill it with two months of made-up usage, import your own log, or send it requests; then reload.",
+        command="python -m credit_core demo\npython -m credit_core import gentd26 FILE --mode govern --plan basic",
+    )
+
+
+def bar() -> DeltaGenerator:
+    """Draw the bar and remember what it says. Called by ``app.py`` before the page runs. Gives the place beside it."""
+    if st.session_state.pop(_UNREADABLE, False):
+        st.session_state[RANGE] = ""
+    zone, ledger, present = session.zone(), session.ledger(), session.options()
+    until = anchor(ledger.as_of, session.now(), zone)
+    last = until.today(zone)
+    first = min(ledger.first_at.astimezone(zone).date() if ledger.first_at else last, last)
+    asked = _bound(present)
+    chosen = range_days(asked.range, first, last) or (max(first, last - timedelta(days=27)), last)
+    if asked.range and not range_days(asked.range, first, last):
+        st.session_state[_UNREADABLE] = True
+    period = period_of(asked.period, chosen, until, zone)
+    compare = previous(period, zone) if asked.compare == PREVIOUS else None
+    result = Filters(period, compare, plans=tuple(asked.plans), regions=tuple(asked.regions))
+    st.session_state[_CHOSEN] = (result, asked.period, until)
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="filter_bar"):
+        st.selectbox(
+            "Period", list(PERIODS), format_func=PERIODS.__getitem__, label_visibility="collapsed", width=112,
+            **_twin(PERIOD, asked.period),
+        )  # fmt: skip
+        if asked.period == CUSTOM:
+            st.date_input(
+                "From – to", min_value=first, max_value=last, format="YYYY-MM-DD", label_visibility="collapsed",
+                width=230, **_twin(RANGE, chosen),
+            )  # fmt: skip
+        st.selectbox(
+            "Compare with", list(COMPARISONS), format_func=COMPARISONS.__getitem__, label_visibility="collapsed",
+            width=138, **_twin(COMPARE, asked.compare),
+        )  # fmt: skip
+        _popover(asked, present)
+        return st.container(width="content")
+
+
+def words() -> str:
+    """What the bar says, in words: the days covered, those compared with, and what is kept."""
+    chosen, _, until = st.session_state[_CHOSEN]
+    zone = session.zone()
+    against = f" vs {_days(chosen.compare, zone)}" if chosen.compare is not None else ""
+    said = [f"{_days(chosen.period, zone)}{against}, days of {zone.key}"]
+    kept = [title_of(plan) for plan in chosen.plans], list(chosen.regions)
+    said += [sentence_list(names) for names in kept if names]
+    if until.old and until.newest is not None:
+        age = numbers.duration((session.now() - until.newest).total_seconds())
+        said.append(f"the newest entry is {age} old, so periods end with its day")
+    return " · ".join(said)
+
+
+def _days(period: Period, zone: ZoneInfo) -> str:
+    first = period.start.astimezone(zone).date()
+    last = (period.end - timedelta(microseconds=1)).astimezone(zone).date()
+    if first == last:
+        return numbers.day(first)
+    if (first.year, first.month) == (last.year, last.month):
+        return f"{first.day}–{numbers.day(last)}"
+    return f"{numbers.day(first, year=first.year != last.year)} – {numbers.day(last)}"
+
+
+_STYLE = """<style>
+.st-key-filter_bound {display: none}
+.stMainBlockContainer {padding-top: 3.75rem}
+</style>"""
+
+
+class _Asked(NamedTuple):
+    period: str
+    range: str
+    compare: str
+    plans: list[str]
+    regions: list[str]
+
+
+def _bound(present: queries.Options) -> _Asked:
+    """What the URL asks for. The widgets bound to it are drawn on every page and unseen; what is seen are their twins.
+
+    Streamlit forgets in the URL what is bound to a widget that is not on the page, such as one in a closed popover.
+    Defaults come first, so that they stay out of the URL; a value that does not exist is dropped from it.
+    """
+    with st.container(key="filter_bound"):
+        st.html(_STYLE)
+        period = st.selectbox("Period asked", _DEFAULT_FIRST, key=PERIOD, bind="query-params")
+        days = st.text_input("Days asked", key=RANGE, bind="query-params")
+        compare = st.selectbox("Comparison asked", list(COMPARISONS), key=COMPARE, bind="query-params")
+        plans = st.multiselect("Plans asked", present.plans, key=PLAN, bind="query-params")
+        regions = st.multiselect("Regions asked", present.regions, key=REGION, bind="query-params")
+    return _Asked(period, days or "", compare, plans, regions)
+
+
+def _popover(asked: _Asked, present: queries.Options) -> None:
+    kept = ((PLAN, asked.plans, present.plans), (REGION, asked.regions, present.regions))
+    active = sum(bool(values) for _, values, _ in kept)
+    with st.popover(f"Filters · {active}" if active else "Filters", key="filter_popover"):
+        for key, values, all_values in kept:
+            st.multiselect(
+                key.capitalize(), all_values, placeholder=f"All {key}s", disabled=not all_values, **_twin(key, values)
+            )
+        st.button("Clear", on_click=clear, key="filter_clear", disabled=not active)
+
+
+def _twin(key: str, value: Any) -> dict[str, Any]:
+    """What makes a widget the visible twin of the bound one called ``key``: it shows its value, and sets it."""
+    twin = f"_{key}_twin"
+    st.session_state[twin] = value
+    return {"key": twin, "on_change": _set_from_twin, "args": (key, twin)}
+
+
+def _set_from_twin(key: str, twin: str) -> None:
+    value = st.session_state[twin]
+    st.session_state[key] = range_text(value) if key == RANGE else value
+    if key == PERIOD:
+        # A custom period starts out as the days that were on screen.
+        shown, zone = current().period, session.zone()
+        last = (shown.end - timedelta(microseconds=1)).astimezone(zone).date()
+        st.session_state[RANGE] = range_text((shown.start.astimezone(zone).date(), last)) if value == CUSTOM else ""

@@ -1,0 +1,80 @@
+"""Putting a figure on a page: its key, its description for screen readers, what a click or a box on it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from pages.components.charts import compact
+
+_CONFIG: dict[str, Any] = {
+    "displaylogo": False,
+    "displayModeBar": "hover",
+    "modeBarButtonsToRemove": ["lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "select2d", "pan2d"],
+    "typesetMath": False,
+    "scrollZoom": False,
+    "doubleClick": "reset",
+}
+_PLAIN = {"displayModeBar": False, "staticPlot": True, "typesetMath": False}
+_ROUND = "_round_"
+
+#: Called with the ``customdata`` of the point, bar or cell that was clicked.
+OnClick = Callable[[Any], None]
+#: Called with the first and last day of the box that was drawn.
+OnDays = Callable[[date, date], None]
+
+
+def on_phone() -> bool:
+    """Whether the browser says it is a phone's: figures are then drawn without dragging and with a legend."""
+    return "Mobi" in (st.context.headers.get("User-Agent") or "")
+
+
+def show(fig: go.Figure, *, key: str, alt: str, on_click: OnClick | None = None, on_days: OnDays | None = None) -> None:
+    """Show a figure under ``key``. ``alt`` says in a sentence what it shows.
+
+    ``on_click`` is called with the ``customdata`` of what was clicked, ``on_days`` with the days of a box drawn over
+    time (on a desktop). Both are callbacks, before the page runs again: they may set filters. A selection is used up by
+    its callback, so the same bar can be clicked again.
+    """
+    # A figure keeps its selection as long as its key: the key changes once a selection was used.
+    round_ = st.session_state.setdefault(f"{_ROUND}{key}", 0)
+    config = _CONFIG | {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}
+    if on_phone():
+        compact(fig)
+        on_days = None
+        config["displayModeBar"] = False
+    modes = [mode for mode, wanted in (("points", on_click), ("box", on_days)) if wanted]
+    if not modes:
+        st.plotly_chart(fig, width="stretch", key=f"{key}-{round_}", config=config, alt=alt)
+        return
+    if on_days is not None:
+        fig.update_layout(dragmode="select", selectdirection="h")
+    widget = f"{key}-{round_}"
+
+    def used() -> None:
+        selection = st.session_state[widget]["selection"]
+        st.session_state[f"{_ROUND}{key}"] = round_ + 1
+        boxes, points = selection.get("box") or [], selection.get("points") or []
+        if boxes and on_days is not None:
+            on_days(*days_of(boxes[0]["x"]))
+        elif points and on_click is not None:
+            on_click(points[0].get("customdata"))
+
+    st.plotly_chart(
+        fig, width="stretch", key=widget, config=config, alt=alt, on_select=used, selection_mode=modes
+    )  # fmt: skip
+
+
+def show_plain(fig: go.Figure, *, key: str, alt: str) -> None:
+    """Show a figure that nobody can touch: a sparkline."""
+    st.plotly_chart(fig, width="stretch", key=key, config=_PLAIN, alt=alt)
+
+
+def days_of(edges: list[str]) -> tuple[date, date]:
+    """First and last day that a box over a time axis touches; an edge at midnight ends the day before."""
+    first, last = sorted(datetime.fromisoformat(edge.replace(" ", "T")) for edge in edges)
+    return first.date(), max(first, last - timedelta(seconds=1)).date()

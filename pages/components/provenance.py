@@ -1,0 +1,85 @@
+"""Where figures come from and whether they add up: the line that every page bears."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from credit_core.analytics import queries
+from credit_core.analytics.filters import Filters
+from credit_core.analytics.sync import Facts
+from credit_core.settings import database_url
+from pages.components import filters, numbers, session, states
+from pages.components.text import escape_markdown
+
+
+def caption(beside: DeltaGenerator) -> None:
+    """Which days, as of when, how many entries, how far behind; and ``beside`` the bar whether sums equal the ledger's."""
+    ledger, zone = session.ledger(), session.zone()
+    if session.trouble() is not None:
+        states.stale(
+            "The ledger cannot be read just now",
+            "These are the figures of the last copy. Nothing is lost: the dashboard catches up as soon as it can.",
+        )
+    st.sidebar.caption(f":material/person: {session.operator()}, loopback only")
+    if ledger.as_of is None:
+        st.caption("The ledger is empty.")
+        return
+    said = [filters.words(), f"as of {numbers.instant(ledger.as_of, zone)}", numbers.counted(ledger.entries, "entry")]
+    if ledger.lag_entries:
+        said.append(f"{numbers.count(ledger.lag_entries)} more on their way")
+    st.caption(escape_markdown(" · ".join(said)))
+    with beside:
+        _tie_out(filters.current())
+
+
+@st.fragment(parallel=True)
+def _tie_out(chosen: Filters) -> None:
+    """Beside the page, not before it: the ledger's own sums may take a while."""
+    try:
+        tie = None if session.trouble() else _tied(session.facts(), chosen, session.facts().version, database_url())
+    except Exception:
+        # Whatever keeps the ledger from answering, the page stands; the next run checks again.
+        tie = None
+    if tie is not None:
+        badge(tie)
+    else:
+        st.badge("Not checked against the ledger", icon=":material/help:", color="gray")
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _tied(_facts: Facts, chosen: Filters, version: int, url: str) -> queries.TieOut:
+    return queries.tie_out(_facts, chosen)
+
+
+def badge(tie: queries.TieOut) -> None:
+    """Green where the figures' sums equal the ledger's own, to the micro-credit; red with the difference where not."""
+    if tie.exact:
+        st.badge("Ties out to the ledger", icon=":material/check:", color="green", help=_lines(tie))
+        return
+    wrong = next(line for line in tie.lines if line.difference)
+    off = _amount(wrong.name, abs(wrong.difference))
+    st.badge(f"Off the ledger by {off}", icon=":material/warning:", color="red", help=_lines(tie))
+
+
+def _lines(tie: queries.TieOut) -> str:
+    rows = [
+        f"| {_NAMES.get(line.name, line.name)} | {_amount(line.name, line.facts)} | {_amount(line.name, line.ledger)} |"
+        for line in tie.lines
+    ]
+    return "\n".join(["|  | these figures | the ledger |", "|---|---:|---:|", *rows])
+
+
+_NAMES = {
+    "entries": "Entries",
+    "spent_uc": "Spent",
+    "granted_uc": "Granted",
+    "d_avail_uc": "Change of available",
+    "d_held_uc": "Change of held",
+}
+
+
+def _amount(name: str, value: int) -> str:
+    if not name.endswith("_uc"):
+        return numbers.count(value)
+    return f"{numbers.decimal(value / 1_000_000, 6, trim=True)}{numbers.THIN}credits"

@@ -1,0 +1,127 @@
+"""Tuning: what would this change do? Controls → curve, preview and validation → publish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import streamlit as st
+
+from credit_core.analytics.filters import Filters
+from credit_core.errors import CreditError
+from credit_core.lab import curve
+from credit_core.policy import config as schema
+from credit_core.policy.advice import FLAT_BELOW, advise, check, dynamics
+from credit_core.policy.config import Config
+from credit_core.service import configure
+from credit_core.settings import database_url
+from pages.components import (
+    filters,
+    numbers,
+    session,
+    states,
+    tuning_bar,
+    tuning_controls,
+    tuning_curve,
+    tuning_preview,
+)
+from pages.components import tuning_draft as drafts
+from pages.components.numbers import THIN
+from pages.components.session import guard
+from pages.components.text import title_of
+
+guard()
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the workbench holds still while controls move."""
+
+    number: int
+    live: Config
+    body: dict[str, object]
+    found: tuning_preview.Recent
+    chosen: Filters
+
+
+def about(bench: Bench) -> str:
+    """The sentence under the title: what live's curve does to an account that is a quarter of its quota off pace."""
+    demand = tuning_curve.preferred(bench.found.demands, bench.chosen.plans)
+    if bench.live.controller.strategy != "logistic":
+        return f"Live is version {bench.number}, by the strategy {bench.live.controller.strategy}."
+    quarter = demand.quota / 4.0
+    behind, ahead = (curve.chance(bench.live, demand, s) for s in (-quarter, quarter))
+    width = dynamics(bench.live, demand).width
+    verdict = "**is nearly flat**" if ahead - behind < FLAT_BELOW else "answers to pace"
+    return (
+        f"Live is version {bench.number}. For {title_of(demand.plan)} (quota {numbers.in_credits(demand.quota)}) its S-curve {verdict}: "
+        f"p is {numbers.share(behind)} at {numbers.in_credits(quarter)} behind pace and {numbers.share(ahead)} at as much ahead; to go "
+        f"from 10 to 90{THIN}% it takes {numbers.in_credits(width)}."
+    )
+
+
+@st.fragment
+def workbench(bench: Bench) -> None:
+    """Controls, curve, preview, validation and bar: a moved control reruns this alone."""
+    catalog = session.core().deployment.catalog
+    models = tuple(catalog.models)
+    demands = bench.found.demands
+    checked = check(bench.body, drafts.current().changes, models)
+    draft = checked.config
+    left, right = st.columns([6, 7], gap="large")
+    with left:
+        tuning_controls.show(bench.live, models, checked.faults)
+    measured = [demand for demand in demands.values() if demand.accounts] or list(demands.values())
+    found = checked.faults if draft is None else advise(draft, measured, bench.live)
+    headline = ""
+    with right:
+        if draft is None:
+            st.error("The draft cannot work as it stands:", icon=":material/block:")
+            tuning_curve.advice(found)
+            st.caption(
+                "Mend it on the left, or take the change back; the curve and the preview come back by themselves."
+            )
+        else:
+            tuning_curve.show(bench.live, draft, demands, bench.chosen.plans)
+            _validation(found)
+    if draft is not None:
+        headline = tuning_preview.show(bench.found, bench.live, bench.number, draft, catalog)
+    tuning_bar.show(found, headline)
+
+
+def _validation(found: list[tuning_curve.Advice]) -> None:
+    with st.container(border=True, key="tuning_advice"):
+        st.markdown("**Validation**")
+        if found:
+            tuning_curve.advice(found)
+        else:
+            st.markdown(":green[:material/check_circle:] Nothing speaks against it.")
+
+
+def page() -> None:
+    """The page: a stale draft is settled first, then the workbench."""
+    st.title("Tuning", anchor=False)
+    version = configure.live_version(session.core().deployment)
+    stale = drafts.open_draft(version.version, version.body)
+    tuning_bar.published()
+    if stale is not None:
+        tuning_bar.stale(stale)
+        return
+    chosen = replace(filters.current(), compare=None)
+    catalog = session.core().deployment.catalog
+    found = tuning_preview.recent(session.facts(), catalog, database_url(), chosen)
+    bench = Bench(version.version, schema.parse(version.body), version.body, found, chosen)
+    st.markdown(about(bench))
+    st.bottom.empty()
+    workbench(bench)
+
+
+try:
+    page()
+except CreditError as error:
+    states.failed(
+        "The configuration could not be read just now.",
+        "The ledger, what is live, and every draft that was saved: nothing was written.",
+        "Reload in a moment. Where it stays so, check that the database answers.",
+        command="python -m credit_core verify",
+        detail=str(error),
+    )

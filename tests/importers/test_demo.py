@@ -1,0 +1,116 @@
+"""The demo shows everything the dashboard can show, and happened when it says it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from credit_core import CreditCore
+from credit_core.importers import demo
+from credit_core.importers.frame import Summary
+from credit_core.service import configure
+
+END = datetime(2025, 4, 2, 19, 30, tzinfo=UTC)
+START = datetime(2025, 2, 16, tzinfo=UTC)
+# One worker makes the demo, once.
+pytestmark = pytest.mark.xdist_group("demo")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CreditCore, Summary]]:
+    """150 users over 45 days."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('demo') / 'demo.db'}"
+    summary = demo.make(url, END, users=150, days=45, seed=3)
+    with CreditCore.open(url) as core:
+        yield core, summary
+
+
+def rows(core: CreditCore, query: str) -> list[Any]:
+    with core.deployment.ledger.reading() as connection:
+        return list(connection.execute(text(query)).all())
+
+
+def us(at: datetime) -> int:
+    return round(at.timestamp() * 1e6)
+
+
+def test_every_row_is_accounted_for_and_nothing_is_wrong(made: tuple[CreditCore, Summary]) -> None:
+    core, summary = made
+    assert summary.accounted == summary.rows_read == summary.new > 2_000
+    assert (summary.reject_file, summary.known, summary.users, core.users()) == (0, 0, 150, 150)
+    assert core.verify() == []
+
+
+def test_every_phenomenon_occurs(made: tuple[CreditCore, Summary]) -> None:
+    core, summary = made
+    assert set(summary.rules) == {
+        "controller",
+        "coverage_miss",
+        "session_cap",
+        "unaffordable",
+        "at_cap",
+        "rate_limited",
+    }
+    assert min(summary.swept, summary.late_settles, summary.deferred, summary.library, summary.settled) > 0
+    ends = Counter(reason for (reason,) in rows(core, "SELECT reason FROM ledger_entries WHERE kind = 'release'"))
+    assert ends["provider_error"] > 0
+    assert {kind for (kind,) in rows(core, "SELECT DISTINCT kind FROM ledger_entries")} >= {
+        "grant",
+        "rollover",
+        "rejected",
+    }
+    assert {mode for (mode,) in rows(core, "SELECT DISTINCT mode FROM accounts")} == {"conserve", "steady", "spend"}
+    assert len(rows(core, "SELECT DISTINCT plan FROM accounts")) == 5
+    assert len(rows(core, "SELECT DISTINCT region FROM accounts")) == 4
+    assert len(rows(core, "SELECT DISTINCT model FROM ledger_entries WHERE kind = 'settle'")) == 2
+    missed = rows(core, "SELECT DISTINCT genre, mood FROM ledger_entries WHERE miss")
+    assert 0 < len(missed) < len(rows(core, "SELECT DISTINCT genre, mood FROM ledger_entries WHERE p IS NOT NULL")) / 2
+
+
+def test_entries_are_recorded_when_they_occur_and_end_with_the_present(made: tuple[CreditCore, Summary]) -> None:
+    core, _ = made
+    late = "SELECT count(*) FROM ledger_entries WHERE recorded_at <> occurred_at AND kind NOT IN ('grant', 'rollover', 'expire')"
+    assert rows(core, late) == [(0,)]
+    # Closings wait for the next midnight or the account's next request, never for the past.
+    assert rows(core, "SELECT count(*) FROM ledger_entries WHERE recorded_at < occurred_at") == [(0,)]
+    ((first, last),) = rows(core, "SELECT min(occurred_at), max(occurred_at) FROM ledger_entries")
+    assert us(START) <= first < us(START + timedelta(days=1))
+    assert us(END - timedelta(hours=2)) < last <= us(END)
+
+
+def test_configurations_change_at_their_hour_and_every_decision_bears_the_one_of_its_time(
+    made: tuple[CreditCore, Summary],
+) -> None:
+    core, _ = made
+    _, releases, live = configure.versions_and_releases(core.deployment)
+    days = [0, 0, 24, 38, 42]
+    assert [(release.released_at - START).days for release in releases] == days
+    assert [release.released_at.hour for release in releases] == [0, 0, 9, 9, 9]
+    assert [(release.version, release.action) for release in releases][-2:] == [(4, "release"), (3, "rollback")]
+    assert live.version == 3
+    times = [us(release.released_at) for release in releases] + [us(END) + 1]
+    for release, begins, ends in zip(releases[1:], times[1:], times[2:], strict=False):
+        span = f"occurred_at >= {begins} AND occurred_at < {ends} AND rule IS NOT NULL"
+        assert rows(core, f"SELECT DISTINCT config_version FROM ledger_entries WHERE {span}") == [(release.version,)]
+
+
+def test_what_was_asked_in_the_last_minutes_is_still_held(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("held")
+    demo.make(f"sqlite:///{folder / 'whole.db'}", END, users=20, days=3)
+    with CreditCore.open(f"sqlite:///{folder / 'whole.db'}") as core:
+        ((reserved,),) = rows(core, "SELECT max(occurred_at) FROM ledger_entries WHERE kind = 'reserve'")
+    until = datetime.fromtimestamp(reserved // 1_000_000, UTC) + timedelta(minutes=2)
+    summary = demo.make(f"sqlite:///{folder / 'cut.db'}", until, users=20, days=3)
+    assert summary.held > 0
+    with CreditCore.open(f"sqlite:///{folder / 'cut.db'}") as core:
+        held = rows(core, "SELECT reserved_at, expires_at FROM holds")
+        assert len(held) == summary.held
+        assert all(
+            us(until) - 360_000_000 <= reserved_at and us(until) < expires_at for reserved_at, expires_at in held
+        )
+        assert core.verify() == []

@@ -1,0 +1,145 @@
+"""Burn rate: every total is the ledger's own, with whatever the bar and the page narrow it to."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from credit_core.units import MICRO
+from pages.components import numbers
+from tests.pages.conftest import DEMO_ZONE, HOSTILE, NARROWED, OpenPage
+from tests.pages.reading import (
+    SPENT,
+    Kept,
+    card,
+    drawn_text,
+    figure,
+    figures,
+    filters_of,
+    last_days,
+    ledger_sum,
+    markdown_of,
+    rows,
+    sentence,
+    traces,
+    words,
+)
+
+
+def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(any_ledger, "burn_rate")
+
+    assert not page.exception
+    assert page.title[0].value == "Burn rate"
+
+
+def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(empty_ledger, "burn_rate")
+
+    assert "python -m credit_core demo" in page.code[0].value
+    assert not page.metric
+    assert not page.get("plotly_chart")
+
+
+@pytest.mark.parametrize(("query", "kept", "days"), NARROWED)
+def test_totals_are_the_ledgers_own(
+    demo_ledger: str, look_at: OpenPage, query: dict[str, str], kept: Kept, days: int
+) -> None:
+    span = last_days(demo_ledger, days, DEMO_ZONE)
+    spent_uc = ledger_sum(demo_ledger, SPENT, kept, *span)
+    assert spent_uc > 0
+
+    page = look_at(demo_ledger, "burn_rate", query)
+
+    assert (filters_of(page).period.start, filters_of(page).period.end) == span
+    assert card(page, "Credits spent") == numbers.credits(spent_uc)
+    assert sentence(page).startswith(f"**{numbers.in_credits(spent_uc / MICRO)}** burned")
+    assert _so_far(page) == spent_uc
+    assert _stacked(page) == ledger_sum(demo_ledger, SPENT, kept, *span, by="plan")
+    assert round(rows(page, "burn_users")["spent_credits"].sum() * MICRO) == spent_uc
+
+
+def test_a_chosen_range_covers_its_days_whole(demo_ledger: str, look_at: OpenPage) -> None:
+    span = datetime(2025, 3, 10, tzinfo=DEMO_ZONE), datetime(2025, 3, 18, tzinfo=DEMO_ZONE)
+
+    page = look_at(demo_ledger, "burn_rate", {"period": "custom", "range": "2025-03-10..2025-03-17"})
+
+    assert (filters_of(page).period.start, filters_of(page).period.end) == span
+    assert card(page, "Credits spent") == numbers.credits(ledger_sum(demo_ledger, SPENT, {}, *span))
+
+
+@pytest.mark.parametrize(
+    ("query", "dimension"),
+    [({}, "plan"), ({"plan": "basic"}, "model"), ({"plan": "basic", "model": "dalle-3-hd"}, "user_id")],
+)
+def test_the_bars_split_by_what_is_not_narrowed_yet(
+    demo_ledger: str, look_at: OpenPage, query: dict[str, str], dimension: str
+) -> None:
+    page = look_at(demo_ledger, "burn_rate", query)
+
+    (bars,) = traces(figure(page, f"burn_by_{dimension}"), "bar")
+    shown = {name: round(value * MICRO) for name, value in zip(bars["customdata"], bars["x"], strict=True)}
+    spent = ledger_sum(demo_ledger, SPENT, query, *last_days(demo_ledger, 28, DEMO_ZONE), by=dimension)
+    largest = sorted((value for value in spent.values() if value), reverse=True)[:10]
+    assert sorted(shown.values(), reverse=True) == largest
+    assert all(spent[name] == value for name, value in shown.items())
+
+
+def test_a_model_narrows_everything_and_has_no_pace(demo_ledger: str, look_at: OpenPage) -> None:
+    kept = {"plan": "basic", "model": "stable-diffusion-xl"}
+    spent_uc = ledger_sum(demo_ledger, SPENT, kept, *last_days(demo_ledger, 28, DEMO_ZONE))
+
+    page = look_at(demo_ledger, "burn_rate", kept)
+
+    assert page.selectbox(key="model").value == "stable-diffusion-xl"
+    assert card(page, "Credits spent") == numbers.credits(spent_uc)
+    assert _so_far(page) == spent_uc
+    assert rows(page, "burn_users")["pace_credits"].isna().all()
+    assert "pace" not in sentence(page)
+
+
+def test_the_way_back_to_the_fleet_takes_out_plan_region_and_model(demo_ledger: str, open_page: OpenPage) -> None:
+    page = open_page(demo_ledger, "burn_rate", {"plan": "basic", "region": "eu", "model": "dalle-3-hd"})
+
+    page.button(key="to_fleet").click().run()
+
+    assert (filters_of(page).plans, filters_of(page).regions) == ((), ())
+    assert page.selectbox(key="model").value == "All models"
+
+
+def test_an_unknown_model_in_the_url_is_dropped(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "burn_rate", {"model": "nobody"})
+
+    spent_uc = ledger_sum(demo_ledger, SPENT, {}, *last_days(demo_ledger, 28, DEMO_ZONE))
+    assert card(page, "Credits spent") == numbers.credits(spent_uc)
+
+
+def test_nothing_spent_says_so_and_offers_a_way_out(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "burn_rate", {"plan": "premium_annual", "region": "us"})
+
+    assert not page.exception
+    assert "No credits were spent in this period with these filters." in words(page)
+
+
+def test_hostile_names_are_shown_not_obeyed(hostile_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(hostile_ledger, "burn_rate")
+
+    for attack in HOSTILE[:5]:
+        assert not any(attack in text for text in markdown_of(page))
+        assert not any(attack in text and "<" in attack for spec in figures(page) for text in drawn_text(spec))
+
+
+def _so_far(page: Any) -> int:
+    burned = next(trace for trace in figure(page, "burn_so_far")["data"] if trace.get("name") == "Burned")
+    return round(max(value for value in burned["y"] if value is not None) * MICRO)
+
+
+def _stacked(page: Any) -> dict[str, int]:
+    """Micro-credits by plan, over the bars of the chart by day."""
+    found = {}
+    for bar in traces(figure(page, "burn_a_day"), "bar"):
+        plan = bar["name"].lower().replace(" ", "_")
+        found[plan] = round(sum(value for value in bar["y"] if value is not None) * MICRO)
+    return found

@@ -1,0 +1,235 @@
+"""The bar: which instants a choice means, what lives in the URL, what survives a page switch."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from zoneinfo import ZoneInfo
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from credit_core.analytics.filters import Filters, Period
+from credit_core.policy.cycles import first_instant
+from pages.components import filters, session
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NOW = datetime(2025, 3, 12, 13, 4, 30, tzinfo=UTC)
+UNTIL = filters.anchor(NOW - timedelta(minutes=3), NOW, BERLIN)
+
+
+def local(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime(year, month, day, hour, minute, tzinfo=BERLIN).astimezone(UTC)
+
+
+# --------------------------------------------------------------------------------------------------------------- periods
+
+
+def test_periods_end_now_in_whole_minutes() -> None:
+    assert UNTIL.end == datetime(2025, 3, 12, 13, 5, tzinfo=UTC)
+    assert not UNTIL.old
+
+
+def test_an_old_ledger_is_read_to_the_end_of_its_newest_day() -> None:
+    newest = datetime(2025, 3, 1, 23, 30, tzinfo=UTC)
+    until = filters.anchor(newest, NOW, BERLIN)
+    assert until.end == local(2025, 3, 3)
+    assert until.old
+    assert until.today(BERLIN) == date(2025, 3, 2)
+
+
+def test_thirty_six_hours_are_not_yet_old() -> None:
+    assert not filters.anchor(NOW - timedelta(hours=36), NOW, BERLIN).old
+    assert filters.anchor(NOW - timedelta(hours=36, seconds=1), NOW, BERLIN).old
+    assert not filters.anchor(None, NOW, BERLIN).old
+
+
+@pytest.mark.parametrize(
+    ("choice", "start"),
+    [
+        ("today", local(2025, 3, 12)),
+        ("7d", local(2025, 3, 6)),
+        ("28d", local(2025, 2, 13)),
+        ("90d", local(2024, 12, 13)),
+        ("nonsense", local(2025, 2, 13)),
+    ],
+)
+def test_a_period_begins_at_a_midnight_of_the_reporting_zone(choice: str, start: datetime) -> None:
+    assert filters.period_of(choice, (), UNTIL, BERLIN) == Period(start, UNTIL.end)
+
+
+def test_a_custom_period_is_whole_days_but_for_today() -> None:
+    days = (date(2025, 3, 1), date(2025, 3, 3))
+    assert filters.period_of("custom", days, UNTIL, BERLIN) == Period(local(2025, 3, 1), local(2025, 3, 4))
+    assert filters.period_of("custom", (days[0], date(2025, 3, 12)), UNTIL, BERLIN).end == UNTIL.end
+    assert filters.period_of("custom", days[:1], UNTIL, BERLIN) == Period(local(2025, 3, 1), local(2025, 3, 2))
+
+
+def test_a_day_without_a_midnight_begins_with_its_first_instant() -> None:
+    zone = ZoneInfo("America/Sao_Paulo")
+    day = date(2018, 11, 4)
+    until = filters.anchor(None, datetime(2018, 11, 4, 15, tzinfo=UTC), zone)
+    assert filters.period_of("today", (), until, zone).start == first_instant(day, zone)
+    assert first_instant(day, zone) == datetime(2018, 11, 4, 3, tzinfo=UTC)
+
+
+def test_the_comparison_of_an_unfinished_period_is_as_long_as_it_has_run() -> None:
+    period = filters.period_of("7d", (), UNTIL, BERLIN)
+    before = filters.previous(period, BERLIN)
+    assert before == Period(local(2025, 2, 27), local(2025, 3, 5, 14, 5))
+    assert before.length == period.length
+    today = filters.period_of("today", (), UNTIL, BERLIN)
+    assert filters.previous(today, BERLIN) == Period(local(2025, 3, 11), local(2025, 3, 11, 14, 5))
+
+
+def test_whole_days_are_compared_with_whole_days_over_a_clock_change() -> None:
+    period = Period(local(2025, 3, 29), local(2025, 4, 1))
+    before = filters.previous(period, BERLIN)
+    assert before == Period(local(2025, 3, 26), local(2025, 3, 29))
+    assert (period.length, before.length) == (timedelta(hours=71), timedelta(hours=72))
+
+
+# ------------------------------------------------------------------------------------------------------------------- URL
+
+
+@pytest.mark.parametrize(
+    ("text", "days"),
+    [
+        ("2025-03-01..2025-03-09", (date(2025, 3, 1), date(2025, 3, 9))),
+        ("2025-03-09..2025-03-01", (date(2025, 3, 1), date(2025, 3, 9))),
+        ("2025-03-01..", (date(2025, 3, 1),)),
+        ("2024-01-01..2025-03-02", (date(2025, 1, 1), date(2025, 3, 2))),
+        ("1999-01-01..2000-01-01", ()),
+        ("yesterday", ()),
+        ("..", ()),
+        ("", ()),
+    ],
+)
+def test_a_range_in_the_url_is_read_and_kept_within_the_ledger(text: str, days: tuple[date, ...]) -> None:
+    assert filters.range_days(text, date(2025, 1, 1), date(2025, 3, 12)) == days
+
+
+def test_a_range_is_written_as_it_is_read() -> None:
+    days = (date(2025, 3, 1), date(2025, 3, 9))
+    assert filters.range_days(filters.range_text(days), date(2025, 1, 1), date(2025, 3, 12)) == days
+    assert filters.range_text(days[:1]) == "2025-03-01.."
+    assert filters.range_text(()) == ""
+
+
+@pytest.fixture
+def ledger(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A ledger that the bar believes in."""
+    told = SimpleNamespace(as_of=NOW - timedelta(minutes=3), first_at=NOW - timedelta(days=60))
+    monkeypatch.setattr(session, "zone", lambda: BERLIN)
+    monkeypatch.setattr(session, "now", lambda: NOW)
+    monkeypatch.setattr(session, "ledger", lambda: told)
+    present = SimpleNamespace(plans=("basic", "free", "premium"), regions=("de", "![x](http://evil)"))
+    monkeypatch.setattr(session, "options", lambda: present)
+    return told
+
+
+def frame() -> None:
+    """What app.py does, as far as the bar goes, with the drills that pages make."""
+    import streamlit as st
+
+    from pages.components import filters
+
+    filters.bar()
+    st.text(filters.words())
+    st.button("narrow", on_click=filters.set_filters, kwargs={"plan": "free"})
+    st.button("days", on_click=lambda: filters.set_days(filters.date(2025, 3, 3), filters.date(2025, 3, 1)))
+
+
+def opened(**asked: str | list[str]) -> AppTest:
+    test = AppTest.from_function(frame)
+    for key, value in asked.items():
+        test.query_params[key] = value
+    test.run()
+    assert not test.exception
+    return test
+
+
+def chosen(test: AppTest) -> Filters:
+    return test.session_state["_chosen"][0]
+
+
+def test_without_parameters_28_days_are_compared_with_those_before(ledger: SimpleNamespace) -> None:
+    test = opened()
+    assert chosen(test) == Filters(
+        Period(local(2025, 2, 13), UNTIL.end), compare=Period(local(2025, 1, 16), local(2025, 2, 12, 14, 5))
+    )
+    assert dict(test.query_params) == {}
+    assert test.text[0].value.replace("\u00a0", " ") == (
+        "13 Feb – 12 Mar 2025 vs 16 Jan – 12 Feb 2025, days of Europe/Berlin"
+    )
+
+
+def test_a_deep_link_sets_the_bar(ledger: SimpleNamespace) -> None:
+    test = opened(period="7d", compare="none", plan=["basic", "free"], region="de")
+    assert chosen(test) == Filters(
+        Period(local(2025, 3, 6), UNTIL.end), compare=None, plans=("basic", "free"), regions=("de",)
+    )
+    assert test.selectbox(key="_period_twin").value == "7d"
+    assert test.multiselect(key="_plan_twin").value == ["basic", "free"]
+
+
+def test_what_does_not_exist_is_dropped_from_the_url(ledger: SimpleNamespace) -> None:
+    test = opened(period="fortnight", plan=["basic", "gold"], region="xx", range="never")
+    assert chosen(test).plans == ("basic",)
+    assert chosen(test).regions == ()
+    assert chosen(test).period.start == local(2025, 2, 13)
+    test.run()
+    assert dict(test.query_params) == {"plan": "basic"}
+
+
+def test_what_is_chosen_on_screen_lands_in_the_url(ledger: SimpleNamespace) -> None:
+    test = opened()
+    test.selectbox(key="_period_twin").set_value("today").run()
+    test.multiselect(key="_plan_twin").set_value(["premium"]).run()
+    assert chosen(test).plans == ("premium",)
+    assert chosen(test).period.start == local(2025, 3, 12)
+    assert (test.session_state["period"], test.session_state["plan"]) == ("today", ["premium"])
+    test.button(key="filter_clear").click().run()
+    assert chosen(test).plans == ()
+
+
+def test_custom_begins_with_the_days_on_screen_and_leaves_with_them(ledger: SimpleNamespace) -> None:
+    test = opened(period="7d")
+    test.selectbox(key="_period_twin").set_value("custom").run()
+    assert test.session_state["range"] == "2025-03-06..2025-03-12"
+    assert chosen(test).period == Period(local(2025, 3, 6), UNTIL.end)
+    test.date_input(key="_range_twin").set_value((date(2025, 3, 1), date(2025, 3, 3))).run()
+    assert chosen(test).period == Period(local(2025, 3, 1), local(2025, 3, 4))
+    test.selectbox(key="_period_twin").set_value("28d").run()
+    assert test.session_state["range"] == ""
+
+
+def test_drills_narrow_and_a_box_sets_the_days(ledger: SimpleNamespace) -> None:
+    test = opened(region="de")
+    test.button[1].click().run()
+    assert (chosen(test).plans, chosen(test).regions) == (("free",), ("de",))
+    test.button[2].click().run()
+    assert chosen(test).period == Period(local(2025, 3, 1), local(2025, 3, 4))
+    assert chosen(test).plans == ("free",)
+
+
+def test_hostile_names_of_regions_are_shown_as_text(ledger: SimpleNamespace) -> None:
+    test = opened(region="![x](http://evil)")
+    assert test.text[0].value.endswith("![x](http://evil)")
+    assert not test.markdown
+
+
+def test_an_empty_ledger_still_has_a_bar(ledger: SimpleNamespace) -> None:
+    ledger.as_of = ledger.first_at = None
+    assert chosen(opened(period="custom", range="2025-03-01..2025-03-02")).period.end == UNTIL.end
+
+
+def test_an_old_ledger_says_so(ledger: SimpleNamespace) -> None:
+    ledger.as_of = NOW - timedelta(days=9)
+    assert "the newest entry is 9\u202fdays old" in opened().text[0].value
+
+
+def test_links_may_not_carry_what_the_bar_holds() -> None:
+    assert filters.params(user="u-1", cell=None) == {"user": "u-1"}
+    with pytest.raises(ValueError, match="The bar holds plan"):
+        filters.params(plan="basic")

@@ -1,0 +1,473 @@
+"""Tuning: controls in step, drafts that come back, a preview that agrees with the ledger, publishing and who came between."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from credit_core import CreditCore, Request
+from credit_core.errors import LedgerUnavailable
+from credit_core.lab import preview
+from credit_core.policy.tunables import tunables
+from credit_core.service import configure
+from pages.components import numbers
+from pages.components.session import LOCAL_OPERATOR
+from pages.components.tuning_controls import GROUPS, _belongs
+from pages.components.tuning_scales import nearest, stops_of, written
+from tests.pages.conftest import DEMO_ZONE, OpenPage
+from tests.pages.reading import JUDGED, card, figure, last_days, ledger_sum, words
+
+K = "controller.k"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str], str]:
+    """A copy of a ledger that a test may write to."""
+
+    def copied(url: str) -> str:
+        path = tmp_path / "own.db"
+        with (
+            closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as source,
+            closing(sqlite3.connect(path)) as target,
+        ):
+            source.backup(target)
+        return f"sqlite:///{path}"
+
+    return copied
+
+
+def widget(test: AppTest, kind: str, key: str) -> Any:
+    (found,) = (one for one in getattr(test, kind) if one.key == key)
+    return found
+
+
+def field(test: AppTest, key: str) -> Any:
+    return widget(test, "number_input", f"tune_field_{key}")
+
+
+def slider(test: AppTest, key: str) -> Any:
+    return widget(test, "select_slider", f"tune_slider_{key}")
+
+
+def button(test: AppTest, key: str) -> Any:
+    return widget(test, "button", key)
+
+
+def changes(url: str) -> dict[str, Any]:
+    """The operator's draft as the ledger keeps it."""
+    with CreditCore.open(url) as core:
+        saved = configure.draft_of(core.deployment, LOCAL_OPERATOR)
+    return saved[1] if saved else {}
+
+
+def live(url: str) -> int:
+    with CreditCore.open(url) as core:
+        return configure.live_version(core.deployment).version
+
+
+def table(test: AppTest, column: str, place: int = 0) -> Any:
+    """The frame of the ``place``-th table that has ``column``."""
+    return [one.value for one in test.dataframe if column in one.value.columns][place]
+
+
+def publish_elsewhere(url: str, draft: dict[str, Any], author: str = "mira") -> int:
+    with CreditCore.open(url) as core:
+        live = configure.live_version(core.deployment).version
+        return configure.publish(core.deployment, draft, author=author, note="Meanwhile", expected_live=live).version
+
+
+def publish_here(test: AppTest, note: str) -> AppTest:
+    """Open the dialog, write the note, publish: the dialog's own button counts only while its opener is pressed."""
+    button(test, "tuning_publish").click().run()
+    widget(test, "text_area", "tuning_note").input(note)
+    button(test, "tuning_publish").click()
+    return button(test, "tuning_publish_now").click().run()
+
+
+# Opening ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_opens_on_any_ledger_and_says_what_is_live(any_ledger: str, open_page: OpenPage) -> None:
+    test = open_page(any_ledger, "tuning")
+    assert not test.exception
+    assert [title.value for title in test.title] == ["Tuning"]
+    assert f"Live is version {live(any_ledger)}" in words(test)
+    assert f"No changes. Live is version {live(any_ledger)}." in words(test)
+    assert button(test, "tuning_publish").disabled
+
+
+def test_the_shipped_gain_is_said_to_be_nearly_flat(empty_ledger: str, open_page: OpenPage) -> None:
+    said = words(open_page(empty_ledger, "tuning"))
+    assert "its S-curve **is nearly flat**: p is 46.9\u202f% at 50\u202fcredits behind pace and 53.1\u202f%" in said
+    assert "1\u202f757.8\u202fcredits" in said
+    assert "The ledger has no entries yet" in said
+    assert "no demand was measured yet" in said
+
+
+def test_every_tunable_has_its_control_in_one_group(empty_ledger: str, open_page: OpenPage) -> None:
+    with CreditCore.open(empty_ledger) as core:
+        every = list(tunables(core.config()))
+    for tunable in every:
+        assert sum(_belongs(tunable.key, begins) for _, _, begins in GROUPS) == 1, tunable.key
+    test = open_page(empty_ledger, "tuning")
+    for title, _, _ in GROUPS:
+        test.session_state[f"tune_group_{title}"] = True
+    test.run()
+    assert not test.exception
+    drawn = {
+        one.key.split("_", 2)[2]
+        for kind in ("number_input", "toggle", "selectbox")
+        for one in getattr(test, kind)
+        if str(one.key).startswith("tune_")
+    }
+    assert drawn == {tunable.key for tunable in every}
+
+
+# Controls ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_slider_moves_its_field_and_a_field_its_slider(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    test = open_page(url, "tuning")
+    slider(test, K).set_value(0.05).run()
+    assert field(test, K).value == 0.05
+    field(test, K).set_value(0.0123).run()
+    assert slider(test, K).value == 0.012
+    assert changes(url) == {K: 0.0123}
+    assert not test.exception
+
+
+def test_a_value_between_two_stops_is_written_on_the_nearest(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    test = open_page(own(demo_ledger), "tuning")
+    field(test, K).set_value(0.0277259).run()
+    assert slider(test, K).value == 0.028
+    assert "0.0277259" in slider(test, K).options
+    assert "0.028" not in slider(test, K).options
+
+
+def test_every_default_lies_on_a_stop(empty_ledger: str) -> None:
+    with CreditCore.open(empty_ledger) as core:
+        for tunable in tunables(core.config()):
+            if not isinstance(tunable.default, bool | str):
+                among = stops_of(tunable)
+                assert nearest(tunable.default, among) == tunable.default, tunable.key
+                assert tunable.minimum is None or among[0] >= tunable.minimum
+                assert tunable.maximum is None or among[-1] <= tunable.maximum
+
+
+def test_a_change_back_to_the_live_value_is_no_change(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    test = open_page(url, "tuning")
+    before = field(test, K).value
+    field(test, K).set_value(0.05).run()
+    assert "1 change" in words(test)
+    field(test, K).set_value(before).run()
+    assert "No changes." in words(test)
+    assert changes(url) == {}
+
+
+def test_reset_takes_back_one_change_or_all(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    test = open_page(url, "tuning")
+    field(test, K).set_value(0.05).run()
+    field(test, "controller.p_min").set_value(0.1).run()
+    assert "**2 changes**" in words(test)
+    assert "Changed: :blue-badge[Gain k] :blue-badge[Lowest p]" in words(test)
+    assert next(box.label for box in test.expander) == "Gain", "another label would close the box"
+    button(test, f"tune_reset_{K}").click().run()
+    assert changes(url) == {"controller.p_min": 0.1}
+    button(test, "tuning_reset_all").click().run()
+    assert changes(url) == {}
+    assert field(test, "controller.p_min").value == 0.02
+
+
+# Curve and targets ------------------------------------------------------------------------------------------------
+
+
+def test_the_offered_gain_meets_the_targets(own: Any, empty_ledger: str, open_page: OpenPage) -> None:
+    url = own(empty_ledger)
+    test = open_page(url, "tuning")
+    offered = button(test, "tuning_use_gain")
+    assert offered.label == "Use k = 0.0277"
+    field(test, "controller.p_at_zero").set_value(0.3).run()
+    button(test, "tuning_use_gain").click().run()
+    assert changes(url) == {K: 0.0277259}
+    assert (field(test, K).value, field(test, "controller.p_at_zero").value) == (0.0277259, 0.5)
+    assert card(test, "p at ∓50 credits") == "20 → 80\u202f%"
+    assert button(test, "tuning_use_gain").disabled
+    spec = figure(test, "tuning_s_curve")
+    (target,) = (trace for trace in spec["data"] if trace["name"] == "Target")
+    assert (target["x"], target["y"]) == ([-50, 50], [20, 80])
+    assert {trace["name"] for trace in spec["data"]} == {"Live", "Draft", "Target"}
+
+
+def test_other_targets_give_another_gain(own: Any, empty_ledger: str, open_page: OpenPage) -> None:
+    url = own(empty_ledger)
+    test = open_page(url, "tuning")
+    widget(test, "number_input", "tuning_target_ahead").set_value(0.9)
+    widget(test, "number_input", "tuning_target_surplus").set_value(100.0).run()
+    button(test, "tuning_use_gain").click().run()
+    # k = (logit 0.9 − logit 0.2)/200, p at zero = σ((logit 0.9 + logit 0.2)/2)
+    assert changes(url) == {K: 0.0179176, "controller.p_at_zero": 0.6}
+
+
+def test_targets_the_wrong_way_round_offer_nothing(empty_ledger: str, open_page: OpenPage) -> None:
+    test = open_page(empty_ledger, "tuning")
+    widget(test, "number_input", "tuning_target_behind").set_value(0.9).run()
+    assert not test.exception
+    assert button(test, "tuning_use_gain").disabled
+
+
+def test_another_strategy_is_drawn_without_figures_of_the_s_curve(
+    own: Any, demo_ledger: str, open_page: OpenPage
+) -> None:
+    test = open_page(own(demo_ledger), "tuning")
+    widget(test, "selectbox", "tune_choice_controller.strategy").set_value("reserve").run()
+    assert not test.exception
+    assert "Reserve is no S-curve" in words(test)
+    assert "Droop" not in {metric.label for metric in test.metric}
+    assert "Target" not in {trace["name"] for trace in figure(test, "tuning_s_curve")["data"]}
+
+
+# Preview ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_live_decides_again_is_what_the_ledger_says(demo_ledger: str, open_page: OpenPage) -> None:
+    """The last day's decisions were all taken by what is live, so deciding them again gives the logged ones."""
+    test = open_page(demo_ledger, "tuning", {"period": "today"})
+    start, end = last_days(demo_ledger, 1, DEMO_ZONE)
+    kept = {"line": "1"}
+
+    def summed(expression: str) -> Any:
+        return ledger_sum(demo_ledger, f"SUM(CASE WHEN {JUDGED} THEN {expression} ELSE 0 END)", kept, start, end)
+
+    decided, fresh = summed("1"), summed("outcome = 'fresh'")
+    assert set(ledger_sum(demo_ledger, "COUNT(*)", kept | {"rule": "controller"}, start, end, by="config_version")) == {
+        live(demo_ledger)
+    }
+    assert f"The last {numbers.count(decided)} decisions" in words(test)
+    assert card(test, "Fresh share") == numbers.share(fresh / decided)
+    assert card(test, "Expected fresh") == numbers.decimal(
+        summed("CASE rule WHEN 'controller' THEN p ELSE outcome = 'fresh' END"), 1
+    )
+    assert card(test, "Credits") == numbers.credits(summed("CASE outcome WHEN 'fresh' THEN cost_uc ELSE 0 END"))
+
+
+def test_a_draft_is_previewed_with_an_interval_and_the_decisions_that_flip(
+    own: Any, demo_ledger: str, open_page: OpenPage
+) -> None:
+    test = open_page(own(demo_ledger), "tuning")
+    field(test, K).set_value(0.2).run()
+    said = words(test)
+    assert "turn out differently" in said
+    assert "95 % interval" in said
+    assert "does not follow the balances onward" in said
+    assert "all of them come out as they were logged" in said
+    flips, plans = table(test, "rule_live"), table(test, "fresh_rate_live")
+    assert flips["decisions"].sum() == plans["to_fresh"].sum() + plans["to_library"].sum() > 0
+    assert (flips["decisions"] == flips["to_fresh"] + flips["to_library"]).all()
+
+
+def test_decisions_that_do_not_come_out_as_logged_are_a_warning(
+    demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preview, "disagreements", lambda logged: logged.frame.head(3))
+    st.cache_resource.clear()
+    test = open_page(demo_ledger, "tuning")
+    assert "3 of these decisions do not come out as they were logged" in "".join(one.value for one in test.warning)
+    st.cache_resource.clear()
+
+
+def test_what_one_step_cannot_show_is_said(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    test = open_page(own(demo_ledger), "tuning")
+    field(test, "controller.tau0_days").set_value(20.0).run()
+    assert "Prior weight of demand works over time; one step does not show it" in words(test)
+
+
+# Validation -------------------------------------------------------------------------------------------------------
+
+
+def test_faults_are_told_together_in_words_and_stand_in_the_way(
+    own: Any, demo_ledger: str, open_page: OpenPage
+) -> None:
+    url = own(demo_ledger)
+    with CreditCore.open(url) as core:
+        draft = {"controller.p_min": 0.99, "hysteresis.spend_leave_days": 9.0, "nonsense": 1, K: "<b>steep</b>"}
+        configure.save_draft(core.deployment, LOCAL_OPERATOR, live(url), draft)
+    test = open_page(url, "tuning")
+    assert not test.exception
+    said = words(test)
+    for fault in ("nonsense", "Gain k", "Conserve from"):
+        assert fault in said
+    assert "mend first" in said
+    assert button(test, "tuning_publish").disabled
+    button(test, "tuning_reset_all").click().run()
+    assert not test.exception
+    assert "No changes." in words(test)
+
+
+# Drafts and publishing --------------------------------------------------------------------------------------------
+
+
+def test_a_draft_is_there_again_in_a_new_session(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    field(open_page(url, "tuning"), K).set_value(0.05).run()
+    test = open_page(url, "tuning")
+    assert field(test, K).value == 0.05
+    assert "**1 change**" in words(test)
+
+
+def test_publishing_needs_a_note(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    test = open_page(url, "tuning")
+    field(test, K).set_value(0.05).run()
+    publish_here(test, "   ")
+    assert "A note is required" in "".join(error.value for error in test.error)
+    assert changes(url) == {K: 0.05}
+
+
+def test_publishing_writes_a_version_and_a_release_and_the_next_decision_bears_it(
+    own: Any, demo_ledger: str, open_page: OpenPage
+) -> None:
+    url = own(demo_ledger)
+    with CreditCore.open(url) as core:
+        core.add_user("ada", "basic")
+        before = core.authorize(Request("ada", "r-1", "s"))
+        test = open_page(url, "tuning")
+        button(test, "tuning_use_gain").click().run()
+        publish_here(test, "# Steeper *gain*")
+        assert not test.exception
+        versions, released, rollout = configure.versions_and_releases(core.deployment)
+        assert (versions[-1].author, versions[-1].note) == (LOCAL_OPERATOR, "# Steeper *gain*")
+        assert versions[-1].body["controller"]["k"] == 0.0277259
+        assert (released[-1].version, released[-1].arm, released[-1].share) == (versions[-1].version, "all", 1.0)
+        core.config()
+        after = core.authorize(Request("ada", "r-2", "s"))
+    assert before.config_version != after.config_version == rollout.version == versions[-1].version
+    assert f"Version {rollout.version} is live for everybody" in "".join(one.value for one in test.success)
+    assert f"No changes. Live is version {rollout.version}." in words(test)
+    assert changes(url) == {}
+
+
+def test_who_published_first_is_named_and_nothing_is_lost(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    test = open_page(url, "tuning")
+    field(test, K).set_value(0.05).run()
+    button(test, "tuning_publish").click().run()
+    theirs = publish_elsewhere(url, {"controller.p_min": 0.1, K: 0.03})
+    widget(test, "text_area", "tuning_note").input("Mine")
+    # A full run finds the stale draft itself; in a browser the dialog alone runs, and the service refuses.
+    test.run()
+    assert not test.exception
+    said = words(test)
+    assert f"Version {theirs} was released" in said
+    assert "by mira: Meanwhile" in said
+    assert "Both changed Gain k" in said
+    assert sorted(table(test, "key")["key"]) == [K, "controller.p_min"]
+    assert table(test, "key", place=1)[["key", "new"]].values.tolist() == [[K, "0.05"]]
+    button(test, "tuning_carry").click().run()
+    assert not test.exception
+    assert (field(test, K).value, field(test, "controller.p_min").value) == (0.05, 0.1)
+    assert changes(url) == {K: 0.05}
+    assert f"to version {theirs}" in words(test)
+
+
+def test_being_overtaken_while_publishing_writes_nothing_and_offers_to_carry_over(
+    own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = own(demo_ledger)
+    test = open_page(url, "tuning")
+    field(test, K).set_value(0.05).run()
+    publish, theirs = configure.publish, []
+
+    def overtaken(*args: Any, **more: Any) -> Any:
+        monkeypatch.setattr(configure, "publish", publish)
+        theirs.append(publish_elsewhere(url, {"controller.p_min": 0.1}))
+        return publish(*args, **more)
+
+    monkeypatch.setattr(configure, "publish", overtaken)
+    publish_here(test, "Mine")
+    assert not test.exception
+    assert live(url) == theirs[0]
+    assert changes(url) == {K: 0.05}
+    assert f"Version {theirs[0]} went live after you began" in "".join(one.value for one in test.warning)
+    assert "by mira: Meanwhile" in words(test)
+    button(test, "tuning_carry_now").click().run()
+    assert not test.exception
+    assert (field(test, K).value, field(test, "controller.p_min").value) == (0.05, 0.1)
+    button(test, "tuning_publish").click().run()
+    assert widget(test, "text_area", "tuning_note").value == "Mine"
+
+
+def test_a_stale_draft_can_be_discarded(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    field(open_page(url, "tuning"), K).set_value(0.05).run()
+    theirs = publish_elsewhere(url, {"controller.p_min": 0.1})
+    test = open_page(url, "tuning")
+    assert "Nothing of it is lost." in "".join(one.value for one in test.warning)
+    button(test, "tuning_discard").click().run()
+    assert not test.exception
+    assert f"No changes. Live is version {theirs}." in words(test)
+    assert changes(url) == {}
+
+
+def test_a_draft_that_somebody_else_published_already_is_gone_without_a_question(
+    own: Any, demo_ledger: str, open_page: OpenPage
+) -> None:
+    url = own(demo_ledger)
+    field(open_page(url, "tuning"), K).set_value(0.05).run()
+    theirs = publish_elsewhere(url, {K: 0.05})
+    test = open_page(url, "tuning")
+    assert f"No changes. Live is version {theirs}." in words(test)
+    assert changes(url) == {}
+
+
+def test_a_hostile_author_and_note_are_shown_letter_by_letter(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    field(open_page(url, "tuning"), K).set_value(0.05).run()
+    publish_elsewhere(url, {"controller.p_min": 0.1}, author="![x](http://evil.example/a.png)")
+    test = open_page(url, "tuning")
+    assert not test.exception
+    assert any("![x](http://evil.example/a.png)" in text.value for text in test.text)
+    assert not any("![x](" in one.value for one in (*test.markdown, *test.caption, *test.warning))
+
+
+def test_a_tunable_is_written_for_people() -> None:
+    values = (0.0277259, 14.0, -3.0, True, None, "dalle-3-hd", 0.00001, 1_800.0)
+    assert [written(value) for value in values] == ["0.0277259", "14", "−3", "on", "–", "dalle-3-hd", "0.00001", "1800"]
+
+
+def test_a_ledger_that_cannot_be_read_is_told_in_words(
+    demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Any) -> Any:
+        raise LedgerUnavailable("the disk is gone")
+
+    monkeypatch.setattr(configure, "live_version", away)
+    test = open_page(demo_ledger, "tuning")
+    assert not test.exception
+    assert "could not be read just now" in words(test)
+    assert any("the disk is gone" in text.value for text in test.text)
+
+
+def test_a_draft_that_cannot_be_saved_stays_and_says_so(
+    own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any) -> Any:
+        raise LedgerUnavailable("the disk is full")
+
+    url = own(demo_ledger)
+    test = open_page(url, "tuning")
+    monkeypatch.setattr(configure, "save_draft", away)
+    field(test, K).set_value(0.05).run()
+    assert not test.exception
+    assert "not saved: the disk is full" in words(test)
+    assert field(test, K).value == 0.05
+    monkeypatch.undo()
