@@ -68,7 +68,8 @@ def _engine(url: str, blocks: int, size: int, users: int) -> dict[str, Any]:
         version = core.propose(_ALL_FRESH, "bench", "Everything fresh")
         core.release_version(version, author="bench")
         _add_users(core, users)
-        saga = _against(_sagas(core, size, users), _baseline(url, size), blocks)
+        with _baseline(url, size) as baseline:
+            saga = _against(_sagas(core, size, users), baseline, blocks)
         p50, p95 = _authorize_ms(core, blocks * size, users)
         return {
             "users": users, "saga_per_s": size / median(saga[0]), "baseline_per_s": size / median(saga[1]),
@@ -102,7 +103,8 @@ def _sagas(core: CreditCore, size: int, users: int) -> Callable[[int], None]:
     return block
 
 
-def _baseline(url: str, size: int) -> Callable[[int], None]:
+@contextmanager
+def _baseline(url: str, size: int) -> Iterator[Callable[[int], None]]:
     engine = open_engine(url, owner=True)
     columns = [Column(column.name, column.type) for column in ledger_entries.columns if column.name != "id"]
     key = Column("id", ledger_entries.c.id.type, Identity(always=True), primary_key=True)
@@ -127,7 +129,10 @@ def _baseline(url: str, size: int) -> Callable[[int], None]:
                 with pooled.begin() as connection:
                     connection.execute(statement, row)
 
-    return block
+    try:
+        yield block
+    finally:
+        pooled.dispose()
 
 
 def _against(
