@@ -10,6 +10,7 @@ import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from credit_core.errors import InvalidAmount, InvalidInstant, InvalidRequest
@@ -19,6 +20,10 @@ DAY_S = 86_400.0
 DAY_US = 86_400 * MICRO
 #: Largest amount accepted from a caller: a thousandth of what int64 holds, so that sums over accounts stay exact.
 MAX_AMOUNT = 9_000_000_000_000_000
+#: Characters of an id.
+MAX_ID = 128
+#: How the user ids of guests begin; a session id follows.
+GUEST = "guest:"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -75,14 +80,37 @@ def from_us(us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=us)
 
 
-def checked_id(value: object, name: str) -> str:
-    """``value`` trimmed, if it is text of 1..128 printable characters, else :class:`InvalidRequest`."""
+def checked_id(value: object, name: str, *, limit: int = MAX_ID) -> str:
+    """``value`` trimmed, if it is text of 1..``limit`` printable characters, else :class:`InvalidRequest`."""
     if not isinstance(value, str):
-        raise InvalidRequest(f"{name} must be text of 1 to 128 printable characters, got {type(value).__name__}.")
+        raise InvalidRequest(f"{name} must be text of 1 to {limit} printable characters, got {type(value).__name__}.")
     trimmed = value.strip()
-    if not 1 <= len(trimmed) <= 128 or not trimmed.isprintable():
-        raise InvalidRequest(f"{name} must be 1 to 128 printable characters after trimming, got {trimmed[:140]!r}.")
+    if not 1 <= len(trimmed) <= limit or not trimmed.isprintable():
+        raise InvalidRequest(f"{name} must be 1 to {limit} printable characters after trimming, got {trimmed[:140]!r}.")
     return trimmed
+
+
+def checked_user(value: object) -> str:
+    """A user id: as any id, or that of a guest, which is :data:`GUEST` and a session id."""
+    guest = isinstance(value, str) and value.strip().startswith(GUEST)
+    return checked_id(value, "user_id", limit=MAX_ID + len(GUEST) if guest else MAX_ID)
+
+
+def checked_ip(value: object) -> str:
+    """An IPv4 or IPv6 address in its canonical form, else :class:`InvalidRequest`."""
+    try:
+        return str(ip_address(value.strip() if isinstance(value, str) else ""))
+    except ValueError as error:
+        raise InvalidRequest(f"ip must be an IPv4 or IPv6 address, got {value!r}.") from error
+
+
+def ip_prefix(ip: str) -> str:
+    """What counts as one address: IPv4 whole, IPv6 its /64, which one subscriber holds."""
+    address = ip_address(ip)
+    if isinstance(address, IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped is not None else str(IPv6Network((address, 64), strict=False))
+    return str(address)
 
 
 def checked_text(value: object, name: str, *, limit: int = 1_000) -> str:

@@ -14,8 +14,8 @@ from credit_core.cli.output import Output
 from credit_core.errors import InvalidRequest
 from credit_core.importers import demo, frame, gentd26, govern, record
 from credit_core.importers.frame import Event, Rejects, Summary
-from credit_core.policy import plans
-from credit_core.service.core import CreditCore, read_catalog
+from credit_core.service import catalog as catalogue
+from credit_core.service.core import CreditCore
 from credit_core.units import checked_zone, format_credits
 
 _PARTS = ("settled", "released", "held", "library", "deferred", "rate_limited", "rejected", "imported", "reject_file")
@@ -117,7 +117,7 @@ def _import(options: argparse.Namespace, output: Output) -> int:
 
 def _check_terms(options: argparse.Namespace) -> None:
     """Find out what would stop the import before anything is read or made."""
-    catalog = plans.parse(read_catalog(settings.catalog_folder()))
+    catalog = catalogue.read(settings.catalog_folder()).catalog
     catalog.plan(options.plan)
     if options.model is not None and options.mode != "record":
         raise InvalidRequest("--model is for mode record; in mode govern the controller routes to a model.")

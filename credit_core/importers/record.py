@@ -81,7 +81,7 @@ def _take(
             delta = Delta(lot, -cost_uc, 0) if cost_uc else Delta(None, 0, 0)
             unit.append(account, "import", opening_leg(user_id, event.request_id), [delta], event.started_at, **facts)
             counts["spent_uc"] += cost_uc
-            account.demand_uc += plans.cost_uc(deployment.catalog.plan(account.plan), event.images)
+            account.demand_uc += _price_uc(deployment, account.plan, event)
         cycles.set_due(unit, account)
     return counts
 
@@ -108,7 +108,12 @@ def _granted(
 
 
 def _cost_uc(deployment: Deployment, plan: str, event: Event) -> int:
-    return plans.cost_uc(deployment.catalog.plan(plan), event.images) if event.status == SUCCEEDED else 0
+    return _price_uc(deployment, plan, event) if event.status == SUCCEEDED else 0
+
+
+def _price_uc(deployment: Deployment, plan: str, event: Event) -> int:
+    row = deployment.catalog.plan(plan)
+    return plans.quote(deployment.catalog, row, event.modality, event.model, event.images, 0).cost_uc
 
 
 def _provider_cost(deployment: Deployment, event: Event, model: str | None) -> int | None:

@@ -119,13 +119,15 @@ def demands(frame: pd.DataFrame, catalog: Catalog) -> dict[str, Demand]:
     newest = frame.drop_duplicates("account_id")
     found: dict[str, Demand] = {}
     for plan, terms in catalog.plans.items():
+        if terms.quota_policy != "titrated_monthly":
+            continue
         rows = newest[newest["plan"] == plan]
         rates = rows["demand_rate"].astype("float64")
         rows, rates = rows[rates.notna()], rates.dropna()
         if rows.empty:
             seen = newest[newest["plan"] == plan]
             days = float(seen["cycle_days"].median()) if len(seen) else USUAL_CYCLE_DAYS
-            found[plan] = Demand(plan, terms.quota_credits, days, accounts=len(seen))
+            found[plan] = Demand(plan, terms.quota_credits or 0.0, days, accounts=len(seen))
             continue
         quota = rows["quota_uc"].astype("float64") / units.MICRO
         pressed = rates > quota / rows["cycle_days"].astype("float64")

@@ -22,9 +22,9 @@ FRESH, LIBRARY = "fresh", "library"
 
 
 class Request(NamedTuple):
-    """What a caller asks for. Text is hashed, never stored."""
+    """What a caller asks for; ``user_id`` None is a guest, known by the session. Text is hashed, never stored."""
 
-    user_id: str
+    user_id: str | None
     request_id: str
     session_id: str
     genre: str | None = None
@@ -138,6 +138,15 @@ class Nudges(NamedTuple):
     mode: float
 
 
+class Allowance(NamedTuple):
+    """A count that limits generations (SPEC 3). ``name``: day, month, free, session or ip."""
+
+    name: str
+    limit: int
+    used: int
+    resets_at: datetime
+
+
 class State(NamedTuple):
     """What is known of the account, session, cell and user at the request's instant."""
 
@@ -165,12 +174,17 @@ class State(NamedTuple):
     cell_new: bool = False
     arm_p: float | None = None
     deferred: bool = False
+    policy: str = "titrated_monthly"
+    allowance: Allowance | None = None
+    affordable_model: str | None = None
 
 
 class Decision(NamedTuple):
     """The answer to one request, with everything that :func:`decide` saw, so that it can be computed again.
 
-    ``status``: REJECTED, RATE_LIMITED, LIBRARY, DEFERRED or RESERVED. ``outcome``: fresh, library or None.
+    ``status``: REJECTED, RATE_LIMITED, LIBRARY, DEFERRED or RESERVED. ``outcome``: fresh, library or None. ``user_id`` is
+    the guest's own where the request named no user; settle and release take it. What the controller works out is None where
+    it was not asked.
     """
 
     status: str
@@ -188,8 +202,8 @@ class Decision(NamedTuple):
     amount_uc: int
     model: str | None
     retry_after_s: float | None
-    strategy: str
-    threshold: float
+    strategy: str | None
+    threshold: float | None
     state: State
     config_version: int | None = None
     arm: str | None = None
@@ -197,11 +211,27 @@ class Decision(NamedTuple):
     request_id: str | None = None
     at: datetime | None = None
     replayed: bool = False
+    images: int = 1
 
     @property
     def fresh(self) -> bool:
         """True where a fresh generation was reserved."""
         return self.status == "RESERVED"
+
+    @property
+    def remaining(self) -> int | None:
+        """Generations left until ``state.allowance`` resets; None where nothing is counted."""
+        limit = self.state.allowance
+        return None if limit is None else max(limit.limit - limit.used - (self.images if self.fresh else 0), 0)
+
+    @property
+    def http_status(self) -> int:
+        """How a web face would answer: 402 unaffordable, 403 blocked or paused, 429 over a limit, else 200."""
+        if self.status == "RATE_LIMITED":
+            return 429
+        if self.status == "REJECTED":
+            return 402 if self.rule == "unaffordable" else 403
+        return 200
 
 
 def law_for(config: Config, plan: str) -> Law:
@@ -387,6 +417,7 @@ def decide(state: State, request: Request, config: Config, u01: float, law: Law 
         strategy=config.controller.strategy,
         threshold=law.threshold,
         state=state,
+        images=request.images,
     )
 
 

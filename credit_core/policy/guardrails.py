@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from credit_core.policy.controller import EDGE
 
-NO_RULE, BLOCKED, RATE_LIMITED, PAUSED, UNAFFORDABLE, COVERAGE_MISS, SESSION_CAP, AT_CAP, CONTROLLER, DEFERRED = range(
-    10
-)
-#: Names by rule number. The ninth is no rule of SPEC 4: it marks the later, fresh half of a deferred request.
+(
+    NO_RULE, BLOCKED, RATE_LIMITED, PAUSED, UNAFFORDABLE, COVERAGE_MISS, SESSION_CAP, AT_CAP, CONTROLLER, DEFERRED,
+    OVER_LIMIT, ALLOWED,
+) = range(12)  # fmt: skip
+#: Names by rule number. The last three are no rules of SPEC 4: the later, fresh half of a deferred request, and what the
+#: counts of the other quota policies say.
 RULES = (
     "",
     "blocked",
@@ -19,6 +21,8 @@ RULES = (
     "at_cap",
     "controller",
     "deferred",
+    "over_limit",
+    "allowed",
 )
 
 

@@ -18,3 +18,8 @@ def leak(level: float, elapsed_s: float, capacity: float, leak_per_minute: float
     if drained + 1.0 > capacity:
         return Bucket(drained, (drained + 1.0 - capacity) * 60.0 / leak_per_minute)
     return Bucket(drained + 1.0, 0.0)
+
+
+def cool_down(since_s: float | None, seconds: float) -> float:
+    """Seconds still to wait ``since_s`` seconds after the last fresh one; None is never. A clock behind waits at most once."""
+    return 0.0 if since_s is None else min(max(seconds - since_s, 0.0), seconds)

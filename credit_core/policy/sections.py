@@ -295,7 +295,7 @@ class Rollover(Section):
 
 
 class Limits(Section):
-    """Leaky bucket per user."""
+    """Leaky bucket, cool-down and anomaly flag, per user."""
 
     enabled: bool = Field(
         True,
@@ -308,6 +308,29 @@ class Limits(Section):
     )
     bucket_leak_per_minute: float = _tunable(
         30.0, "Bucket leak", "requests per minute", "Requests a user may sustain.", gt=0.0, le=100_000.0
+    )
+    cool_down_s: float = _tunable(
+        10.0, "Cool-down", "seconds", "Between two fresh ones on plans that count by day or window.", ge=0.0, le=3_600.0
+    )
+    anomaly_effect: Literal["flag", "block"] = Field(
+        "flag",
+        title="Anomaly effect",
+        description="flag marks the user for support; block also opens a challenge that has to be cleared first.",
+        json_schema_extra={"unit": "effect"},
+    )
+    anomaly_factor: float = _tunable(
+        3.0,
+        "Anomaly factor",
+        "× hourly mean",
+        "More fresh ones in an hour than this are an anomaly.",
+        ge=1.0,
+        le=1_000.0,
+    )
+    anomaly_least: int = _tunable(
+        10, "Anomaly from", "fresh an hour", "Fewer fresh ones in an hour are never an anomaly.", ge=1, le=1_000_000
+    )
+    anomaly_hours: int = _tunable(
+        24, "Anomaly history", "active hours", "Users with a shorter history are never flagged.", ge=1, le=168
     )
 
 

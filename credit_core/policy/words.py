@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from credit_core.policy.decision import Decision
+from credit_core.policy.decision import Allowance, Decision
 from credit_core.units import format_credits
 
 
@@ -20,6 +20,15 @@ def sentence(decision: Decision) -> str:
             return f"Refused: too many requests at once. The next one is accepted in {wait}, under a new request id."
         case "paused":
             return "Refused: the account is paused."
+        case "unaffordable" if decision.outcome is None:
+            return f"Refused: it costs {cost}, but only {_credits(state.available_uc)} were available.{_help(decision)}"
+        case "over_limit":
+            return f"Refused: {_limit(state.allowance)}.{_help(decision)}"
+        case "allowed" if state.allowance is not None:
+            left = decision.remaining
+            return f"Fresh for {cost}: {_limit(state.allowance)} before it, so {left} are left."
+        case "allowed":
+            return f"Fresh for {cost}, of {_credits(state.available_uc)} available."
         case "unaffordable":
             return f"Library: a fresh one costs {cost}, but only {_credits(state.available_uc)} were available."
         case "coverage_miss" if decision.miss:
@@ -49,6 +58,23 @@ def sentence(decision: Decision) -> str:
     return (
         f"{verb}: the account was {pace}, so the chance of a fresh one was {chance}; the draw was {draw}, {drawn} it."
     )
+
+
+def _limit(allowance: Allowance | None) -> str:
+    assert allowance is not None, "a count decided"
+    per = {"day": "today", "month": "this cycle", "free": "this cycle by free models"}.get(allowance.name)
+    per = per or f"in this window, by {'address' if allowance.name == 'ip' else 'session'}"
+    return f"{allowance.used} of {allowance.limit} generations were used {per}"
+
+
+def _help(decision: Decision) -> str:
+    """What would help somebody who was refused."""
+    state = decision.state
+    if state.affordable_model is not None:
+        return f" The balance covers model {state.affordable_model}."
+    if state.allowance is not None and decision.rule == "over_limit":
+        return f" The count resets at {state.allowance.resets_at:%Y-%m-%d %H:%M} UTC; ask again then, under a new request id."
+    return " A pack, another plan or the next grant would help."
 
 
 def _share(value: float | None) -> str:

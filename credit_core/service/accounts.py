@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from credit_core import units
 from credit_core.errors import Conflict, InvalidRequest
@@ -26,11 +27,17 @@ def add_user(
     timezone: str = "UTC",
     region: str | None = None,
     segment: str | None = None,
+    guest_session: str | None = None,
     at: datetime | None = None,
 ) -> Balance:
-    """Sign a user up and grant the first quota. The same call again changes nothing; other terms raise :class:`Conflict`."""
+    """Sign a user up and grant what the plan begins with. The same call again changes nothing; other terms raise :class:`Conflict`.
+
+    ``guest_session``: the session the user was a guest in before, for the funnel.
+    """
     at = deployment.instant(at)
-    deployment.ledger.run(lambda unit: add_user_in(unit, deployment, user_id, plan, timezone, region, segment, at))
+    deployment.ledger.run(
+        lambda unit: add_user_in(unit, deployment, user_id, plan, timezone, region, segment, at, guest_session)
+    )
     return lookup.balance(deployment, user_id)
 
 
@@ -43,13 +50,18 @@ def add_user_in(
     region: str | None,
     segment: str | None,
     at: datetime,
+    guest_session: str | None = None,
 ) -> Account:
     """:func:`add_user` inside a transaction."""
-    user_id = units.checked_id(user_id, "user_id")
+    user_id = units.checked_user(user_id)
+    if is_guest(user_id):
+        raise InvalidRequest(f"User ids that begin with {units.GUEST!r} are the guests' own. Choose another.")
+    guest_session = None if guest_session is None else units.checked_id(guest_session, "guest_session")
     region = DEFAULT_REGION if region is None else units.checked_id(region, "region")
     segment = None if segment is None else units.checked_id(segment, "segment")
     zone = units.checked_zone(timezone)
-    terms = plans.terms(deployment.catalog.plan(plan), region)
+    if deployment.catalog.plan(plan).quota_policy == "guest_window":
+        raise InvalidRequest(f"Plan {plan!r} is for guests, who are not added: authorize with user_id None.")
     if unit.has_user(user_id):
         existing, account = unit.user(user_id)
         if (account.plan, account.region, existing.timezone, existing.segment) != (plan, region, timezone, segment):
@@ -57,20 +69,60 @@ def add_user_in(
                 f"User {user_id!r} exists on plan {account.plan!r} in {existing.timezone}, region {account.region!r}. Nothing was changed."
             )
         return account
+    account = _open(unit, deployment, user_id, "user", plan, zone, region, segment, guest_session, at)
+    welcome = deployment.catalog.plan(plan).welcome_credits
+    if welcome is not None:
+        grant_in(unit, deployment, user_id, units.credits_to_uc(welcome), "welcome", "welcome", at)
+    return account
+
+
+def guest_id(session_id: str) -> str:
+    """The user id of the guest of a session."""
+    return f"{units.GUEST}{session_id}"
+
+
+def is_guest(user_id: str) -> bool:
+    """True for the user id of a guest."""
+    return user_id.startswith(units.GUEST)
+
+
+def open_guest(unit: Unit, deployment: Deployment, session_id: str, at: datetime) -> Account:
+    """The account of a guest, at the first request of the session."""
+    plan = deployment.catalog.guest_plan()
+    zone = units.checked_zone("UTC")
+    return _open(unit, deployment, guest_id(session_id), "guest", plan, zone, DEFAULT_REGION, None, None, at)
+
+
+def _open(
+    unit: Unit,
+    deployment: Deployment,
+    user_id: str,
+    kind: str,
+    plan: str,
+    zone: ZoneInfo,
+    region: str,
+    segment: str | None,
+    guest_session: str | None,
+    at: datetime,
+) -> Account:
+    row = deployment.catalog.plan(plan)
+    terms = plans.terms(row, region)
+    timezone = zone.key
     anchor = calendar.local_day(at, zone)
     start, end = calendar.cycle_start(anchor, zone, 0), calendar.cycle_start(anchor, zone, 1)
     account = Account(
-        account_id=f"user:{user_id}", kind="user", plan=plan, region=region, timezone=timezone, anchor_day=anchor.isoformat(),
+        account_id=user_id if kind == "guest" else f"user:{user_id}", kind=kind, plan=plan, region=region,
+        timezone=timezone, anchor_day=anchor.isoformat(),
         anchor_no=0, cycle_no=0,
         cycle_start_at=start, cycle_end_at=end, quota_uc=terms.quota_uc, avail_uc=0, held_uc=0, demand_uc=0, mode="steady", seq=0,
-        head_hash=GENESIS, recorded_at=unit.now, created_at=at, paused_at=None, due_at=end,
+        head_hash=GENESIS, recorded_at=unit.now, created_at=at, paused_at=None, due_at=end if row.cycled else None, cycled=row.cycled,
     )  # fmt: skip
     unit.add_account(account)
     unit.add_user(
         User(
             user_id=user_id, account_id=account.account_id, timezone=timezone, team_id=None, segment=segment, conserving=False,
             session_consent=True, blocked_at=None, created_at=at, session_last_at=None, session_images=0, session_fresh=0,
-            session_fresh_uc=0, session_opening_uc=0, session_cells=[], bucket_level=0.0, bucket_at=None,
+            session_fresh_uc=0, session_opening_uc=0, session_cells=[], bucket_level=0.0, bucket_at=None, guest_session=guest_session,
         )
     )  # fmt: skip
     cycles.open_first_cycle(unit, account, at)

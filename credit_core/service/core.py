@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from credit_core import settings, units
-from credit_core.errors import InvalidConfig, InvalidRequest
-from credit_core.policy import plans
+from credit_core.errors import InvalidRequest
 from credit_core.policy.config import Config
 from credit_core.policy.decision import Decision, Request
 from credit_core.service import (
@@ -22,11 +20,13 @@ from credit_core.service import (
     deferred,
     ends,
     generate,
+    hygiene,
     lifecycle,
     lookup,
     offline,
     sweep,
 )
+from credit_core.service import catalog as catalogue
 from credit_core.service.corrections import Refunded
 from credit_core.service.cycles import Reconciled
 from credit_core.service.deployment import Deployment
@@ -85,8 +85,7 @@ class CreditCore:
         cls, ledger: Ledger, reporting_zone: str | None, catalog: Path | None, draw_salt: bytes | None
     ) -> CreditCore:
         ledger.prepare(reporting_zone, draw_salt)
-        body = read_catalog(catalog or settings.catalog_folder())
-        parsed = plans.parse(body)
+        body, parsed = catalogue.read(catalog or settings.catalog_folder())
         ledger.write(lambda connection: configs.add_catalog(connection, body, ledger.clock()))
         deployment = Deployment(ledger, parsed)
         configure.ensure_first_version(deployment, ledger.clock())
@@ -113,10 +112,11 @@ class CreditCore:
         timezone: str = "UTC",
         region: str | None = None,
         segment: str | None = None,
+        guest_session: str | None = None,
         at: datetime | None = None,
     ) -> Balance:
         """Sign a user up; see :func:`credit_core.service.accounts.add_user`."""
-        return accounts.add_user(self.deployment, _user(user_id), plan, timezone, region, segment, at)
+        return accounts.add_user(self.deployment, _user(user_id), plan, timezone, region, segment, guest_session, at)
 
     def grant(
         self,
@@ -236,6 +236,14 @@ class CreditCore:
         """Log how well a served request did; see :func:`credit_core.service.lookup.reward`."""
         lookup.reward(self.deployment, _user(user_id), _request(request_id), value, at)
 
+    def clear_challenge(self, user_id: str) -> None:
+        """Let a challenged user on; see :func:`credit_core.service.hygiene.clear_challenge`."""
+        hygiene.clear_challenge(self.deployment, _user(user_id))
+
+    def erase(self, user_id: str) -> int:
+        """Forget a user's addresses; see :func:`credit_core.service.hygiene.erase`."""
+        return hygiene.erase(self.deployment, _user(user_id))
+
     # Upkeep ------------------------------------------------------------------------------------------------------
 
     def reconcile(self, at: datetime | None = None) -> Reconciled:
@@ -350,25 +358,8 @@ class Library:
 
 
 def _user(user_id: str) -> str:
-    return units.checked_id(user_id, "user_id")
+    return units.checked_user(user_id)
 
 
 def _request(request_id: str) -> str:
     return units.checked_id(request_id, "request_id")
-
-
-def read_catalog(folder: Path) -> dict[str, Any]:
-    """The TOML files of ``folder`` as one body. Raises :class:`InvalidConfig` naming the file."""
-    body: dict[str, Any] = {}
-    faults: list[str] = []
-    files = sorted(folder.glob("*.toml"))
-    if not files:
-        raise InvalidConfig([f"{folder}: no TOML files; point CREDITS_CATALOG at the catalogue's folder"])
-    for path in files:
-        try:
-            body |= tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            faults.append(f"{path.name}: {error}")
-    if faults:
-        raise InvalidConfig(faults)
-    return body

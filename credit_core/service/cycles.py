@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from credit_core.policy import cycles, plans
 from credit_core.policy.lots import PACED_KINDS, Part, allocate
+from credit_core.policy.plans import Plan
 from credit_core.service.deployment import Deployment
 from credit_core.store import demand, reads
 from credit_core.store.records import Account, Lot, leg_id
@@ -14,6 +15,8 @@ from credit_core.store.unit import Delta, Unit
 from credit_core.units import checked_zone
 
 BATCH = 200
+#: Of credits that come back to an expired lot of a plan without rollover.
+BONUS_LIFETIME = timedelta(days=30)
 
 
 class Reconciled(NamedTuple):
@@ -56,7 +59,9 @@ def set_due(unit: Unit, account: Account) -> None:
         for lot in unit.lots(account).values()
         if lot.expires_at is not None and _expires_alone(lot, account)
     ]
-    account.due_at = None if account.paused_at is not None else min([account.cycle_end_at, *expiring])
+    if account.cycled:
+        expiring.append(account.cycle_end_at)
+    account.due_at = None if account.paused_at is not None else min(expiring, default=None)
     unit.touch(account)
 
 
@@ -99,8 +104,11 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     owner = unit.owner(account)
     zone_name = account.timezone if owner is None else owner.timezone
     zone = checked_zone(zone_name)
-    terms = plans.terms(deployment.catalog.plan(account.plan), account.region)
-    cap = cycles.cap_at(end, tuning.cap_multiple, burst_allowance=live.config.rollover.burst_allowance)
+    plan = deployment.catalog.plan(account.plan)
+    terms = plans.terms(plan, account.region)
+    cap = cap_multiple(plan, tuning.cap_multiple)
+    if plan.quota_policy == "titrated_monthly":
+        cap = cycles.cap_at(end, cap, burst_allowance=live.config.rollover.burst_allowance)
     closing = cycles.close(unspent, account.quota_uc, cap, tuning.soft_decay)
     governed = {"config_version": live.version, "arm": live.arm, **_whose(unit, account)}
 
@@ -131,6 +139,11 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     _grant_quota(unit, account, end, governed)
 
 
+def cap_multiple(plan: Plan, tuned: float) -> float:
+    """c of ``plan``: as tuned where credits roll over, else 1, so that nothing of a cycle goes into the next."""
+    return tuned if plan.quota_policy == "titrated_monthly" else 1.0
+
+
 def _next_end(anchor: date, zone: str, number: int, start: datetime) -> datetime:
     """End of cycle ``number`` counted from its anchor; after a change of zone the first scheduled start after ``start``."""
     end = cycles.cycle_start(anchor, checked_zone(zone), number + 1)
@@ -156,27 +169,11 @@ def _move_out(
 
 def _grant_quota(unit: Unit, account: Account, at: datetime, governed: dict[str, object] | None) -> None:
     number = str(account.cycle_no)
-    lot = unit.add_lot(
-        account,
-        Lot(
-            leg_id("lot", account.account_id, "monthly", number),
-            account.account_id,
-            "monthly",
-            at,
-            account.cycle_end_at,
-            0,
-            0,
-            0,
-        ),
-    )
-    unit.append(
-        account,
-        "grant",
-        leg_id("quota", account.account_id, number),
-        [Delta(lot, account.quota_uc, 0)],
-        at,
-        **(governed or _whose(unit, account)),
-    )
+    if account.quota_uc:
+        lot_id = leg_id("lot", account.account_id, "monthly", number)
+        lot = unit.add_lot(account, Lot(lot_id, account.account_id, "monthly", at, account.cycle_end_at, 0, 0, 0))
+        leg = leg_id("quota", account.account_id, number)
+        unit.append(account, "grant", leg, [Delta(lot, account.quota_uc, 0)], at, **(governed or _whose(unit, account)))
     unit.open_cycle(
         {
             "account_id": account.account_id, "cycle_no": account.cycle_no, "start_at": account.cycle_start_at,
@@ -206,12 +203,23 @@ def return_to_closed(
     act: str,
     facts: dict[str, object],
 ) -> None:
-    """Credits that came back to closed or expired lots become rollover of the running cycle, within c·Q; the excess is clamped."""
+    """Credits that came back to closed or expired lots become rollover of the running cycle, within c·Q; the excess is clamped.
+
+    Plans without rollover get them as a bonus lot of :data:`BONUS_LIFETIME`.
+    """
     # An instant before the running cycle (a late clock) still finds the lots of earlier cycles closed.
     moment = max(at, account.cycle_start_at)
     closed = [lot for lot in lots if lot.closed(moment) and lot.avail_uc > 0]
     returned = sum(lot.avail_uc for lot in closed)
     if not returned:
+        return
+    if deployment.catalog.plan(account.plan).quota_policy != "titrated_monthly":
+        lot_id = leg_id("lot", account.account_id, "returned", act)
+        bonus = unit.add_lot(
+            account, Lot(lot_id, account.account_id, "bonus", moment, moment + BONUS_LIFETIME, 0, 0, 0)
+        )
+        deltas = [*(Delta(lot, -lot.avail_uc, 0) for lot in closed), Delta(bonus, returned, 0)]
+        unit.append(account, "rollover", leg_id("returned", act), deltas, at, **facts)
         return
     live = deployment.live.of(unit.connection, account.account_id)
     cap = cycles.cap_uc(account.quota_uc, live.config.plan(account.plan).cap_multiple)

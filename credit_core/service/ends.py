@@ -9,7 +9,7 @@ from credit_core import units
 from credit_core.errors import AlreadyEnded, InvalidRequest, NotFound
 from credit_core.policy import plans
 from credit_core.policy.lots import Part, consume
-from credit_core.service import cycles
+from credit_core.service import cycles, quotas
 from credit_core.service.deployment import Deployment
 from credit_core.store import library
 from credit_core.store.records import Account, Lot, ending_leg, leg_id, opening_leg
@@ -121,7 +121,7 @@ def settle_in(
     consumed = consume(held, actual)
     lots = lots_of(unit, account, held)
     deltas = [
-        Delta(lots[part.lot_id], part.amount_uc - taken, -part.amount_uc)
+        Delta(lots.get(part.lot_id), part.amount_uc - taken, -part.amount_uc)
         for part, taken in zip(held, consumed, strict=True)
     ]
     facts = copied(reserve[0])
@@ -229,9 +229,10 @@ def _give_back(
     cycles.catch_up(unit, deployment, account, at)
     held = [Part(line["lot_id"], line["d_held_uc"]) for line in reserve]
     lots = lots_of(unit, account, held)
-    deltas = [Delta(lots[part.lot_id], part.amount_uc, -part.amount_uc) for part in held]
+    deltas = [Delta(lots.get(part.lot_id), part.amount_uc, -part.amount_uc) for part in held]
     facts = copied(reserve[0])
     own = {"images": reserve[0]["images"], "cost_usd_micro": cost_usd_micro, "reason": reason}
+    own |= quotas.uncount(unit, deployment, account, reserve[0])
     lines = unit.append(account, kind, ending_leg(user_id, request_id), deltas, at, **facts, **own)
     _after_end(unit, deployment, account, reserve[0], lots, at, facts)
     return _ended(lines)
@@ -251,8 +252,8 @@ def _reserve_of(unit: Unit, user_id: str, request_id: str) -> tuple[Account, lis
 
 
 def lots_of(unit: Unit, account: Account, parts: list[Part]) -> dict[str, Lot]:
-    """The lots that ``parts`` name, by id; they exist, since entries name them."""
-    found = {part.lot_id: unit.lot(account, part.lot_id) for part in parts}
+    """The lots that ``parts`` name, by id; they exist, since entries name them. What cost nothing names none."""
+    found = {part.lot_id: unit.lot(account, part.lot_id) for part in parts if part.lot_id}
     return {lot_id: lot for lot_id, lot in found.items() if lot is not None}
 
 

@@ -7,15 +7,18 @@ import hmac
 import struct
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 from credit_core import units
 from credit_core.errors import InvalidRequest, RequestMismatch
-from credit_core.policy import controller, limits, plans
+from credit_core.policy import anomaly, controller, limits, plans
 from credit_core.policy.decision import Decision, Request, State, decide, draw
 from credit_core.policy.lots import allocate
-from credit_core.service import cycles
+from credit_core.policy.plans import Plan
+from credit_core.policy.quotas import decide as allowed
+from credit_core.service import accounts, cycles, quotas
 from credit_core.service.deployment import Deployment, Live
-from credit_core.store import decisions, demand, library
+from credit_core.store import decisions, demand, guests, library
 from credit_core.store.records import Account, User, opening_leg
 from credit_core.store.unit import Delta, Row, Unit
 
@@ -24,6 +27,8 @@ MODALITIES = ("text", "image", "video")
 SESSION_CELLS = 64
 #: A deferred request that nobody could serve by then is dropped.
 DEFERRAL_LIFETIME = timedelta(hours=24)
+#: Stands for "the user's history is too short" where the most of an hour is kept.
+NO_HISTORY = -1.0
 JUDGED = frozenset({"unaffordable", "coverage_miss", "session_cap", "at_cap", "controller"})
 
 
@@ -35,14 +40,17 @@ def checked(request: Request) -> Request:
         raise InvalidRequest(f"images must be a whole number, got {request.images!r}.")
     if (request.genre is None) != (request.mood is None):
         raise InvalidRequest("genre and mood name a library cell together. Give both or neither.")
+    session_id = units.checked_id(request.session_id, "session_id")
+    user_id = accounts.guest_id(session_id) if request.user_id is None else request.user_id
     return request._replace(
-        user_id=units.checked_id(request.user_id, "user_id"),
+        user_id=units.checked_user(user_id),
         request_id=units.checked_id(request.request_id, "request_id"),
-        session_id=units.checked_id(request.session_id, "session_id"),
+        session_id=session_id,
         genre=None if request.genre is None else units.checked_id(request.genre, "genre"),
         mood=None if request.mood is None else units.checked_id(request.mood, "mood"),
         model=None if request.model is None else units.checked_id(request.model, "model"),
         text=None if request.text is None else units.checked_text(request.text, "text"),
+        ip=None if request.ip is None else units.checked_ip(request.ip),
     )
 
 
@@ -57,36 +65,137 @@ def content_hash(request: Request, key: bytes) -> bytes:
 
 
 def authorize(deployment: Deployment, request: Request, at: datetime | None) -> Decision:
-    """Decide and reserve in one transaction. The same call again returns the first answer and writes nothing."""
+    """Decide and reserve in one transaction. The same call again returns the first answer and writes nothing.
+
+    A request without a user is a guest's, whom the session names; ends take the answer's ``user_id``.
+    """
     started = time.perf_counter()
     request = checked(request)
     return deployment.ledger.run(lambda unit: authorize_in(unit, deployment, request, deployment.instant(at), started))
 
 
 def authorize_in(
-    unit: Unit, deployment: Deployment, request: Request, at: datetime, started: float | None = None
+    unit: Unit,
+    deployment: Deployment,
+    request: Request,
+    at: datetime,
+    started: float | None = None,
+    *,
+    challenge: bool = True,
 ) -> Decision:
-    """:func:`authorize` inside a transaction, of a request that was :func:`checked`. ``started``: ``perf_counter`` of the call."""
-    user, account = unit.user(request.user_id)
-    leg = opening_leg(request.user_id, request.request_id)
+    """:func:`authorize` inside a transaction, of a request that was :func:`checked`.
+
+    ``started``: ``perf_counter`` of the call. Without ``challenge`` an anomaly only flags, whatever is configured.
+    """
+    user_id = _user_of(request)
+    if accounts.is_guest(user_id) and not unit.has_user(user_id):
+        accounts.open_guest(unit, deployment, request.session_id, at)
+    user, account = unit.user(user_id)
+    leg = opening_leg(user_id, request.request_id)
     content = content_hash(request, unit.salts["content"])
     lines = unit.leg(leg)
     if lines:
         return _first_answer(lines[0], content, request)
-    cost_uc = plans.cost_uc(deployment.catalog.plan(account.plan), request.images)
     cycles.catch_up(unit, deployment, account, at)
     live = deployment.live.of(unit.connection, account.account_id)
-    _start_session(user, account, live, at)
-    state = _state(unit, deployment, user, account, request, live, cost_uc, at)
-    decision = _decide(unit, deployment, account, request, live, state, at)
-    if decision.rule in JUDGED:
-        _count(user, account, request, decision, at)
-    line = _answer(unit, user, account, request, decision, live, content, started=started)
+    plan = deployment.catalog.plan(account.plan)
+    if plan.quota_policy == "titrated_monthly":
+        _start_session(user, account, live, at)
+        cost_uc = plans.quote(deployment.catalog, plan, request.modality, request.model, request.images, 0).cost_uc
+        state = _state(unit, deployment, user, account, request, live, cost_uc, at)
+        decision = _decide(unit, deployment, account, request, live, state, at)
+        if decision.rule in JUDGED:
+            _count(user, account, request, decision, at)
+        _mark_cell(unit, deployment, request, decision, at)
+        facts: dict[str, Any] = {}
+    else:
+        decision, facts = _allow(unit, deployment, user, account, plan, request, live, at)
+    if decision.fresh:
+        facts["anomaly"] = _watch(unit, user, account, live, at, challenge=challenge)
+    if request.ip is not None:
+        facts["ip_hash"] = _seen(unit, request, at)
+    line = _answer(unit, user, account, request, decision, live, content, started=started, **facts)
     if decision.status == "DEFERRED":
         _queue(unit, line)
-    _mark_cell(unit, deployment, request, decision, at)
     unit.touch(user)
     return decision
+
+
+def _allow(
+    unit: Unit,
+    deployment: Deployment,
+    user: User,
+    account: Account,
+    plan: Plan,
+    request: Request,
+    live: Live,
+    at: datetime,
+) -> tuple[Decision, dict[str, Any]]:
+    """Decide by a policy other than ``titrated_monthly``, and count what it serves."""
+    ip_hash = None if request.ip is None else _ip_hash(unit, request.ip)
+    offer = quotas.offer(unit, deployment, user, account, plan, request, ip_hash, at)
+    state = State(
+        plan=account.plan,
+        policy=plan.quota_policy,
+        available_uc=account.avail_uc,
+        paced_uc=cycles.paced_uc(unit, account),
+        quota_uc=account.quota_uc,
+        cycle_days=_cycle_days(account),
+        days_left=_days_left(account, at),
+        mode=account.mode,
+        cost_uc=offer.quote.cost_uc,
+        blocked=_blocked(user),
+        retry_after_s=_wait_s(user, plan, live, at),
+        paused=account.paused_at is not None,
+        allowance=offer.allowance,
+        affordable_model=offer.quote.affordable,
+    )
+    u01 = draw(unit.salts["draw"], _user_of(request), request.request_id)
+    decision = _signed(allowed(state, request, offer.quote.model, at, u01), request, live, at)
+    if decision.rule in ("allowed", "unaffordable"):
+        account.demand_uc += state.cost_uc
+    return decision, quotas.count(unit, account, plan, request, decision, ip_hash)
+
+
+def _watch(unit: Unit, user: User, account: Account, live: Live, at: datetime, *, challenge: bool) -> bool | None:
+    """Count a fresh one of this hour, and flag the user where there are more than their history explains (SPEC 3)."""
+    limits_ = live.config.limits
+    hour = anomaly.hour_of(at)
+    user.fresh_at = at if user.fresh_at is None else max(at, user.fresh_at)
+    if user.hour_at is None or user.hour_at < hour:
+        user.hour_at, user.hour_fresh, user.hour_most = hour, 0, None
+    user.hour_fresh += 1
+    if not limits_.enabled or user.hour_fresh < limits_.anomaly_least:
+        return None
+    if user.hour_most is None:
+        earlier = unit.fresh_since(account, user.user_id, hour - anomaly.HISTORY)
+        most = anomaly.most(earlier, hour, limits_.anomaly_factor, limits_.anomaly_hours)
+        user.hour_most = NO_HISTORY if most is None else most
+    known = None if user.hour_most == NO_HISTORY else user.hour_most
+    if not anomaly.is_anomaly(user.hour_fresh, known, limits_.anomaly_least):
+        return None
+    user.flagged_at, user.flag_reason = at, "anomaly"
+    if challenge and limits_.anomaly_effect == "block":
+        user.challenged_at = at
+    return True
+
+
+def _seen(unit: Unit, request: Request, at: datetime) -> bytes:
+    """Keep the address apart from the ledger, where it can be erased; the ledger gets its keyed hash."""
+    assert request.ip is not None
+    ip, user_id = request.ip, _user_of(request)
+    hashed = _ip_hash(unit, ip)
+    unit.finally_write(lambda: guests.see(unit.connection, user_id, hashed, ip, at))
+    return hashed
+
+
+def _ip_hash(unit: Unit, ip: str) -> bytes:
+    return hashlib.blake2b(units.ip_prefix(ip).encode(), digest_size=16, key=unit.salts["origin"]).digest()
+
+
+def _user_of(request: Request) -> str:
+    assert request.user_id is not None, "a checked request names its user or guest"
+    return request.user_id
 
 
 def authorize_deferred(unit: Unit, deployment: Deployment, line: Row, child_id: str, at: datetime) -> Decision | None:
@@ -95,7 +204,7 @@ def authorize_deferred(unit: Unit, deployment: Deployment, line: Row, child_id: 
     Touches no session counters. None where rules 1 to 3 refuse it for now; it may be asked for again.
     """
     request = decisions.request_of(line)._replace(request_id=child_id)
-    user, account = unit.user(request.user_id)
+    user, account = unit.user(_user_of(request))
     cycles.catch_up(unit, deployment, account, at)
     live = deployment.live.of(unit.connection, account.account_id)
     state = _state(unit, deployment, user, account, request, live, line["cost_uc"], at)._replace(deferred=True)
@@ -111,8 +220,12 @@ def authorize_deferred(unit: Unit, deployment: Deployment, line: Row, child_id: 
 def _decide(
     unit: Unit, deployment: Deployment, account: Account, request: Request, live: Live, state: State, at: datetime
 ) -> Decision:
-    u01 = draw(unit.salts["draw"], request.user_id, request.request_id)
+    u01 = draw(unit.salts["draw"], _user_of(request), request.request_id)
     decision = decide(state, request, live.config, u01, deployment.live.law(live, account.plan))
+    return _signed(decision, request, live, at)
+
+
+def _signed(decision: Decision, request: Request, live: Live, at: datetime) -> Decision:
     return decision._replace(
         config_version=live.version, arm=live.arm, user_id=request.user_id, request_id=request.request_id, at=at
     )
@@ -129,17 +242,19 @@ def _answer(
     *,
     started: float | None = None,
     parent_request_id: str | None = None,
+    **own: Any,
 ) -> Row:
     """Write the opening leg of a request, with its hold where it reserves; returns its first line."""
     assert decision.at is not None
-    leg = opening_leg(request.user_id, request.request_id)
+    user_id = _user_of(request)
+    leg = opening_leg(user_id, request.request_id)
     parts = allocate(unit.views(account), decision.amount_uc) if decision.fresh else []
     assert parts is not None, "rule 4 refuses what the balance does not cover"
-    facts = decisions.to_columns(decision) | {
-        "user_id": request.user_id, "team_id": user.team_id, "request_id": request.request_id, "session_id": request.session_id,
+    facts = decisions.to_columns(decision) | own | {
+        "user_id": user_id, "team_id": user.team_id, "request_id": request.request_id, "session_id": request.session_id,
         "parent_request_id": parent_request_id, "modality": request.modality, "model": decision.model, "images": request.images,
         "genre": request.genre, "mood": request.mood, "config_version": live.version, "arm": live.arm, "content_hash": content,
-        "details": None if request.model is None else {"asked_model": request.model},
+        "details": decisions.details_of(request, decision),
         "authorize_ms": None if started is None else (time.perf_counter() - started) * 1_000,
     }  # fmt: skip
     lots = unit.lots(account)
@@ -149,7 +264,7 @@ def _answer(
         expires_at = decision.at + timedelta(seconds=live.config.saga.hold_ttl_s)
         unit.add_hold(
             {
-                "leg_id": leg, "account_id": account.account_id, "user_id": request.user_id, "request_id": request.request_id,
+                "leg_id": leg, "account_id": account.account_id, "user_id": user_id, "request_id": request.request_id,
                 "amount_uc": decision.amount_uc, "reserved_at": decision.at, "expires_at": expires_at,
             }
         )  # fmt: skip
@@ -199,8 +314,7 @@ def _state(
     cost_uc: int,
     at: datetime,
 ) -> State:
-    cycle_days = (account.cycle_end_at - account.cycle_start_at).total_seconds() / units.DAY_S
-    days_left = min(max((account.cycle_end_at - at).total_seconds() / units.DAY_S, 0.0), cycle_days)
+    cycle_days, days_left = _cycle_days(account), _days_left(account, at)
     coverage = health = None
     under_represented = False
     settings = live.config.coverage
@@ -228,8 +342,8 @@ def _state(
         health=health,
         under_represented=under_represented,
         cost_uc=cost_uc,
-        blocked=user.blocked_at is not None,
-        retry_after_s=_pour(user, live, at),
+        blocked=_blocked(user),
+        retry_after_s=_wait_s(user, deployment.catalog.plan(account.plan), live, at),
         paused=account.paused_at is not None,
         cell_new=request.genre is not None and [request.genre, request.mood] not in user.session_cells,
         arm_p=deployment.arm_probability(unit.connection, at)
@@ -253,9 +367,27 @@ def _demand_rate(
     )
 
 
-def _pour(user: User, live: Live, at: datetime) -> float:
+def _cycle_days(account: Account) -> float:
+    return (account.cycle_end_at - account.cycle_start_at).total_seconds() / units.DAY_S
+
+
+def _days_left(account: Account, at: datetime) -> float:
+    return min(max((account.cycle_end_at - at).total_seconds() / units.DAY_S, 0.0), _cycle_days(account))
+
+
+def _blocked(user: User) -> bool:
+    return user.blocked_at is not None or user.challenged_at is not None
+
+
+def _wait_s(user: User, plan: Plan, live: Live, at: datetime) -> float:
+    """Seconds until the limits let this user pass; 0 lets pass and pours into the bucket."""
     if not live.config.limits.enabled:
         return 0.0
+    cool = quotas.cool_down_s(user, plan, live.config.limits.cool_down_s, at)
+    return cool if cool > 0.0 else _pour(user, live, at)
+
+
+def _pour(user: User, live: Live, at: datetime) -> float:
     elapsed = 0.0 if user.bucket_at is None else (at - user.bucket_at).total_seconds()
     bucket = limits.leak(
         user.bucket_level, elapsed, live.config.limits.bucket_capacity, live.config.limits.bucket_leak_per_minute

@@ -28,16 +28,28 @@ def change_plan(deployment: Deployment, user_id: str, plan: str, at: datetime | 
 def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, at: datetime) -> None:
     """:func:`change_plan` inside a transaction. The plan a user is on already changes nothing."""
     user, account = unit.user(user_id)
-    terms = plans.terms(deployment.catalog.plan(plan), account.region)
+    new = deployment.catalog.plan(plan)
+    terms = plans.terms(new, account.region)
     if account.plan == plan:
         return
+    if new.quota_policy == "guest_window" or account.kind == "guest":
+        raise Conflict("Guests have a plan of their own and cannot change it. Sign the visitor up with add_user.")
     _refuse_paused(account, "change its plan")
+    if new.cycled and not account.cycled:
+        # The cycles of a plan that has none ran on unwritten; they are written before one begins to count.
+        account.cycled = True
+        cycles.set_due(unit, account)
     cycles.catch_up(unit, deployment, account, at)
-    old_quota = account.quota_uc
-    account.plan, account.quota_uc = plan, terms.quota_uc
+    other_unit = deployment.catalog.plan(account.plan).credit_unit != new.credit_unit
+    if other_unit:
+        _refuse_other_credits(unit, account, new.credit_unit)
+    old_quota = 0 if other_unit else account.quota_uc
+    account.plan, account.quota_uc, account.cycled = plan, terms.quota_uc, new.cycled
     act = (account.account_id, plan, str(account.seq))
     live = deployment.live.of(unit.connection, account.account_id)
     facts = _whose(user) | {"config_version": live.version, "arm": live.arm, "reason": "plan_change"}
+    if other_unit:
+        _clamp(unit, account, 0, act, at, facts)
     if terms.quota_uc > old_quota:
         left = max(account.cycle_end_at - at, timedelta(0)) // _MICROSECOND
         length = (account.cycle_end_at - account.cycle_start_at) // _MICROSECOND
@@ -46,11 +58,22 @@ def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, 
             lot = _monthly_lot(unit, account, at)
             unit.append(account, "grant", leg_id("upgrade", *act), [Delta(lot, amount, 0)], at, **facts)
     else:
-        _clamp(unit, account, calendar.cap_uc(terms.quota_uc, live.config.plan(plan).cap_multiple), act, at, facts)
+        multiple = cycles.cap_multiple(new, live.config.plan(plan).cap_multiple)
+        _clamp(unit, account, calendar.cap_uc(terms.quota_uc, multiple), act, at, facts)
     unit.move_cycle(
         account.account_id, account.cycle_no, end_at=account.cycle_end_at, plan=plan, quota_uc=account.quota_uc
     )
     cycles.set_due(unit, account)
+
+
+def _refuse_other_credits(unit: Unit, account: Account, unit_name: str) -> None:
+    """Credits of one unit never turn into another's: what is held or was bought keeps a user where they are."""
+    bought = sum(lot.avail_uc for lot in unit.lots(account).values() if lot.kind not in PACED_KINDS)
+    if account.held_uc or bought:
+        raise Conflict(
+            f"Account {account.account_id} holds {account.held_uc} uc for open requests and {bought} uc outside its quota, "
+            f"which are not credits of unit {unit_name!r}. End the requests and adjust or refund the rest first."
+        )
 
 
 def _monthly_lot(unit: Unit, account: Account, at: datetime) -> Lot:

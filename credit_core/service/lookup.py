@@ -10,6 +10,7 @@ from credit_core.errors import InvalidRequest, NotFound
 from credit_core.policy import cycles, plans, surplus
 from credit_core.policy.decision import Decision, decide, draw
 from credit_core.policy.lots import PACED_KINDS, spending_key
+from credit_core.policy.quotas import decide as allowed
 from credit_core.policy.words import sentence
 from credit_core.service.deployment import Deployment
 from credit_core.store import decisions, reads, rewards
@@ -66,7 +67,7 @@ class Profile(NamedTuple):
     """One user as support sees them: terms, cycle, pace and what the next reset brings.
 
     ``next_amount_uc`` is the balance right after the reset if nothing more is spent; ``surplus_days`` is None for a plan
-    without a quota.
+    without a quota, ``next_reset_at`` for one without cycles.
     """
 
     user_id: str
@@ -77,7 +78,7 @@ class Profile(NamedTuple):
     segment: str | None
     created_at: datetime
     cycle_start_at: datetime
-    next_reset_at: datetime
+    next_reset_at: datetime | None
     quota_uc: int
     available_uc: int
     held_uc: int
@@ -105,17 +106,21 @@ def profile(deployment: Deployment, user_id: str, at: datetime | None = None) ->
         live = deployment.live.of(connection, account.account_id)
     paced = sum(lot.avail_uc for lot in lots if lot.kind in PACED_KINDS)
     other = account.avail_uc - paced
-    tuning = live.config.plan(account.plan)
-    terms = plans.terms(deployment.catalog.plan(account.plan), account.region)
-    cap = cycles.cap_at(account.cycle_end_at, tuning.cap_multiple, burst_allowance=live.config.rollover.burst_allowance)
-    carried = cycles.close(paced, account.quota_uc, cap, tuning.soft_decay).carried_uc
+    tuning, plan = live.config.plan(account.plan), deployment.catalog.plan(account.plan)
+    terms = plans.terms(plan, account.region)
+    carried = 0
+    if plan.quota_policy == "titrated_monthly":
+        burst = live.config.rollover.burst_allowance
+        cap = cycles.cap_at(account.cycle_end_at, tuning.cap_multiple, burst_allowance=burst)
+        carried = cycles.close(paced, account.quota_uc, cap, tuning.soft_decay).carried_uc
     length = cycles.days_between(account.cycle_start_at, account.cycle_end_at)
     left = min(max(cycles.days_between(moment, account.cycle_end_at), 0.0), length)
     quota = uc_to_credits(account.quota_uc)
-    ahead = surplus.surplus(uc_to_credits(paced), quota, length, left)
+    ahead = surplus.surplus(uc_to_credits(paced), quota, length, left) if quota else 0.0
     return Profile(
         user_id, account.account_id, account.plan, account.region, user.timezone, user.segment, user.created_at,
-        account.cycle_start_at, account.cycle_end_at, account.quota_uc, account.avail_uc, account.held_uc, paced,
+        account.cycle_start_at, account.cycle_end_at if plan.cycled else None, account.quota_uc, account.avail_uc,
+        account.held_uc, paced,
         other + carried + terms.quota_uc, surplus.surplus_days(ahead, quota, length) if quota else None, account.mode,
         account.paused_at, user.blocked_at, user.conserving, user.session_consent, live.version, live.arm,
     )  # fmt: skip
@@ -163,7 +168,12 @@ def explain(deployment: Deployment, user_id: str, request_id: str) -> Explanatio
     assert config is not None, "a decision names an existing version"
     logged = decisions.from_columns(line)
     u01 = draw(deployment.ledger.salts["draw"], user_id, request_id)
-    again = decide(logged.state, decisions.request_of(line), config, u01)
+    request = decisions.request_of(line)
+    if logged.state.policy == "titrated_monthly":
+        again = decide(logged.state, request, config, u01)
+    else:
+        assert logged.at is not None, "an entry has an instant"
+        again = allowed(logged.state, request, logged.model, logged.at, u01)
     again = again._replace(
         config_version=logged.config_version, arm=logged.arm, user_id=user_id, request_id=request_id, at=logged.at
     )

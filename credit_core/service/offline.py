@@ -11,10 +11,10 @@ from credit_core.errors import Conflict, InvalidRequest
 from credit_core.policy import plans
 from credit_core.policy.decision import Request
 from credit_core.policy.lots import allocate
-from credit_core.service import cycles, generate
+from credit_core.service import cycles, generate, quotas
 from credit_core.service.deployment import Deployment
 from credit_core.store.records import opening_leg
-from credit_core.store.unit import Delta, Unit
+from credit_core.store.unit import Delta, Row, Unit
 
 OVERDRAFT = "overdraft_offline"
 _MOST = 10_000
@@ -58,14 +58,13 @@ def sync_in(
 ) -> Synced:
     """:func:`sync` inside a transaction."""
     user, account = unit.user(user_id)
-    plan = deployment.catalog.plan(account.plan)
-    hashes = {request.request_id: generate.content_hash(request, unit.salts["content"]) for request, _ in spends}
-    if len(hashes) < len(spends):
-        raise InvalidRequest(
-            "A request id stands twice among the spends. Each spend has an id of its own; nothing was written."
-        )
-    costs = {request.request_id: plans.cost_uc(plan, request.images) for request, _ in spends}
+    hashes: dict[str, bytes] = {}
     for request, _ in spends:
+        content = generate.content_hash(request, unit.salts["content"])
+        if hashes.setdefault(request.request_id, content) != content:
+            raise InvalidRequest(
+                f"Spend {request.request_id!r} stands twice with other content. Each has an id of its own; nothing was written."
+            )
         lines = unit.leg(opening_leg(user_id, request.request_id))
         if lines and bytes(lines[0]["content_hash"]) != hashes[request.request_id]:
             raise Conflict(
@@ -73,29 +72,34 @@ def sync_in(
             )
     cycles.catch_up(unit, deployment, account, at)
     live = deployment.live.of(unit.connection, account.account_id)
+    plan = deployment.catalog.plan(account.plan)
     taken: list[str] = []
     overdrawn: list[str] = []
     known: list[str] = []
     for request, spent_at in spends:
         leg = opening_leg(user_id, request.request_id)
         if unit.leg(leg):
-            known.append(request.request_id)
+            if request.request_id not in taken and request.request_id not in overdrawn:
+                known.append(request.request_id)
             continue
-        facts = {
+        (model, cost_uc, _), limit = quotas.offer(unit, deployment, user, account, plan, request, None, spent_at)
+        facts: Row = {
             "user_id": user_id, "team_id": user.team_id, "request_id": request.request_id, "session_id": request.session_id,
-            "modality": request.modality, "model": request.model, "images": request.images, "config_version": live.version,
+            "modality": request.modality, "model": model, "images": request.images, "config_version": live.version,
             "arm": live.arm, "content_hash": hashes[request.request_id],
         }  # fmt: skip
-        parts = allocate(unit.views(account), costs[request.request_id])
-        if parts is None:
+        parts = allocate(unit.views(account), cost_uc)
+        if parts is None or (limit is not None and limit.used + request.images > limit.limit):
             unit.append(account, "rejected", leg, [Delta(None, 0, 0)], spent_at, **facts, reason=OVERDRAFT)
             overdrawn.append(request.request_id)
             continue
         lots = unit.lots(account)
-        deltas = [Delta(lots[part.lot_id], -part.amount_uc, 0) for part in parts]
-        cost = plans.provider_cost_usd_micro(deployment.catalog, request.model, request.images)
+        deltas = [Delta(lots[part.lot_id], -part.amount_uc, 0) for part in parts] or [Delta(None, 0, 0)]
+        cost = plans.provider_cost_usd_micro(deployment.catalog, model, request.images)
+        if plan.counting:
+            facts |= {"d_count": request.images, "counted_at": quotas.counted_at(account, plan, spent_at)}
         unit.append(account, "import", leg, deltas, spent_at, **facts, reason="offline", cost_usd_micro=cost)
-        account.demand_uc += costs[request.request_id]
+        account.demand_uc += cost_uc
         taken.append(request.request_id)
     cycles.set_due(unit, account)
     return Synced(tuple(taken), tuple(overdrawn), tuple(known))

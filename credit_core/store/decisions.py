@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from credit_core.policy.decision import Decision, Nudges, Request, State
+from credit_core.policy.decision import Allowance, Decision, Nudges, Request, State
 
 #: Columns that hold a field of :class:`State` of the same name.
 _STATE = (
@@ -29,6 +29,7 @@ _DECISION = (
     "u01",
     "retry_after_s",
 )
+_ALLOWANCE = ("limit_name", "limit_count", "used_count", "resets_at")
 _NUDGES = {name: f"nudge_{name}" for name in Nudges._fields}
 KIND_OF_STATUS = {
     "RESERVED": "reserve",
@@ -44,19 +45,31 @@ def to_columns(decision: Decision) -> dict[str, Any]:
     state = decision.state
     columns: dict[str, Any] = {name: getattr(decision, name) for name in _DECISION}
     columns |= {name: getattr(state, name) for name in _STATE}
-    columns["prior_mode"] = state.mode
+    columns["prior_mode"], columns["quota_policy"] = state.mode, state.policy
     if decision.nudges is not None:
         columns |= {column: getattr(decision.nudges, name) for name, column in _NUDGES.items()}
+    if state.allowance is not None:
+        columns |= dict(zip(_ALLOWANCE, state.allowance, strict=True))
     return columns
+
+
+def details_of(request: Request, decision: Decision) -> dict[str, Any] | None:
+    """What an opening entry keeps beside its columns: the model that was asked for, and the one that would have done."""
+    found = {"asked_model": request.model, "affordable_model": decision.state.affordable_model}
+    return {name: value for name, value in found.items() if value is not None} or None
 
 
 def from_columns(row: Mapping[str, Any]) -> Decision:
     """The decision that an opening entry logged. ``row`` holds the columns of ``ledger_entries``; it is line 1 of its leg."""
+    details = row["details"] or {}
     state = State(
         plan=row["plan"],
+        policy=row["quota_policy"],
+        allowance=None if row["limit_name"] is None else Allowance(*(row[name] for name in _ALLOWANCE)),
+        affordable_model=details.get("affordable_model"),
         mode=row["prior_mode"],
         blocked=row["rule"] == "blocked",
-        retry_after_s=row["retry_after_s"] or 0.0,
+        retry_after_s=(row["retry_after_s"] or 0.0) if row["rule"] == "rate_limited" else 0.0,
         paused=row["rule"] == "paused",
         deferred=row["parent_request_id"] is not None,
         **{name: row[name] for name in _STATE},
@@ -72,6 +85,7 @@ def from_columns(row: Mapping[str, Any]) -> Decision:
         user_id=row["user_id"],
         request_id=row["request_id"],
         at=row["occurred_at"],
+        images=row["images"],
         **{name: row[name] for name in _DECISION},
     )
 

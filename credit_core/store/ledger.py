@@ -25,8 +25,8 @@ from credit_core.units import checked_zone
 T = TypeVar("T")
 #: A connection in a transaction of :meth:`Ledger.write` or :meth:`Ledger.reading`, for layers that write no SQL of their own.
 Connection: TypeAlias = sqlalchemy.Connection
-#: Keys of this deployment, made once: for the controller's draw, the digest of details, and hashes of request content.
-SALTS = ("draw", "details", "content")
+#: Keys of this deployment, made once: for the controller's draw, the digest of details, and hashes of request content and of addresses.
+SALTS = ("draw", "details", "content", "origin")
 _RETRIED = frozenset({"40001", "40P01", "55P03"})
 _DRIVER_ERRORS = (DBAPIError, sqlite3.Error, psycopg.Error)
 _DUPLICATES = (sqlite3.IntegrityError, psycopg.IntegrityError, psycopg.errors.DuplicateTable)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, case, func, literal_column, select
+from sqlalchemy import Connection, Table, bindparam, case, func, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from credit_core.policy import guardrails
@@ -65,8 +65,7 @@ def median_coverage(connection: Connection, at: datetime, target: int) -> float 
 
 def put(connection: Connection, genre: str, mood: str, count: int, at: datetime) -> None:
     """Add ``count`` assets to the cell."""
-    make = _insert(connection)
-    statement = make(library_days).values(
+    statement = upsert(connection, library_days).values(
         genre=genre, mood=mood, day=at.astimezone(UTC).date().isoformat(), assets=count
     )
     connection.execute(
@@ -86,7 +85,7 @@ def mark(
     queued_at: datetime | None = None,
 ) -> None:
     """Remember the first time that a cell was asked for, and that it joined the pantry queue; later calls change nothing."""
-    statement = _insert(connection)(library_cells).values(
+    statement = upsert(connection, library_cells).values(
         genre=genre, mood=mood, requested_at=requested_at, queued_at=queued_at
     )
     cells = library_cells.c
@@ -111,5 +110,6 @@ def marks(connection: Connection, genre: str, mood: str) -> tuple[bool, bool]:
     return (False, False) if row is None else (row.requested_at is not None, row.queued_at is not None)
 
 
-def _insert(connection: Connection) -> type[sqlite.Insert] | type[postgresql.Insert]:
-    return postgresql.Insert if connection.dialect.name == "postgresql" else sqlite.Insert
+def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert into ``table`` that has ``on_conflict_…`` on the connection's engine."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)

@@ -33,6 +33,7 @@ class Account:
     created_at: datetime
     paused_at: datetime | None
     due_at: datetime | None
+    cycled: bool = True
 
 
 @dataclass(slots=True)
@@ -56,6 +57,14 @@ class User:
     session_cells: list[list[str]]
     bucket_level: float
     bucket_at: datetime | None
+    fresh_at: datetime | None = None
+    hour_at: datetime | None = None
+    hour_fresh: int = 0
+    hour_most: float | None = None
+    flagged_at: datetime | None = None
+    flag_reason: str | None = None
+    challenged_at: datetime | None = None
+    guest_session: str | None = None
 
 
 @dataclass(slots=True)

@@ -31,6 +31,8 @@ ENTRY_KINDS = (
 OPENING_KINDS = ("reserve", "library", "defer", "rate_limited", "rejected")
 #: Lots that hold anything. A literal, so that both planners see that the partial index answers it.
 LOT_IS_OPEN = "avail_uc + held_uc > 0"
+#: Entries that count generations.
+IS_COUNTED = "d_count IS NOT NULL"
 #: Kinds that end a reserve.
 ENDING_KINDS = ("settle", "release", "partial")
 
@@ -92,6 +94,12 @@ accounts = Table(
     Column("created_at", Instant, nullable=False),
     Column("paused_at", Instant),
     Column("due_at", Instant, comment="earliest of cycle end and lot expiry; none while paused"),
+    Column(
+        "cycled",
+        Flag,
+        nullable=False,
+        comment="the plan's cycles close and begin with a grant; the others' just run on",
+    ),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
     CheckConstraint(_in("kind", ("user", "team", "guest")), "kind"),
     CheckConstraint(_in("mode", ("conserve", "steady", "spend")), "mode"),
@@ -119,6 +127,14 @@ users = Table(
     Column("session_cells", Document, nullable=False, comment="cells asked for in the running session"),
     Column("bucket_level", real(), nullable=False),
     Column("bucket_at", Instant),
+    Column("fresh_at", Instant, comment="newest fresh generation"),
+    Column("hour_at", Instant, comment="the hour that hour_fresh counts"),
+    Column("hour_fresh", Integer, nullable=False, comment="fresh ones in that hour"),
+    Column("hour_most", real(), comment="more fresh ones in that hour are an anomaly; none while history is short"),
+    Column("flagged_at", Instant),
+    Column("flag_reason", Text),
+    Column("challenged_at", Instant, comment="open challenge: nothing is authorized until it is cleared"),
+    Column("guest_session", Text, comment="the session the user was a guest in before"),
     Index(None, "account_id"),
     sqlite_strict=True,
 )
@@ -173,6 +189,7 @@ ledger_entries = Table(
     Column("mood", Text),
     Column("config_version", Integer),
     Column("arm", Text),
+    Column("quota_policy", Text, comment="of the plan; opening legs only"),
     Column("status", Text, comment="RESERVED, LIBRARY, DEFERRED, RATE_LIMITED or REJECTED; opening legs only"),
     Column("outcome", Text, comment="fresh or library"),
     Column("rule", Text),
@@ -215,6 +232,14 @@ ledger_entries = Table(
     Column("authorize_ms", real(), comment="time inside authorize, without the commit"),
     Column("cost_usd_micro", big(), comment="what the provider charged"),
     Column("latency_ms", real(), comment="of the provider"),
+    Column("limit_name", Text, comment="the tightest count: day, month, free, session or ip"),
+    Column("limit_count", Integer),
+    Column("used_count", Integer, comment="before the decision"),
+    Column("resets_at", Instant),
+    Column("d_count", Integer, comment="generations counted, or taken back where one failed"),
+    Column("counted_at", Instant, comment="of the reserve: the day and cycle that d_count belongs to"),
+    Column("anomaly", Flag, comment="more fresh ones in this hour than the user's history explains"),
+    Column("ip_hash", LargeBinary, comment="keyed hash of the address"),
     Column("actor", Text),
     Column("reason", Text),
     Column("content_hash", LargeBinary, comment="keyed hash of the request's content"),
@@ -225,6 +250,13 @@ ledger_entries = Table(
     CheckConstraint(_in("kind", ENTRY_KINDS), "kind"),
     Index("uq_ledger_entries_account_seq", "account_id", "seq", unique=True),
     Index("uq_ledger_entries_leg_line", "leg_id", "line", unique=True),
+    Index(
+        "ix_ledger_entries_counted",
+        "account_id",
+        "counted_at",
+        sqlite_where=text(IS_COUNTED),
+        postgresql_where=text(IS_COUNTED),
+    ),
     sqlite_strict=True,
 )
 
@@ -253,6 +285,27 @@ deferrals = Table(
     Column("deferred_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Index(None, "deferred_at"),
+    sqlite_strict=True,
+)
+
+guest_windows = Table(
+    "guest_windows",
+    metadata,
+    Column("window_key", Text, primary_key=True, comment="session:account or ip:keyed hash"),
+    Column("opened_at", Instant, comment="first generation of the running window"),
+    Column("used", Integer, nullable=False, comment="not-failed generations in it"),
+    CheckConstraint("used >= 0", "not_negative"),
+    sqlite_strict=True,
+)
+
+origins = Table(
+    "origins",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("ip_hash", LargeBinary, primary_key=True),
+    Column("ip", Text, nullable=False),
+    Column("first_seen_at", Instant, nullable=False),
+    comment="Addresses in the clear; the only table that can be erased.",
     sqlite_strict=True,
 )
 

@@ -15,10 +15,21 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, tex
 
 from credit_core.errors import InvalidAmount, LedgerError, NotFound
 from credit_core.policy.lots import LotView, spending_key
-from credit_core.store import chain
+from credit_core.policy.quotas import Counted, Window
+from credit_core.store import chain, guests
 from credit_core.store.prepared import Prepared
 from credit_core.store.records import Account, Lot, User
-from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
+from credit_core.store.schema import (
+    IS_COUNTED,
+    LOT_IS_OPEN,
+    accounts,
+    cycles,
+    deferrals,
+    holds,
+    ledger_entries,
+    lots,
+    users,
+)
 from credit_core.units import to_us
 
 Row = dict[str, Any]
@@ -57,6 +68,27 @@ _LEGS = (
     .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
     .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
 )
+_COUNTED = (
+    select(
+        *(ledger_entries.c[name] for name in ("counted_at", "modality", "d_avail_uc", "d_count")),
+    )
+    .where(
+        ledger_entries.c.account_id == bindparam("account_id"),
+        ledger_entries.c.counted_at >= bindparam("since"),
+        text(IS_COUNTED),
+    )
+    .order_by(ledger_entries.c.seq)
+)
+_RESERVES = select(ledger_entries.c.occurred_at, ledger_entries.c.recorded_at).where(
+    ledger_entries.c.account_id == bindparam("account_id"),
+    ledger_entries.c.seq >= bindparam("start"),
+    ledger_entries.c.seq < bindparam("before"),
+    ledger_entries.c.user_id == bindparam("user_id"),
+    ledger_entries.c.kind == "reserve",
+    ledger_entries.c.line == 1,
+)
+#: Entries of an account that one look back reads.
+_PAGE = 2_000
 _INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(_BLANK))
 
 
@@ -122,6 +154,7 @@ class Unit:
         self._new_cycles: list[Row] = []
         self._closed_cycles: list[Row] = []
         self._moved_cycles: list[Row] = []
+        self._windows: dict[str, Window] = {}
         self._last: list[Callable[[], None]] = []
 
     # Loading -----------------------------------------------------------------------------------------------------
@@ -200,6 +233,47 @@ class Unit:
             for lot in self.lots(account).values()
         )
         return sorted(seen, key=lambda lot: spending_key(lot.kind, lot.expires_us, lot.lot_id))
+
+    def counted(self, account: Account, since: datetime) -> list[Counted]:
+        """What the account's entries count from ``since`` on, those of this transaction too."""
+        rows = self.connection.execute(_COUNTED, {"account_id": account.account_id, "since": since}).all()
+        pending = [
+            (row["counted_at"], row["modality"], row["d_avail_uc"], row["d_count"])
+            for row in self._entries
+            if row["account_id"] == account.account_id and row["d_count"] is not None and row["counted_at"] >= since
+        ]
+        return [Counted(at, modality, moved == 0, count) for at, modality, moved, count in (*rows, *pending)]
+
+    def fresh_since(self, account: Account, user_id: str, since: datetime) -> list[datetime]:
+        """Instants of the user's fresh generations from ``since`` on, newest entries first; recorded_at never falls along seq."""
+        found = [
+            row["occurred_at"]
+            for row in self._entries
+            if row["user_id"] == user_id
+            and row["kind"] == "reserve"
+            and row["line"] == 1
+            and row["occurred_at"] >= since
+        ]
+        before = account.seq + 1
+        while before > 1:
+            start = max(before - _PAGE, 1)
+            wanted = {"account_id": account.account_id, "user_id": user_id, "start": start, "before": before}
+            page = self.connection.execute(_RESERVES, wanted).all()
+            found += [row.occurred_at for row in page if row.occurred_at >= since]
+            before = 1 if any(row.recorded_at < since for row in page) else start
+        return found
+
+    def windows(self, keys: Iterable[str]) -> dict[str, Window]:
+        """Guests' windows by key, locked in key order."""
+        missing = [key for key in keys if key not in self._windows]
+        if missing:
+            self._windows |= guests.lock(self.connection, missing)
+        return {key: self._windows[key] for key in keys}
+
+    def set_windows(self, changed: Mapping[str, Window]) -> None:
+        """Change locked windows."""
+        self._windows |= changed
+        self.finally_write(lambda: guests.write(self.connection, changed))
 
     def leg(self, leg_id: str) -> list[Row]:
         """The lines of a leg, in order; empty where it was never written."""

@@ -12,15 +12,14 @@ from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.sync import Facts
 from credit_core.importers import demo
 from credit_core.lab import preview, sample
-from credit_core.policy import plans
 from credit_core.policy.config import apply_changes
-from credit_core.service.core import read_catalog
+from credit_core.service import catalog as catalogue
 from credit_core.settings import catalog_folder
 from tests.service.scenes import StoppedClock, make_live
 
 END = datetime(2025, 4, 2, 12, tzinfo=UTC)
 ALWAYS = Filters(Period(END - timedelta(days=365), END + timedelta(days=365)))
-CATALOG = plans.parse(read_catalog(catalog_folder()))
+CATALOG = catalogue.read(catalog_folder()).catalog
 
 
 @pytest.fixture(scope="module")

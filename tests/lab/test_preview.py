@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from credit_core.lab import preview, sample
-from credit_core.policy import plans
 from credit_core.policy.config import Config
-from credit_core.service.core import read_catalog
+from credit_core.service import catalog as catalogue
 from credit_core.settings import catalog_folder
 from tests.lab.frames import frame_of, logged
 from tests.policy.states import account, cell, uc, with_changes
@@ -23,7 +22,7 @@ PLAIN = {
 }  # fmt: skip
 LIVE = with_changes(PLAIN)
 STEEP = with_changes(PLAIN | {"controller.k": math.log(4) / 50})
-CATALOG = plans.parse(read_catalog(catalog_folder()))
+CATALOG = catalogue.read(catalog_folder()).catalog
 #: Ahead by 50 credits, behind by 50, on pace: p is 0.8, 0.2 and 0.5 under STEEP, 0.531, 0.469 and 0.5 under LIVE.
 AHEAD, BEHIND, ON_PACE = account(150), account(50), account(100)
 

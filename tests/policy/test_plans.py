@@ -10,7 +10,7 @@ import pytest
 
 from credit_core.errors import InvalidConfig, InvalidRequest, NotFound
 from credit_core.policy.config import Config
-from credit_core.policy.plans import Catalog, Plan, Terms, cost_uc, parse, provider_cost_usd_micro, terms
+from credit_core.policy.plans import Catalog, Plan, Terms, parse, provider_cost_usd_micro, quote, terms
 
 NAMES = ("plans.toml", "models.toml", "packs.toml")
 CATALOG_DIR = Path(__file__).resolve().parents[2] / "data" / "catalog"
@@ -54,11 +54,13 @@ def test_the_shipped_catalogue_has_both_annual_plans() -> None:
 
 
 def test_no_shipped_titrated_plan_has_a_price_until_one_is_typed_in() -> None:
-    assert all(plan.price_usd is None for plan in shipped().plans.values())
+    titrated = [plan for plan in shipped().plans.values() if plan.quota_policy == "titrated_monthly"]
+    assert [plan.price_usd for plan in titrated] == [None] * 5
 
 
-def test_every_shipped_plan_is_tuned_in_the_shipped_configuration() -> None:
-    assert set(shipped().plans) == set(Config().plans)
+def test_every_shipped_titrated_plan_is_tuned_in_the_shipped_configuration() -> None:
+    titrated = {name for name, plan in shipped().plans.items() if plan.quota_policy == "titrated_monthly"}
+    assert titrated == set(Config().plans)
 
 
 def test_the_models_that_are_routed_to_are_priced() -> None:
@@ -119,13 +121,14 @@ def test_an_unknown_plan_is_not_found_and_the_known_ones_are_named() -> None:
 
 @pytest.mark.parametrize(("images", "cost"), [(1, 1_000_000), (4, 4_000_000), (1_000, 1_000_000_000)])
 def test_an_image_of_a_titrated_plan_costs_one_credit(images: int, cost: int) -> None:
-    assert cost_uc(parse(body()).plan("basic"), images) == cost
+    catalog = parse(body())
+    assert quote(catalog, catalog.plan("basic"), "image", None, images, 0).cost_uc == cost
 
 
 @pytest.mark.parametrize("images", [0, -1, 1_001])
 def test_no_images_or_too_many_are_refused(images: int) -> None:
     with pytest.raises(InvalidRequest, match="between 1 and 1000"):
-        cost_uc(parse(body()).plan("basic"), images)
+        quote(parse(body()), parse(body()).plan("basic"), "image", None, images, 0)
 
 
 @pytest.mark.parametrize("model", [None, "unheard-of"])

@@ -255,10 +255,14 @@ def test_recorded_times_never_fall_though_the_clock_does(core: CreditCore, clock
     assert core.verify() == []
 
 
-def test_neither_a_prompt_nor_an_address_is_kept(fresh_core: CreditCore) -> None:
+def test_no_prompt_is_kept_and_an_address_only_until_it_is_erased(fresh_core: CreditCore) -> None:
     fresh_core.add_user("ada", "free", at=NOW)
     ask(fresh_core, text="the-blue-door-nobody-opens", ip="192.0.2.77")
-    kept = repr(everything(fresh_core))
-    assert "r-1" in kept
-    assert "blue-door" not in kept
-    assert "192.0.2.77" not in kept
+    kept = everything(fresh_core)
+    assert "r-1" in repr(kept)
+    assert "blue-door" not in repr(kept)
+    assert [name for name, rows in kept.items() if "192.0.2.77" in repr(rows)] == ["origins"]
+    assert fresh_core.erase("ada") == 1
+    assert "192.0.2.77" not in repr(everything(fresh_core))
+    assert fresh_core.erase("ada") == 0
+    assert fresh_core.verify() == []

@@ -35,7 +35,7 @@ def test_a_request_with_an_id_that_is_none_is_refused_and_writes_nothing(core: C
     core.add_user("ada", "basic", at=NOW)
     for bad in BAD_IDS:
         asked = {"user_id": "ada", "request_id": "r-1", "session_id": "s-1", "genre": "jazz", "mood": "calm"}
-        if bad is not None or field not in ("genre", "mood", "model"):
+        if bad is not None or field not in ("user_id", "genre", "mood", "model"):
             with pytest.raises(InvalidRequest, match=field):
                 core.authorize(Request(**(asked | {field: bad})), at=NOW)
     assert len(entries(core)) == 1

@@ -124,6 +124,12 @@ def create_tables() -> None:
             nullable=True,
             comment="earliest of cycle end and lot expiry; none while paused",
         ),
+        sa.Column(
+            "cycled",
+            columns.Flag(),
+            nullable=False,
+            comment="the plan's cycles close and begin with a grant; the others' just run on",
+        ),
         sa.CheckConstraint("kind IN ('user', 'team', 'guest')", name=op.f("ck_accounts_kind")),
         sa.CheckConstraint("mode IN ('conserve', 'steady', 'spend')", name=op.f("ck_accounts_mode")),
         sa.CheckConstraint("avail_uc >= 0 AND held_uc >= 0", name=op.f("ck_accounts_not_negative")),
@@ -172,6 +178,15 @@ def create_tables() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "guest_windows",
+        sa.Column("window_key", sa.Text(), nullable=False, comment="session:account or ip:keyed hash"),
+        sa.Column("opened_at", columns.Instant(), nullable=True, comment="first generation of the running window"),
+        sa.Column("used", sa.Integer(), nullable=False, comment="not-failed generations in it"),
+        sa.CheckConstraint("used >= 0", name=op.f("ck_guest_windows_not_negative")),
+        sa.PrimaryKeyConstraint("window_key", name=op.f("pk_guest_windows")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "library_cells",
         sa.Column("genre", sa.Text(), nullable=False),
         sa.Column("mood", sa.Text(), nullable=False),
@@ -188,6 +203,16 @@ def create_tables() -> None:
         sa.Column("assets", sa.Integer(), nullable=False),
         sa.CheckConstraint("assets >= 0", name=op.f("ck_library_days_not_negative")),
         sa.PrimaryKeyConstraint("genre", "mood", "day", name=op.f("pk_library_days")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "origins",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("ip_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("ip", sa.Text(), nullable=False),
+        sa.Column("first_seen_at", columns.Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("user_id", "ip_hash", name=op.f("pk_origins")),
+        comment="Addresses in the clear; the only table that can be erased.",
         sqlite_strict=True,
     )
     op.create_table(
@@ -336,6 +361,24 @@ def create_tables() -> None:
         ),
         sa.Column("bucket_level", REAL, nullable=False),
         sa.Column("bucket_at", columns.Instant(), nullable=True),
+        sa.Column("fresh_at", columns.Instant(), nullable=True, comment="newest fresh generation"),
+        sa.Column("hour_at", columns.Instant(), nullable=True, comment="the hour that hour_fresh counts"),
+        sa.Column("hour_fresh", sa.Integer(), nullable=False, comment="fresh ones in that hour"),
+        sa.Column(
+            "hour_most",
+            REAL,
+            nullable=True,
+            comment="more fresh ones in that hour are an anomaly; none while history is short",
+        ),
+        sa.Column("flagged_at", columns.Instant(), nullable=True),
+        sa.Column("flag_reason", sa.Text(), nullable=True),
+        sa.Column(
+            "challenged_at",
+            columns.Instant(),
+            nullable=True,
+            comment="open challenge: nothing is authorized until it is cleared",
+        ),
+        sa.Column("guest_session", sa.Text(), nullable=True, comment="the session the user was a guest in before"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.account_id"], name=op.f("fk_users_account_id")),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_users")),
         sqlite_strict=True,
@@ -375,6 +418,7 @@ def create_tables() -> None:
         sa.Column("mood", sa.Text(), nullable=True),
         sa.Column("config_version", sa.Integer(), nullable=True),
         sa.Column("arm", sa.Text(), nullable=True),
+        sa.Column("quota_policy", sa.Text(), nullable=True, comment="of the plan; opening legs only"),
         sa.Column(
             "status",
             sa.Text(),
@@ -429,6 +473,28 @@ def create_tables() -> None:
         sa.Column("authorize_ms", REAL, nullable=True, comment="time inside authorize, without the commit"),
         sa.Column("cost_usd_micro", BIG, nullable=True, comment="what the provider charged"),
         sa.Column("latency_ms", REAL, nullable=True, comment="of the provider"),
+        sa.Column(
+            "limit_name", sa.Text(), nullable=True, comment="the tightest count: day, month, free, session or ip"
+        ),
+        sa.Column("limit_count", sa.Integer(), nullable=True),
+        sa.Column("used_count", sa.Integer(), nullable=True, comment="before the decision"),
+        sa.Column("resets_at", columns.Instant(), nullable=True),
+        sa.Column(
+            "d_count", sa.Integer(), nullable=True, comment="generations counted, or taken back where one failed"
+        ),
+        sa.Column(
+            "counted_at",
+            columns.Instant(),
+            nullable=True,
+            comment="of the reserve: the day and cycle that d_count belongs to",
+        ),
+        sa.Column(
+            "anomaly",
+            columns.Flag(),
+            nullable=True,
+            comment="more fresh ones in this hour than the user's history explains",
+        ),
+        sa.Column("ip_hash", sa.LargeBinary(), nullable=True, comment="keyed hash of the address"),
         sa.Column("actor", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("content_hash", sa.LargeBinary(), nullable=True, comment="keyed hash of the request's content"),
@@ -445,6 +511,14 @@ def create_tables() -> None:
         sa.ForeignKeyConstraint(["lot_id"], ["lots.lot_id"], name=op.f("fk_ledger_entries_lot_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_entries")),
         sqlite_strict=True,
+    )
+    op.create_index(
+        "ix_ledger_entries_counted",
+        "ledger_entries",
+        ["account_id", "counted_at"],
+        unique=False,
+        sqlite_where=sa.text("d_count IS NOT NULL"),
+        postgresql_where=sa.text("d_count IS NOT NULL"),
     )
     op.create_index("uq_ledger_entries_account_seq", "ledger_entries", ["account_id", "seq"], unique=True)
     op.create_index("uq_ledger_entries_leg_line", "ledger_entries", ["leg_id", "line"], unique=True)

@@ -1,0 +1,51 @@
+"""Guests' windows and, apart from the ledger and erasable, the addresses that requests came from (SPEC 2 and 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from credit_core.policy.quotas import Window
+from credit_core.store.library import upsert
+from credit_core.store.schema import guest_windows, origins
+
+_LOCK = (
+    select(guest_windows)
+    .where(guest_windows.c.window_key.in_(bindparam("keys", expanding=True)))
+    .order_by(guest_windows.c.window_key)
+    .with_for_update()
+)
+_WRITE = (
+    update(guest_windows)
+    .where(guest_windows.c.window_key == bindparam("key"))
+    .values(opened_at=bindparam("opened_at"), used=bindparam("used"))
+)
+
+
+def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Window]:
+    """The windows of ``keys``, made where missing and locked in key order."""
+    wanted = sorted(set(keys))
+    made = upsert(connection, guest_windows).on_conflict_do_nothing()
+    for key in wanted:
+        connection.execute(made, {"window_key": key, "opened_at": None, "used": 0})
+    rows = connection.execute(_LOCK, {"keys": wanted}).all()
+    return {row.window_key: Window(row.opened_at, row.used) for row in rows}
+
+
+def write(connection: Connection, windows: Mapping[str, Window]) -> None:
+    """Write locked windows back."""
+    for key, window in sorted(windows.items()):
+        connection.execute(_WRITE, {"key": key, "opened_at": window.opened_at, "used": window.used})
+
+
+def see(connection: Connection, user_id: str, ip_hash: bytes, ip: str, at: datetime) -> None:
+    """Remember the first time that a user came from an address."""
+    made = upsert(connection, origins).on_conflict_do_nothing()
+    connection.execute(made, {"user_id": user_id, "ip_hash": ip_hash, "ip": ip, "first_seen_at": at})
+
+
+def erase(connection: Connection, user_id: str) -> int:
+    """Forget a user's addresses; returns how many there were."""
+    return connection.execute(delete(origins).where(origins.c.user_id == user_id)).rowcount
