@@ -1,0 +1,106 @@
+"""What a customer sees of their own account (SPEC 3, last paragraph): load their standing once, then a pure function of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from credit_core import units
+from credit_core.errors import InvalidRequest
+from credit_core.policy import customer, plans
+from credit_core.policy.customer import ONE_IMAGE, View
+from credit_core.policy.standing import Asked, Charge, Offer, QuotaPolicy, Standing, Taken, mean_per_day
+from credit_core.service import lookup
+from credit_core.service.deployment import Deployment
+from credit_core.service.lookup import Profile
+from credit_core.store import customers, reads
+from credit_core.store.ledger import Connection
+
+#: The pace a customer is told is the mean of this long, or since they signed up where that is shorter.
+PACE_WINDOW = timedelta(days=28)
+
+
+def customer_view(
+    deployment: Deployment,
+    user_id: str,
+    at: datetime | None = None,
+    asked: Asked = ONE_IMAGE,
+    run_out_chance: float | None = None,
+) -> View:
+    """What the user would see at ``at``; writes nothing, not even what is due.
+
+    ``asked`` is the request that the cost preview and the advice are for. ``run_out_chance`` in [0, 1] comes from the
+    read side, which alone knows a plan's days of demand; None leaves the risk out. Raises :class:`NotFound`,
+    :class:`InvalidRequest`.
+    """
+    asked = _checked(asked)
+    if run_out_chance is not None and not 0.0 <= run_out_chance <= 1.0:
+        raise InvalidRequest(f"run_out_chance must be a number between 0 and 1, got {run_out_chance!r}.")
+    return customer.view(standing(deployment, user_id, at)._replace(run_out_chance=run_out_chance), asked)
+
+
+def standing(deployment: Deployment, user_id: str, at: datetime | None = None) -> Standing:
+    """All that is known of a customer at ``at``, of one state of the ledger."""
+    moment = deployment.instant(at)
+    with deployment.ledger.reading() as connection:
+        profile = lookup.profile_in(connection, deployment, user_id, moment)
+        plan = deployment.catalog.plan(profile.plan)
+        account_id = profile.account_id
+        since = max(profile.created_at, moment - PACE_WINDOW)
+        images = customers.images_charged(connection, account_id, user_id, since, moment)
+        charged = customers.newest_charge(connection, account_id, user_id)
+        known = Standing(
+            quota_policy=plan.quota_policy,
+            plan=profile.plan,
+            at=moment,
+            available_uc=profile.available_uc,
+            held_uc=profile.held_uc,
+            mean_fresh=mean_per_day(images, (moment - since) / timedelta(days=1)),
+            pack_uc=sum(lot.avail_uc for lot in reads.open_lots(connection, account_id) if lot.kind == "purchased"),
+            charge=None if charged is None else _charge(charged),
+            lifetime=lookup.lifetime_of(reads.moved(connection, account_id)),
+            first_library_fallback=customers.first_library_answer(connection, account_id, user_id),
+            paused=profile.paused_at is not None,
+            blocked=profile.blocked_at is not None,
+        )
+        add = _OF_POLICY.get(plan.quota_policy)
+        return known if add is None else add(connection, deployment, profile, known)
+
+
+# What each quota policy adds: its counters, its cycle and what its models cost ------------------------------------
+
+
+def _titrated(connection: Connection, deployment: Deployment, profile: Profile, known: Standing) -> Standing:
+    return known._replace(
+        spent_uc=customers.spent_since(connection, profile.account_id, profile.cycle_start_at),
+        quota_uc=profile.quota_uc,
+        paced_uc=profile.paced_uc,
+        cycle_days=profile.cycle_days,
+        days_left=profile.days_left,
+        surplus_days=profile.surplus_days,
+        next_reset_at=profile.next_reset_at,
+        next_amount_uc=profile.next_amount_uc,
+        # The controller routes: whichever model serves an image, it costs the same.
+        offers=(Offer(None, "Image", "image", plans.cost_uc(deployment.catalog.plan(profile.plan), 1)),),
+    )
+
+
+#: A policy that counts otherwise adds its function here; until it does, its own figures stay unknown.
+_OF_POLICY: Mapping[QuotaPolicy, Callable[[Connection, Deployment, Profile, Standing], Standing]] = {
+    "titrated_monthly": _titrated,
+}
+
+
+def _charge(charged: customers.Charged) -> Charge:
+    taken = tuple(Taken(kind, amount_uc) for kind, amount_uc in charged.parts)
+    return Charge(charged.request_id, charged.occurred_at, charged.model, taken, charged.available_after_uc)
+
+
+def _checked(asked: Asked) -> Asked:
+    images: object = asked.images
+    if isinstance(images, bool) or not isinstance(images, int) or not 1 <= images <= 1_000:
+        raise InvalidRequest(f"images must be a whole number from 1 to 1000, got {images!r}.")
+    return asked._replace(
+        modality=units.checked_id(asked.modality, "modality"),
+        model=None if asked.model is None else units.checked_id(asked.model, "model"),
+    )
