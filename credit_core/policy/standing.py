@@ -60,7 +60,10 @@ class Taken(NamedTuple):
 
 
 class Charge(NamedTuple):
-    """The newest charge: what each lot paid, in spending order, and what was available right after it."""
+    """The newest charge: what each lot paid, in spending order, and what was available right after it.
+
+    ``model``: its title, or its name where the catalogue no longer has it.
+    """
 
     request_id: str
     at: datetime

@@ -57,7 +57,7 @@ def standing(deployment: Deployment, user_id: str, at: datetime | None = None) -
             held_uc=profile.held_uc,
             mean_fresh=mean_per_day(images, (moment - since) / timedelta(days=1)),
             pack_uc=sum(lot.avail_uc for lot in reads.open_lots(connection, account_id) if lot.kind == "purchased"),
-            charge=None if charged is None else _charge(charged),
+            charge=None if charged is None else _charge(deployment.catalog, charged),
             lifetime=lookup.lifetime_of(reads.moved(connection, account_id)),
             first_library_fallback=customers.first_library_answer(connection, account_id, user_id),
             paused=profile.paused_at is not None,
@@ -91,9 +91,15 @@ _OF_POLICY: Mapping[QuotaPolicy, Callable[[Connection, Deployment, Profile, Stan
 }
 
 
-def _charge(charged: customers.Charged) -> Charge:
-    taken = tuple(Taken(kind, amount_uc) for kind, amount_uc in charged.parts)
-    return Charge(charged.request_id, charged.occurred_at, charged.model, taken, charged.available_after_uc)
+def _charge(catalog: plans.Catalog, charged: customers.Charged) -> Charge:
+    model = catalog.models.get(charged.model or "")
+    return Charge(
+        request_id=charged.request_id,
+        at=charged.occurred_at,
+        model=charged.model if model is None else model.title,
+        taken=tuple(Taken(kind, amount_uc) for kind, amount_uc in charged.parts),
+        available_after_uc=charged.available_after_uc,
+    )
 
 
 def _checked(asked: Asked) -> Asked:
