@@ -40,7 +40,9 @@ def show(view: View, zone: ZoneInfo) -> None:
         if view.countdown is not None:
             st.markdown(f":material/timer: {view.countdown.text}")
         if view.pace is not None:
-            st.markdown(f":material/speed: {escape_markdown(view.pace)}")
+            # Our own words, so only the tilde, which would strike out, is escaped.
+            pace = view.pace.replace("~", r"\~")
+            st.markdown(f":material/speed: {pace}")
         if view.reset is not None:
             st.markdown(f":material/event_repeat: {_reset(view.reset, zone)}")
         _spending(view)
