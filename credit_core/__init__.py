@@ -12,8 +12,10 @@
 """
 
 from credit_core.errors import CreditError
+from credit_core.policy.customer import View
 from credit_core.policy.decision import Decision, Request
+from credit_core.policy.standing import Asked
 from credit_core.service.core import CreditCore
 from credit_core.service.offline import Spend
 
-__all__ = ["CreditCore", "CreditError", "Decision", "Request", "Spend"]
+__all__ = ["Asked", "CreditCore", "CreditError", "Decision", "Request", "Spend", "View"]

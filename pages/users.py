@@ -1,14 +1,16 @@
 """Users: what happened to this person? Terms and balance, then every entry, then one decision explained."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
 
+from credit_core import View
 from credit_core.analytics import queries
 from credit_core.errors import NotFound
 from credit_core.service.lookup import Balance, Profile
-from pages.components import charts, explained, filters, kpi, numbers, plots, session, states, tables
+from pages.components import charts, customer_card, explained, filters, kpi, numbers, plots, session, states, tables
 from pages.components.session import guard
 from pages.components.text import escape_markdown, title_of
 
@@ -96,6 +98,13 @@ def header(profile: Profile, balance: Balance) -> None:
         ],
         key="user",
     )  # fmt: skip
+
+
+def preview(view: View, timezone: str) -> None:
+    """What the user themselves sees, for whoever answers them."""
+    st.markdown("#### As the customer sees it")
+    customer_card.show(view, ZoneInfo(timezone))
+    st.caption(f"Times in the customer's own zone, {timezone}.")
 
 
 def lots(balance: Balance) -> None:
@@ -187,12 +196,16 @@ if not user_id:
 if st.button("All users", icon=":material/arrow_back:", type="tertiary"):
     st.switch_page("pages/users.py", query_params=filters.params(user=None, request=None))
 try:
-    profile, balance = core.profile(user_id, at), core.balance(user_id)
+    profile, balance, seen = core.profile(user_id, at), core.balance(user_id), core.customer_view(user_id, at)
 except NotFound as error:
     states.empty("There is no such user.", str(error), page="pages/users.py", page_label="Find a user")
     st.stop()
 header(profile, balance)
 if request_id:
     explain(user_id, request_id)
-lots(balance)
+theirs, ours = st.columns([2, 3])
+with theirs:
+    preview(seen, profile.timezone)
+with ours:
+    lots(balance)
 timeline(user_id)

@@ -11,11 +11,14 @@ from typing import Any
 from credit_core import settings, units
 from credit_core.errors import InvalidRequest
 from credit_core.policy.config import Config
+from credit_core.policy.customer import ONE_IMAGE, View
 from credit_core.policy.decision import Decision, Request
+from credit_core.policy.standing import Asked
 from credit_core.service import (
     accounts,
     configure,
     corrections,
+    customers,
     cycles,
     deferred,
     ends,
@@ -177,6 +180,17 @@ class CreditCore:
     def profile(self, user_id: str, at: datetime | None = None) -> Profile:
         """A user's terms, cycle and pace; see :func:`credit_core.service.lookup.profile`."""
         return lookup.profile(self.deployment, _user(user_id), at)
+
+    def customer_view(
+        self,
+        user_id: str,
+        at: datetime | None = None,
+        *,
+        asked: Asked = ONE_IMAGE,
+        run_out_chance: float | None = None,
+    ) -> View:
+        """What the user would see; see :func:`credit_core.service.customers.customer_view`."""
+        return customers.customer_view(self.deployment, _user(user_id), at, asked, run_out_chance)
 
     def history(self, user_id: str, after_seq: int = 0, limit: int = 100) -> list[dict[str, Any]]:
         """A page of the user's entries; see :func:`credit_core.service.lookup.history`."""

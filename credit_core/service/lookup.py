@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -11,11 +11,12 @@ from credit_core.policy import cycles, plans, surplus
 from credit_core.policy.decision import Decision, decide, draw
 from credit_core.policy.lots import PACED_KINDS, spending_key
 from credit_core.policy.quotas import decide as allowed
+from credit_core.policy.standing import Lifetime
 from credit_core.policy.words import sentence
 from credit_core.service.deployment import Deployment
 from credit_core.store import decisions, reads, rewards
 from credit_core.store.ledger import Connection
-from credit_core.store.reads import Holding
+from credit_core.store.reads import Holding, Moved
 from credit_core.units import to_us, uc_to_credits
 
 
@@ -28,16 +29,6 @@ class LotBalance(NamedTuple):
     held_uc: int
     expires_at: datetime | None
     unit_price_usd_micro: int
-
-
-class Lifetime(NamedTuple):
-    """Totals since sign-up."""
-
-    granted_uc: int
-    spent_uc: int
-    expired_uc: int
-    fresh: int
-    library: int
 
 
 class Balance(NamedTuple):
@@ -67,7 +58,8 @@ class Profile(NamedTuple):
     """One user as support sees them: terms, cycle, pace and what the next reset brings.
 
     ``next_amount_uc`` is the balance right after the reset if nothing more is spent; ``surplus_days`` is None for a plan
-    without a quota, ``next_reset_at`` for one without cycles.
+    without a quota, ``next_reset_at`` for one without cycles. A pause stops the days: ``days_left`` stays what it was when
+    it began.
     """
 
     user_id: str
@@ -79,6 +71,8 @@ class Profile(NamedTuple):
     created_at: datetime
     cycle_start_at: datetime
     next_reset_at: datetime | None
+    cycle_days: float
+    days_left: float
     quota_uc: int
     available_uc: int
     held_uc: int
@@ -98,12 +92,17 @@ def profile(deployment: Deployment, user_id: str, at: datetime | None = None) ->
     """Everything the header of a user's page shows, as of ``at``; writes nothing, not even what is due."""
     moment = deployment.instant(at)
     with deployment.ledger.reading() as connection:
-        found = reads.user_and_account(connection, user_id)
-        if found is None:
-            raise NotFound(f"There is no user {user_id!r}. Check the spelling, or search by the first letters.")
-        user, account = found
-        lots = reads.open_lots(connection, account.account_id)
-        live = deployment.live.of(connection, account.account_id)
+        return profile_in(connection, deployment, user_id, moment)
+
+
+def profile_in(connection: Connection, deployment: Deployment, user_id: str, moment: datetime) -> Profile:
+    """:func:`profile` inside a read."""
+    found = reads.user_and_account(connection, user_id)
+    if found is None:
+        raise NotFound(f"There is no user {user_id!r}. Check the spelling, or search by the first letters.")
+    user, account = found
+    lots = reads.open_lots(connection, account.account_id)
+    live = deployment.live.of(connection, account.account_id)
     paced = sum(lot.avail_uc for lot in lots if lot.kind in PACED_KINDS)
     other = account.avail_uc - paced
     tuning, plan = live.config.plan(account.plan), deployment.catalog.plan(account.plan)
@@ -114,13 +113,13 @@ def profile(deployment: Deployment, user_id: str, at: datetime | None = None) ->
         cap = cycles.cap_at(account.cycle_end_at, tuning.cap_multiple, burst_allowance=burst)
         carried = cycles.close(paced, account.quota_uc, cap, tuning.soft_decay).carried_uc
     length = cycles.days_between(account.cycle_start_at, account.cycle_end_at)
-    left = min(max(cycles.days_between(moment, account.cycle_end_at), 0.0), length)
+    left = min(max(cycles.days_between(account.paused_at or moment, account.cycle_end_at), 0.0), length)
     quota = uc_to_credits(account.quota_uc)
     ahead = surplus.surplus(uc_to_credits(paced), quota, length, left) if quota else 0.0
     return Profile(
         user_id, account.account_id, account.plan, account.region, user.timezone, user.segment, user.created_at,
-        account.cycle_start_at, account.cycle_end_at if plan.cycled else None, account.quota_uc, account.avail_uc,
-        account.held_uc, paced,
+        account.cycle_start_at, account.cycle_end_at if plan.cycled else None, length, left, account.quota_uc,
+        account.avail_uc, account.held_uc, paced,
         other + carried + terms.quota_uc, surplus.surplus_days(ahead, quota, length) if quota else None, account.mode,
         account.paused_at, user.blocked_at, user.conserving, user.session_consent, live.version, live.arm,
     )  # fmt: skip
@@ -132,10 +131,6 @@ def balance(deployment: Deployment, user_id: str) -> Balance:
         holding = _holding(connection, user_id)
         lots = reads.open_lots(connection, holding.account_id)
         moved = reads.moved(connection, holding.account_id)
-    granted = sum(m.d_avail_uc for m in moved if m.kind == "grant")
-    spent = -sum(m.d_avail_uc + m.d_held_uc for m in moved if m.kind in ("settle", "import", "refund"))
-    expired = -sum(m.d_avail_uc for m in moved if m.kind in ("expire", "clamp"))
-    served = {outcome: sum(m.entries for m in moved if m.outcome == outcome) for outcome in ("fresh", "library")}
     lots.sort(
         key=lambda lot: spending_key(lot.kind, None if lot.expires_at is None else to_us(lot.expires_at), lot.lot_id)
     )
@@ -146,8 +141,18 @@ def balance(deployment: Deployment, user_id: str) -> Balance:
             LotBalance(lot.lot_id, lot.kind, lot.avail_uc, lot.held_uc, lot.expires_at, lot.unit_price_usd_micro)
             for lot in lots
         ),
-        Lifetime(granted, spent, expired, served["fresh"], served["library"]),
+        lifetime_of(moved),
     )
+
+
+def lifetime_of(moved: Iterable[Moved]) -> Lifetime:
+    """Totals since sign-up, from an account's entries summed by kind and outcome."""
+    moved = list(moved)
+    granted = sum(m.d_avail_uc for m in moved if m.kind == "grant")
+    spent = -sum(m.d_avail_uc + m.d_held_uc for m in moved if m.kind in ("settle", "import", "refund"))
+    expired = -sum(m.d_avail_uc for m in moved if m.kind in ("expire", "clamp"))
+    served = {outcome: sum(m.entries for m in moved if m.outcome == outcome) for outcome in ("fresh", "library")}
+    return Lifetime(granted, spent, expired, served["fresh"], served["library"])
 
 
 def history(deployment: Deployment, user_id: str, after_seq: int = 0, limit: int = 100) -> list[dict[str, Any]]:

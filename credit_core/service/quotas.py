@@ -11,6 +11,7 @@ from credit_core.policy.decision import Allowance, Decision, Request
 from credit_core.policy.plans import Plan, Quote
 from credit_core.policy.quotas import Window
 from credit_core.service.deployment import Deployment
+from credit_core.store import guests
 from credit_core.store.records import Account, User
 from credit_core.store.unit import Row, Unit
 
@@ -36,7 +37,7 @@ def offer(
     catalog = deployment.catalog
     zone = units.checked_zone(user.timezone)
     if plan.quota_policy == "guest_window":
-        windows = unit.windows(_keys(account, ip_hash))
+        windows = unit.windows(guests.window_keys(account.account_id, ip_hash))
         named = [(key.split(":", 1)[0], window) for key, window in windows.items()]
         allowances = quotas.guest(plan, named, at)
         return Offer(_quote(deployment, plan, request, account), quotas.tightest(allowances))
@@ -76,7 +77,7 @@ def count(
         assert plan.window_hours is not None, "the catalogue checks it"
         length = timedelta(hours=plan.window_hours)
         changed = {}
-        for key, window in unit.windows(_keys(account, ip_hash)).items():
+        for key, window in unit.windows(guests.window_keys(account.account_id, ip_hash)).items():
             running = window.opened_at is not None and decision.at < window.opened_at + length
             opened, used = (window.opened_at, window.used) if running else (decision.at, 0)
             changed[key] = Window(opened, used + request.images)
@@ -89,7 +90,7 @@ def uncount(unit: Unit, deployment: Deployment, account: Account, reserve: Row) 
     if reserve["d_count"] is None:
         return {}
     if reserve["quota_policy"] == "guest_window":
-        windows = unit.windows(_keys(account, reserve["ip_hash"]))
+        windows = unit.windows(guests.window_keys(account.account_id, reserve["ip_hash"]))
         unit.set_windows(
             {
                 key: window._replace(used=max(window.used - reserve["d_count"], 0))
@@ -111,8 +112,3 @@ def _quote(deployment: Deployment, plan: Plan, request: Request, account: Accoun
     return plans.quote(
         deployment.catalog, plan, request.modality, request.model, request.images, account.avail_uc, free=free
     )
-
-
-def _keys(account: Account, ip_hash: bytes | None) -> list[str]:
-    session = f"session:{account.account_id}"
-    return [session] if ip_hash is None else [f"ip:{bytes(ip_hash).hex()}", session]

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 
 from credit_core.policy.quotas import Window
 from credit_core.store.library import upsert
-from credit_core.store.schema import guest_windows, origins
+from credit_core.store.schema import guest_windows, ledger_entries, origins
 
 _LOCK = (
     select(guest_windows)
@@ -32,6 +32,27 @@ def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Window]:
         connection.execute(made, {"window_key": key, "opened_at": None, "used": 0})
     rows = connection.execute(_LOCK, {"keys": wanted}).all()
     return {row.window_key: Window(row.opened_at, row.used) for row in rows}
+
+
+def of_guest(connection: Connection, account_id: str) -> list[tuple[str, Window]]:
+    """(session or ip, window) of a guest and of the newest address it came from, without a lock."""
+    entry = ledger_entries.c
+    seen = (
+        select(entry.ip_hash)
+        .where(entry.account_id == account_id, entry.ip_hash.is_not(None))
+        .order_by(entry.seq.desc())
+        .limit(1)
+    )
+    keys = window_keys(account_id, connection.execute(seen).scalar())
+    rows = connection.execute(select(guest_windows).where(guest_windows.c.window_key.in_(keys)))
+    found = {row.window_key: Window(row.opened_at, row.used) for row in rows}
+    return [(key.split(":", 1)[0], found.get(key, Window(None, 0))) for key in keys]
+
+
+def window_keys(account_id: str, ip_hash: bytes | None) -> list[str]:
+    """Keys of the windows that count a guest: of the session and, where the address is known, of the address."""
+    session = f"session:{account_id}"
+    return [session] if ip_hash is None else [f"ip:{bytes(ip_hash).hex()}", session]
 
 
 def write(connection: Connection, windows: Mapping[str, Window]) -> None:

@@ -16,11 +16,10 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, tex
 from credit_core.errors import InvalidAmount, LedgerError, NotFound
 from credit_core.policy.lots import LotView, spending_key
 from credit_core.policy.quotas import Counted, Window
-from credit_core.store import chain, guests
+from credit_core.store import chain, guests, reads
 from credit_core.store.prepared import Prepared
 from credit_core.store.records import Account, Lot, User
 from credit_core.store.schema import (
-    IS_COUNTED,
     LOT_IS_OPEN,
     accounts,
     cycles,
@@ -67,17 +66,6 @@ _LEGS = (
     select(*_ENTRY_COLUMNS)
     .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
     .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
-)
-_COUNTED = (
-    select(
-        *(ledger_entries.c[name] for name in ("counted_at", "modality", "d_avail_uc", "d_count")),
-    )
-    .where(
-        ledger_entries.c.account_id == bindparam("account_id"),
-        ledger_entries.c.counted_at >= bindparam("since"),
-        text(IS_COUNTED),
-    )
-    .order_by(ledger_entries.c.seq)
 )
 _RESERVES = select(ledger_entries.c.occurred_at, ledger_entries.c.recorded_at).where(
     ledger_entries.c.account_id == bindparam("account_id"),
@@ -236,13 +224,12 @@ class Unit:
 
     def counted(self, account: Account, since: datetime) -> list[Counted]:
         """What the account's entries count from ``since`` on, those of this transaction too."""
-        rows = self.connection.execute(_COUNTED, {"account_id": account.account_id, "since": since}).all()
         pending = [
-            (row["counted_at"], row["modality"], row["d_avail_uc"], row["d_count"])
+            Counted(row["counted_at"], row["modality"], row["d_avail_uc"] == 0, row["d_count"])
             for row in self._entries
             if row["account_id"] == account.account_id and row["d_count"] is not None and row["counted_at"] >= since
         ]
-        return [Counted(at, modality, moved == 0, count) for at, modality, moved, count in (*rows, *pending)]
+        return reads.counted(self.connection, account.account_id, since) + pending
 
     def fresh_since(self, account: Account, user_id: str, since: datetime) -> list[datetime]:
         """Instants of the user's fresh generations from ``since`` on, newest entries first; recorded_at never falls along seq."""
