@@ -43,7 +43,7 @@ _LEFT_OUT = frozenset({
     "prior_mode", "strategy", "available_uc", "paced_uc", "days_left", "session_images", "session_fresh", "session_fresh_uc",
     "session_opening_uc", "segment", "conserving", "health", "under_represented", "threshold", "p0", "nudge_freshness",
     "nudge_credit_health", "nudge_library", "nudge_segment", "nudge_conservation", "nudge_mode", "u01", "retry_after_s",
-    "cell_new", "arm_p",
+    "cell_new", "arm_p", "largest_uc",
 })  # fmt: skip
 _DUCKDB = {
     BigInteger: "BIGINT",

@@ -124,6 +124,7 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     )  # fmt: skip
     account.cycle_no, account.cycle_start_at, account.cycle_end_at = number, end, next_end
     account.timezone, account.quota_uc, account.demand_uc = zone.key, terms.quota_uc, 0
+    account.largest_uc = 0
     if closing.carried_uc:
         remaining = [Part(lot.lot_id, lot.avail_uc) for lot in paced if lot.avail_uc > 0]
         carry = rollover_lot(unit, account)

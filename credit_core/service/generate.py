@@ -349,6 +349,7 @@ def _state(
         arm_p=deployment.arm_probability(unit.connection, at)
         if live.config.controller.strategy == "thompson"
         else None,
+        largest_uc=account.largest_uc,
     )
 
 
@@ -408,6 +409,7 @@ def _count(user: User, account: Account, request: Request, decision: Decision, a
         user.session_fresh_uc += decision.amount_uc
     account.mode = decision.mode
     account.demand_uc += decision.state.cost_uc
+    account.largest_uc = max(account.largest_uc, decision.state.cost_uc)
 
 
 def _mark_cell(unit: Unit, deployment: Deployment, request: Request, decision: Decision, at: datetime) -> None:

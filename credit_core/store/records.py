@@ -34,6 +34,7 @@ class Account:
     paused_at: datetime | None
     due_at: datetime | None
     cycled: bool = True
+    largest_uc: int = 0
 
 
 @dataclass(slots=True)

@@ -112,6 +112,7 @@ def create_tables() -> None:
         sa.Column("avail_uc", BIG, nullable=False),
         sa.Column("held_uc", BIG, nullable=False),
         sa.Column("demand_uc", BIG, nullable=False, comment="asked for in the running cycle, whatever was decided"),
+        sa.Column("largest_uc", BIG, nullable=False, comment="cost of the largest request asked in the running cycle"),
         sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("seq", BIG, nullable=False),
         sa.Column("head_hash", sa.LargeBinary(), nullable=False),
@@ -457,6 +458,9 @@ def create_tables() -> None:
         ),
         sa.Column(
             "arm_p", REAL, nullable=True, comment="chance that fresh is the better arm, by the rewards logged so far"
+        ),
+        sa.Column(
+            "largest_uc", BIG, nullable=True, comment="cost of the largest request asked before in the running cycle"
         ),
         sa.Column("threshold", REAL, nullable=True),
         sa.Column("p0", REAL, nullable=True),
