@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import NamedTuple
 
-from credit_core.policy import cycles, plans
+from credit_core.policy import cycles
 from credit_core.policy.lots import PACED_KINDS, Part, allocate
+from credit_core.service import shares
 from credit_core.service.deployment import Deployment
 from credit_core.store import demand, reads
-from credit_core.store.records import Account, Lot, leg_id
+from credit_core.store.records import Account, Lot, leg_id, pool_of
 from credit_core.store.unit import Delta, Unit
 from credit_core.units import checked_zone
 
@@ -97,11 +98,16 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     paced = [lot for lot in unit.lots(account).values() if lot.kind in PACED_KINDS and lot.avail_uc > 0]
     unspent = sum(lot.avail_uc for lot in paced)
     owner = unit.owner(account)
-    zone_name = account.timezone if owner is None else owner.timezone
+    upcoming = shares.next_terms(unit.connection, deployment, account, owner)
+    # Members of a team keep its calendar, so that all their cycles end at once.
+    of_its_own = owner is not None and (owner.team_id is None or upcoming.leaves)
+    zone_name = owner.timezone if owner is not None and of_its_own else account.timezone
     zone = checked_zone(zone_name)
-    terms = plans.terms(deployment.catalog.plan(account.plan), account.region)
     cap = cycles.cap_at(end, tuning.cap_multiple, burst_allowance=live.config.rollover.burst_allowance)
     closing = cycles.close(unspent, account.quota_uc, cap, tuning.soft_decay)
+    if upcoming.leaves:
+        # What the team gave stays with the team.
+        closing = cycles.Closing(0, 0, unspent)
     governed = {"config_version": live.version, "arm": live.arm, **_whose(unit, account)}
 
     number = account.cycle_no + 1
@@ -115,7 +121,12 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
         carried_uc=closing.carried_uc, cap_multiple=cap, demand_uc=account.demand_uc,
     )  # fmt: skip
     account.cycle_no, account.cycle_start_at, account.cycle_end_at = number, end, next_end
-    account.timezone, account.quota_uc, account.demand_uc = zone.key, terms.quota_uc, 0
+    account.timezone, account.quota_uc, account.demand_uc = zone.key, upcoming.quota_uc, 0
+    account.plan = upcoming.plan
+    if owner is not None and upcoming.leaves:
+        owner.team_id = None
+        unit.touch(owner)
+        governed |= _whose(unit, account)
     if closing.carried_uc:
         remaining = [Part(lot.lot_id, lot.avail_uc) for lot in paced if lot.avail_uc > 0]
         carry = rollover_lot(unit, account)
@@ -156,27 +167,17 @@ def _move_out(
 
 def _grant_quota(unit: Unit, account: Account, at: datetime, governed: dict[str, object] | None) -> None:
     number = str(account.cycle_no)
-    lot = unit.add_lot(
-        account,
-        Lot(
-            leg_id("lot", account.account_id, "monthly", number),
-            account.account_id,
-            "monthly",
+    if account.quota_uc:
+        lot_id = leg_id("lot", account.account_id, "monthly", number)
+        lot = unit.add_lot(account, Lot(lot_id, account.account_id, "monthly", at, account.cycle_end_at, 0, 0, 0))
+        unit.append(
+            account,
+            "grant",
+            leg_id("quota", account.account_id, number),
+            [Delta(lot, account.quota_uc, 0)],
             at,
-            account.cycle_end_at,
-            0,
-            0,
-            0,
-        ),
-    )
-    unit.append(
-        account,
-        "grant",
-        leg_id("quota", account.account_id, number),
-        [Delta(lot, account.quota_uc, 0)],
-        at,
-        **(governed or _whose(unit, account)),
-    )
+            **(governed or _whose(unit, account)),
+        )
     unit.open_cycle(
         {
             "account_id": account.account_id, "cycle_no": account.cycle_no, "start_at": account.cycle_start_at,
@@ -235,7 +236,9 @@ def return_to_closed(
 
 def _whose(unit: Unit, account: Account) -> dict[str, object]:
     owner = unit.owner(account)
-    return {} if owner is None else {"user_id": owner.user_id, "team_id": owner.team_id}
+    if owner is None:
+        return {"team_id": pool_of(account.account_id)}
+    return {"user_id": owner.user_id, "team_id": owner.team_id}
 
 
 def reconcile(deployment: Deployment, at: datetime) -> Reconciled:
