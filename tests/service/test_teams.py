@@ -13,6 +13,7 @@ from sqlalchemy import event
 from credit_core import CreditCore, Decision, Spend
 from credit_core.errors import Conflict, InvalidRequest, NotFound
 from credit_core.policy.cycles import cycle_start
+from tests.faults.processes import workers
 from tests.service.scenes import CREDIT, FRESH_FOR_ALL, NOW, ask, everything, lots, make_live, moves, scalar
 from tests.service.together import outcomes, together
 
@@ -107,6 +108,22 @@ def test_two_members_at_once_cannot_spend_a_credit_twice(fresh_core: CreditCore)
     assert fresh_core.verify() == []
 
 
+def test_members_in_two_processes_share_what_the_pool_has(ledger_url: str) -> None:
+    with CreditCore.open(ledger_url) as core:
+        make_live(core, FRESH_FOR_ALL)
+        core.add_team("t", "free", "pooled")
+        for user in ("ada", "bob"):
+            core.add_user(user, "free", team_id="t")
+        with workers(ledger_url, 2) as started:
+            for user, worker in zip(("ada", "bob"), started, strict=True):
+                for n in range(12):
+                    worker.tell("authorize", user=user, request_id=f"r-{n}", images=3)
+            answers = [worker.hear()["status"] for worker in started for _ in range(12)]
+        assert answers.count("RESERVED") == 6
+        assert (core.team("t").available_uc, core.team("t").held_uc) == (2 * CREDIT, 18 * CREDIT)
+        assert core.verify() == []
+
+
 def test_a_request_id_is_each_members_own(fresh_core: CreditCore) -> None:
     pool(fresh_core)
     decisions = [ask(fresh_core, "same", user=user, images=n) for user, n in (("ada", 1), ("bob", 2))]
@@ -143,7 +160,6 @@ def test_rates_are_limited_per_member(core: CreditCore) -> None:
 
 def test_mode_and_arm_are_the_pools(core: CreditCore) -> None:
     make_live(core, FRESH_FOR_ALL | {"controller.k": 0.02}, share=0.5)
-    core.deployment.live.refresh(core.deployment.ledger.engine.connect(), now=True)
     pool(core, "basic")
     first, second = (ask(core, user=user, images=80) for user in ("ada", "bob"))
     assert first.arm == second.arm in ("treatment", "control")
@@ -397,6 +413,17 @@ def test_joins_and_closings_at_once_never_share_out_more_than_the_quota(fresh_co
     )
     assert [total for _, total in granted] == [200 * CREDIT] * 4
     assert fresh_core.verify() == []
+
+
+def test_processes_that_close_members_accounts_share_each_cycle_out_once(ledger_url: str, core: CreditCore) -> None:
+    shared(core, **{f"u-{number:02}": number + 1 for number in range(40)})
+    with workers(ledger_url, 2) as started:
+        for worker in started:
+            worker.tell("reconcile", at=JUNE.isoformat())
+        assert sum(worker.hear()[1] for worker in started) == 40 * 3
+    sums = rows(core, "SELECT cycle_no, COUNT(*), SUM(quota_uc) FROM team_shares GROUP BY cycle_no ORDER BY cycle_no")
+    assert sums == [(number, 40, 200 * CREDIT) for number in range(4)]
+    assert core.verify() == []
 
 
 # ---------------------------------------------------------------------------------------------------------------- terms
