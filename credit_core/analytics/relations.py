@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    or_,
     select,
     true,
     type_coerce,
@@ -32,6 +33,7 @@ from sqlalchemy.types import TypeEngine
 from credit_core.analytics.filters import Filters
 from credit_core.store import schema
 from credit_core.store.columns import Flag, Instant
+from credit_core.store.records import pool_id
 from credit_core.units import to_us
 
 metadata = MetaData()
@@ -158,7 +160,7 @@ def ledger_facts(kept: ColumnElement[bool]) -> FromClause:
 
 
 def in_dimensions(relation: FromClause, filters: Filters) -> ColumnElement[bool]:
-    """Condition on plan, region, model, user and cell of a relation with one row per entry."""
+    """Condition on plan, region, model, user, team and cell of a relation with one row per entry."""
     c = relation.c
     conditions: list[ColumnElement[bool]] = [c[name].in_(kept) for name, kept in entry_dimensions(filters) if kept]
     if filters.cell is not None:
@@ -168,7 +170,13 @@ def in_dimensions(relation: FromClause, filters: Filters) -> ColumnElement[bool]
 
 def entry_dimensions(filters: Filters) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(column, values kept) of each dimension of ``facts``; no values keep all."""
-    return (("plan", filters.plans), ("region", filters.regions), ("model", filters.models), ("user_id", filters.users))
+    return (
+        ("plan", filters.plans),
+        ("region", filters.regions),
+        ("model", filters.models),
+        ("user_id", filters.users),
+        ("team_id", filters.teams),
+    )
 
 
 def in_period(instant: ColumnElement[Any], filters: Filters) -> ColumnElement[bool]:
@@ -182,12 +190,20 @@ def behind(relation: FromClause, filters: Filters) -> ColumnElement[bool]:
 
 
 def of_accounts(relation: FromClause, filters: Filters) -> ColumnElement[bool]:
-    """Condition on plan, region and user of a relation with an account_id, such as ``cycles``; model and cell are ignored."""
+    """Condition on plan, region, user and team of a relation with an account_id, such as ``cycles``; model and cell are ignored.
+
+    A team's accounts are its pool and those of its present members.
+    """
     c = relation.c
     kept_values = (("plan", filters.plans), ("region", filters.regions))
     conditions: list[ColumnElement[bool]] = [c[name].in_(kept) for name, kept in kept_values if kept]
     if filters.users:
         conditions.append(c.account_id.in_(select(users.c.account_id).where(users.c.user_id.in_(filters.users))))
+    if filters.teams:
+        of_members = select(users.c.account_id).where(users.c.team_id.in_(filters.teams))
+        conditions.append(
+            or_(c.account_id.in_([pool_id(team) for team in filters.teams]), c.account_id.in_(of_members))
+        )
     return _all(conditions)
 
 

@@ -297,12 +297,14 @@ def evaluate(law: Law, x: Inputs, u01: float) -> Verdict:
         rule = guardrails.BLOCKED if x.blocked else guardrails.RATE_LIMITED if x.rate_limited else guardrails.PAUSED
         return Verdict(rule, False, False, x.mode, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
     ahead = surplus.surplus(x.balance, x.quota, x.cycle_days, x.days_left)
-    days = surplus.surplus_days(ahead, x.quota, x.cycle_days)
+    # Without a quota there is no pace: what the balance covers is fresh, by rule 7 at the latest.
+    paced = x.quota > 0.0
+    days = surplus.surplus_days(ahead, x.quota, x.cycle_days) if paced else 0.0
     mode = controller.next_mode(x.mode, days, law.conserve_enter, law.conserve_leave, law.spend_enter, law.spend_leave)
     fading = controller.freshness(x.session_images, law.freshness_tau)
-    level = min(x.balance / x.quota, 1.0)
+    level = min(x.balance / x.quota, 1.0) if paced else 1.0
     has_cell = x.coverage >= 0.0
-    p0 = _base(law, x, ahead, fading, level)
+    p0 = _base(law, x, ahead, fading, level) if paced else 1.0
     freshness = credit = library = segment = conservation = mode_factor = 1.0
     if law.nudged:
         freshness = controller.nudge(law.freshness_lo, law.freshness_hi, fading)

@@ -125,7 +125,7 @@ def adjust_in(
         return
     cycles.catch_up(unit, deployment, account, at)
     if amount_uc > 0:
-        lot_id = leg_id("lot", account.account_id, "adjust", key)
+        lot_id = leg_id("lot", account.account_id, "adjust", user_id, key)
         lot = unit.add_lot(account, Lot(lot_id, account.account_id, "bonus", at, None, 0, 0, 0))
         deltas = [Delta(lot, amount_uc, 0)]
     else:

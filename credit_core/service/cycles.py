@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from credit_core.policy import cycles, plans
+from credit_core.policy import cycles
 from credit_core.policy.lots import PACED_KINDS, Part, allocate
 from credit_core.policy.plans import Plan
+from credit_core.service import shares
 from credit_core.service.deployment import Deployment
 from credit_core.store import demand, reads
-from credit_core.store.records import Account, Lot, leg_id
+from credit_core.store.records import Account, Lot, leg_id, pool_of
 from credit_core.store.unit import Delta, Unit
 from credit_core.units import checked_zone
 
@@ -102,14 +103,19 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     paced = [lot for lot in unit.lots(account).values() if lot.kind in PACED_KINDS and lot.avail_uc > 0]
     unspent = sum(lot.avail_uc for lot in paced)
     owner = unit.owner(account)
-    zone_name = account.timezone if owner is None else owner.timezone
+    upcoming = shares.next_terms(unit.connection, deployment, account, owner)
+    # Members of a team keep its calendar, so that all their cycles end at once.
+    of_its_own = owner is not None and (owner.team_id is None or upcoming.leaves)
+    zone_name = owner.timezone if owner is not None and of_its_own else account.timezone
     zone = checked_zone(zone_name)
     plan = deployment.catalog.plan(account.plan)
-    terms = plans.terms(plan, account.region)
     cap = cap_multiple(plan, tuning.cap_multiple)
     if plan.quota_policy == "titrated_monthly":
         cap = cycles.cap_at(end, cap, burst_allowance=live.config.rollover.burst_allowance)
     closing = cycles.close(unspent, account.quota_uc, cap, tuning.soft_decay)
+    if upcoming.leaves:
+        # What the team gave stays with the team.
+        closing = cycles.Closing(0, 0, unspent)
     governed = {"config_version": live.version, "arm": live.arm, **_whose(unit, account)}
 
     number = account.cycle_no + 1
@@ -123,8 +129,12 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
         carried_uc=closing.carried_uc, cap_multiple=cap, demand_uc=account.demand_uc,
     )  # fmt: skip
     account.cycle_no, account.cycle_start_at, account.cycle_end_at = number, end, next_end
-    account.timezone, account.quota_uc, account.demand_uc = zone.key, terms.quota_uc, 0
-    account.largest_uc = 0
+    account.timezone, account.quota_uc, account.demand_uc, account.largest_uc = zone.key, upcoming.quota_uc, 0, 0
+    account.plan, account.cycled = upcoming.plan, deployment.catalog.plan(upcoming.plan).cycled
+    if owner is not None and upcoming.leaves:
+        owner.team_id = None
+        unit.touch(owner)
+        governed |= _whose(unit, account)
     if closing.carried_uc:
         remaining = [Part(lot.lot_id, lot.avail_uc) for lot in paced if lot.avail_uc > 0]
         carry = rollover_lot(unit, account)
@@ -244,7 +254,9 @@ def return_to_closed(
 
 def _whose(unit: Unit, account: Account) -> dict[str, object]:
     owner = unit.owner(account)
-    return {} if owner is None else {"user_id": owner.user_id, "team_id": owner.team_id}
+    if owner is None:
+        return {"team_id": pool_of(account.account_id)}
+    return {"user_id": owner.user_id, "team_id": owner.team_id}
 
 
 def reconcile(deployment: Deployment, at: datetime) -> Reconciled:

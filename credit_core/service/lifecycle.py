@@ -28,6 +28,14 @@ def change_plan(deployment: Deployment, user_id: str, plan: str, at: datetime | 
 def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, at: datetime) -> None:
     """:func:`change_plan` inside a transaction. The plan a user is on already changes nothing."""
     user, account = unit.user(user_id)
+    refuse_member(user, "plan", f"change_team_plan({user.team_id!r}, {plan!r})")
+    move_to_plan(unit, deployment, account, plan, at, _whose(user))
+
+
+def move_to_plan(
+    unit: Unit, deployment: Deployment, account: Account, plan: str, at: datetime, whose: dict[str, object]
+) -> None:
+    """Change an account's plan inside a transaction; ``whose`` it is stands on the entries."""
     new = deployment.catalog.plan(plan)
     terms = plans.terms(new, account.region)
     if account.plan == plan:
@@ -47,7 +55,7 @@ def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, 
     account.plan, account.quota_uc, account.cycled = plan, terms.quota_uc, new.cycled
     act = (account.account_id, plan, str(account.seq))
     live = deployment.live.of(unit.connection, account.account_id)
-    facts = _whose(user) | {"config_version": live.version, "arm": live.arm, "reason": "plan_change"}
+    facts = whose | {"config_version": live.version, "arm": live.arm, "reason": "plan_change"}
     if other_unit:
         _clamp(unit, account, 0, act, at, facts)
     if terms.quota_uc > old_quota:
@@ -105,13 +113,19 @@ def pause(deployment: Deployment, user_id: str, at: datetime | None) -> Balance:
 def pause_in(unit: Unit, deployment: Deployment, user_id: str, at: datetime) -> None:
     """:func:`pause` inside a transaction. A paused account stays as it is."""
     user, account = unit.user(user_id)
+    refuse_member(user, "pause", f"pause_team({user.team_id!r})")
+    freeze(unit, deployment, account, at, _whose(user))
+
+
+def freeze(unit: Unit, deployment: Deployment, account: Account, at: datetime, whose: dict[str, object]) -> None:
+    """Pause an account inside a transaction."""
     if account.paused_at is not None:
         return
     cycles.catch_up(unit, deployment, account, at)
     # A clock behind the running cycle's start must not give the cycle more days than it has.
     account.paused_at = max(at, account.cycle_start_at)
     leg = leg_id("pause", account.account_id, str(account.seq))
-    unit.append(account, "pause", leg, [Delta(None, 0, 0)], at, **_whose(user))
+    unit.append(account, "pause", leg, [Delta(None, 0, 0)], at, **whose)
     cycles.set_due(unit, account)
 
 
@@ -124,14 +138,20 @@ def resume(deployment: Deployment, user_id: str, at: datetime | None) -> Balance
 def resume_in(unit: Unit, deployment: Deployment, user_id: str, at: datetime) -> None:
     """:func:`resume` inside a transaction. An account that is not paused stays as it is."""
     user, account = unit.user(user_id)
+    refuse_member(user, "pause", f"resume_team({user.team_id!r})")
+    thaw(unit, account, user.timezone, at, _whose(user))
+
+
+def thaw(unit: Unit, account: Account, timezone: str, at: datetime, whose: dict[str, object]) -> None:
+    """End the pause of an account inside a transaction; its next cycle begins at a midnight in ``timezone``."""
     paused_at = account.paused_at
     if paused_at is None:
         return
     if at < paused_at:
         raise Conflict(
-            f"User {user_id!r} was paused at {paused_at.isoformat()}, after the resume ({at.isoformat()}). Check the clock."
+            f"Account {account.account_id} was paused at {paused_at.isoformat()}, after the resume ({at.isoformat()}). Check the clock."
         )
-    zone = units.checked_zone(user.timezone)
+    zone = units.checked_zone(timezone)
     earliest = at + (account.cycle_end_at - paused_at)
     day = calendar.local_day(earliest, zone)
     end = calendar.first_instant(day, zone)
@@ -146,11 +166,17 @@ def resume_in(unit: Unit, deployment: Deployment, user_id: str, at: datetime) ->
     account.cycle_end_at, account.paused_at = end, None
     account.anchor_day, account.anchor_no = calendar.local_day(end, zone).isoformat(), account.cycle_no + 1
     leg = leg_id("resume", account.account_id, str(account.seq))
-    unit.append(
-        account, "resume", leg, [Delta(None, 0, 0)], at, **_whose(user), details={"cycle_end_at": end.isoformat()}
-    )
+    unit.append(account, "resume", leg, [Delta(None, 0, 0)], at, **whose, details={"cycle_end_at": end.isoformat()})
     unit.move_cycle(account.account_id, account.cycle_no, end_at=end, plan=account.plan, quota_uc=account.quota_uc)
     cycles.set_due(unit, account)
+
+
+def refuse_member(user: User, what: str, call: str) -> None:
+    """Raise :class:`Conflict` where the user's ``what`` is a team's; ``call`` is what changes it."""
+    if user.team_id is not None:
+        raise Conflict(
+            f"User {user.user_id!r} is a member of team {user.team_id!r}, whose {what} it is. Nothing was changed; use core.{call}."
+        )
 
 
 def _refuse_paused(account: Account, what: str) -> None:

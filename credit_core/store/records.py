@@ -7,6 +7,9 @@ import struct
 from dataclasses import dataclass
 from datetime import datetime
 
+#: What the account of a team's pool is called, before the team's id.
+_POOL = "team:"
+
 
 @dataclass(slots=True)
 class Account:
@@ -84,6 +87,16 @@ class Lot:
     def closed(self, at: datetime) -> bool:
         """True where the lot has expired by ``at``: nothing may come back to it."""
         return self.expires_at is not None and self.expires_at <= at
+
+
+def pool_id(team_id: str) -> str:
+    """The account of a pooled team."""
+    return f"{_POOL}{team_id}"
+
+
+def pool_of(account_id: str) -> str | None:
+    """The team whose pool the account is; None for an account of one user."""
+    return account_id.removeprefix(_POOL) if account_id.startswith(_POOL) else None
 
 
 def leg_id(act: str, *parts: str) -> str:

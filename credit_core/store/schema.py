@@ -33,6 +33,8 @@ OPENING_KINDS = ("reserve", "library", "defer", "rate_limited", "rejected")
 LOT_IS_OPEN = "avail_uc + held_uc > 0"
 #: Entries that count generations.
 IS_COUNTED = "d_count IS NOT NULL"
+#: Whether a team's members spend from one account or each from a share of the quota.
+TEAM_MODES = ("pooled", "apportioned")
 #: Kinds that end a reserve.
 ENDING_KINDS = ("settle", "release", "partial")
 
@@ -138,6 +140,51 @@ users = Table(
     Column("guest_session", Text, comment="the session the user was a guest in before"),
     Index(None, "account_id"),
     sqlite_strict=True,
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("team_id", Text, primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("anchor_day", Text, nullable=False, comment="local date the team's cycles count from, ISO 8601"),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint(_in("mode", TEAM_MODES), "mode"),
+    sqlite_strict=True,
+)
+
+team_members = Table(
+    "team_members",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("from_cycle", Integer, primary_key=True, autoincrement=False, comment="of the team; the newest row counts"),
+    Column("team_id", Text, ForeignKey("teams.team_id"), nullable=False),
+    Column(
+        "weight",
+        Integer,
+        nullable=False,
+        comment="in the apportioned quota; 0 from the cycle on that begins without the member",
+    ),
+    Column("plan", Text, comment="that one who leaves goes on with"),
+    CheckConstraint("weight >= 0", "not_negative"),
+    Index(None, "team_id"),
+    sqlite_strict=True,
+)
+
+team_shares = Table(
+    "team_shares",
+    metadata,
+    Column("team_id", Text, ForeignKey("teams.team_id"), primary_key=True),
+    Column("cycle_no", Integer, primary_key=True, autoincrement=False, comment="of the team"),
+    Column("user_id", Text, primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("quota_uc", big(), nullable=False),
+    CheckConstraint("quota_uc >= 0", "not_negative"),
+    sqlite_strict=True,
+    comment="The quota of an apportioned team's cycle, shared out once, by the first member whose account opens it.",
 )
 
 lots = Table(

@@ -237,6 +237,19 @@ def create_tables() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "teams",
+        sa.Column("team_id", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=False),
+        sa.Column("region", sa.Text(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column("timezone", sa.Text(), nullable=False),
+        sa.Column("anchor_day", sa.Text(), nullable=False, comment="local date the team's cycles count from, ISO 8601"),
+        sa.Column("created_at", columns.Instant(), nullable=False),
+        sa.CheckConstraint("mode IN ('pooled', 'apportioned')", name=op.f("ck_teams_mode")),
+        sa.PrimaryKeyConstraint("team_id", name=op.f("pk_teams")),
+        sqlite_strict=True,
+    )
+    op.create_table(
         "config_releases",
         sa.Column("release_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -340,6 +353,43 @@ def create_tables() -> None:
         unique=False,
         sqlite_where=sa.text("avail_uc + held_uc > 0"),
         postgresql_where=sa.text("avail_uc + held_uc > 0"),
+    )
+    op.create_table(
+        "team_members",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column(
+            "from_cycle",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="of the team; the newest row counts",
+        ),
+        sa.Column("team_id", sa.Text(), nullable=False),
+        sa.Column(
+            "weight",
+            sa.Integer(),
+            nullable=False,
+            comment="in the apportioned quota; 0 from the cycle on that begins without the member",
+        ),
+        sa.Column("plan", sa.Text(), nullable=True, comment="that one who leaves goes on with"),
+        sa.CheckConstraint("weight >= 0", name=op.f("ck_team_members_not_negative")),
+        sa.ForeignKeyConstraint(["team_id"], ["teams.team_id"], name=op.f("fk_team_members_team_id")),
+        sa.PrimaryKeyConstraint("user_id", "from_cycle", name=op.f("pk_team_members")),
+        sqlite_strict=True,
+    )
+    op.create_index(op.f("ix_team_members_team_id"), "team_members", ["team_id"], unique=False)
+    op.create_table(
+        "team_shares",
+        sa.Column("team_id", sa.Text(), nullable=False),
+        sa.Column("cycle_no", sa.Integer(), autoincrement=False, nullable=False, comment="of the team"),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=False),
+        sa.Column("quota_uc", BIG, nullable=False),
+        sa.CheckConstraint("quota_uc >= 0", name=op.f("ck_team_shares_not_negative")),
+        sa.ForeignKeyConstraint(["team_id"], ["teams.team_id"], name=op.f("fk_team_shares_team_id")),
+        sa.PrimaryKeyConstraint("team_id", "cycle_no", "user_id", name=op.f("pk_team_shares")),
+        comment="The quota of an apportioned team's cycle, shared out once, by the first member whose account opens it.",
+        sqlite_strict=True,
     )
     op.create_table(
         "users",
