@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from fractions import Fraction
+from typing import NamedTuple
 
 from credit_core import units
 from credit_core.errors import Conflict
@@ -19,19 +20,43 @@ from credit_core.store.unit import Delta, Unit
 _MICROSECOND = timedelta(microseconds=1)
 
 
+class Band(NamedTuple):
+    """What the running cycle's monthly lot was granted for the quota between ``low_uc`` and ``high_uc``."""
+
+    low_uc: int
+    high_uc: int
+    amount_uc: int
+
+    def above(self, quota_uc: int) -> int:
+        """The part of the grant that is for quota above ``quota_uc``."""
+        part = self.high_uc - max(self.low_uc, min(quota_uc, self.high_uc))
+        return units.round_half_even(Fraction(self.amount_uc) * part, self.high_uc - self.low_uc)
+
+    def up_to(self, quota_uc: int) -> Band:
+        """What is left once the part above ``quota_uc`` was taken back."""
+        return Band(self.low_uc, min(self.high_uc, quota_uc), self.amount_uc - self.above(quota_uc))
+
+
 def change_plan(deployment: Deployment, user_id: str, plan: str, at: datetime | None) -> Balance:
     """Move a user to ``plan``. An upgrade grants the difference for the days left; a downgrade clamps to the new cap."""
     deployment.ledger.run(lambda unit: change_plan_in(unit, deployment, user_id, plan, deployment.instant(at)))
     return lookup.balance(deployment, user_id)
 
 
-def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, at: datetime) -> None:
-    """:func:`change_plan` inside a transaction. The plan a user is on already changes nothing."""
+def change_plan_in(
+    unit: Unit, deployment: Deployment, user_id: str, plan: str, at: datetime, *, while_paused: bool = False
+) -> None:
+    """:func:`change_plan` inside a transaction. The plan a user is on already changes nothing.
+
+    What the running cycle was granted for already is not granted again: to Premium, back, and to Premium once more grants once.
+    ``while_paused`` lets a payment change a frozen account; its days left are those of the pause.
+    """
     user, account = unit.user(user_id)
     terms = plans.terms(deployment.catalog.plan(plan), account.region)
     if account.plan == plan:
         return
-    _refuse_paused(account, "change its plan")
+    if not while_paused:
+        _refuse_paused(account, "change its plan")
     cycles.catch_up(unit, deployment, account, at)
     old_quota = account.quota_uc
     account.plan, account.quota_uc = plan, terms.quota_uc
@@ -39,12 +64,16 @@ def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, 
     live = deployment.live.of(unit.connection, account.account_id)
     facts = _whose(user) | {"config_version": live.version, "arm": live.arm, "reason": "plan_change"}
     if terms.quota_uc > old_quota:
-        left = max(account.cycle_end_at - at, timedelta(0)) // _MICROSECOND
+        low = max(old_quota, granted_quota_uc(unit, account))
+        left = max(account.cycle_end_at - (account.paused_at or at), timedelta(0)) // _MICROSECOND
         length = (account.cycle_end_at - account.cycle_start_at) // _MICROSECOND
-        amount = units.round_half_even(Fraction(terms.quota_uc - old_quota) * min(left, length), length)
+        amount = units.round_half_even(Fraction(max(terms.quota_uc - low, 0)) * min(left, length), length)
         if amount:
             lot = _monthly_lot(unit, account, at)
-            unit.append(account, "grant", leg_id("upgrade", *act), [Delta(lot, amount, 0)], at, **facts)
+            details = {"from_quota_uc": low, "quota_uc": terms.quota_uc}
+            unit.append(
+                account, "grant", leg_id("upgrade", *act), [Delta(lot, amount, 0)], at, **facts, details=details
+            )
     else:
         _clamp(unit, account, calendar.cap_uc(terms.quota_uc, live.config.plan(plan).cap_multiple), act, at, facts)
     unit.move_cycle(
@@ -53,8 +82,31 @@ def change_plan_in(unit: Unit, deployment: Deployment, user_id: str, plan: str, 
     cycles.set_due(unit, account)
 
 
+def granted_bands(unit: Unit, account: Account) -> list[Band]:
+    """What the running cycle's monthly lot was granted, less what was taken back, from the ledger."""
+    bands: list[Band] = []
+    for line in unit.lot_lines(account, monthly_lot_id(account), ("grant", "adjust", "rejected")):
+        details = line["details"] or {}
+        if line["kind"] == "grant":
+            high = details.get("quota_uc", line["d_avail_uc"])
+            bands.append(Band(details.get("from_quota_uc", 0), high, line["d_avail_uc"]))
+        elif "quota_uc" in details:
+            bands = [band.up_to(details["quota_uc"]) for band in bands if band.low_uc < details["quota_uc"]]
+    return bands
+
+
+def granted_quota_uc(unit: Unit, account: Account) -> int:
+    """The highest quota that the running cycle was granted for."""
+    return max((band.high_uc for band in granted_bands(unit, account)), default=0)
+
+
+def monthly_lot_id(account: Account) -> str:
+    """The lot that holds the running cycle's quota."""
+    return leg_id("lot", account.account_id, "monthly", str(account.cycle_no))
+
+
 def _monthly_lot(unit: Unit, account: Account, at: datetime) -> Lot:
-    lot_id = leg_id("lot", account.account_id, "monthly", str(account.cycle_no))
+    lot_id = monthly_lot_id(account)
     lot = unit.lot(account, lot_id)
     if lot is not None:
         return lot
