@@ -15,5 +15,6 @@ from credit_core.errors import CreditError
 from credit_core.policy.decision import Decision, Request
 from credit_core.service.core import CreditCore
 from credit_core.service.offline import Spend
+from credit_core.service.premium import AppliedPayment, LimitOverride
 
-__all__ = ["CreditCore", "CreditError", "Decision", "Request", "Spend"]
+__all__ = ["AppliedPayment", "CreditCore", "CreditError", "Decision", "LimitOverride", "Request", "Spend"]

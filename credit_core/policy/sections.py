@@ -309,6 +309,14 @@ class Limits(Section):
     bucket_leak_per_minute: float = _tunable(
         30.0, "Bucket leak", "requests per minute", "Requests a user may sustain.", gt=0.0, le=100_000.0
     )
+    override_s: float = _tunable(
+        600.0,
+        "Purchase override",
+        "s",
+        "Limits are lifted this long after a purchase, once a day.",
+        ge=0.0,
+        le=86_400.0,
+    )
 
 
 class Saga(Section):

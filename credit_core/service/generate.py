@@ -254,7 +254,7 @@ def _demand_rate(
 
 
 def _pour(user: User, live: Live, at: datetime) -> float:
-    if not live.config.limits.enabled:
+    if not live.config.limits.enabled or (user.override_until is not None and at < user.override_until):
         return 0.0
     elapsed = 0.0 if user.bucket_at is None else (at - user.bucket_at).total_seconds()
     bucket = limits.leak(

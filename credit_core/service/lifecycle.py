@@ -88,8 +88,8 @@ def granted_bands(unit: Unit, account: Account) -> list[Band]:
     for line in unit.lot_lines(account, monthly_lot_id(account), ("grant", "adjust", "rejected")):
         details = line["details"] or {}
         if line["kind"] == "grant":
-            high = details.get("quota_uc", line["d_avail_uc"])
-            bands.append(Band(details.get("from_quota_uc", 0), high, line["d_avail_uc"]))
+            amount = int(line["d_avail_uc"])
+            bands.append(Band(details.get("from_quota_uc", 0), details.get("quota_uc", amount), amount))
         elif "quota_uc" in details:
             bands = [band.up_to(details["quota_uc"]) for band in bands if band.low_uc < details["quota_uc"]]
     return bands

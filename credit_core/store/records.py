@@ -33,6 +33,7 @@ class Account:
     created_at: datetime
     paused_at: datetime | None
     due_at: datetime | None
+    paid_until: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -56,6 +57,9 @@ class User:
     session_cells: list[list[str]]
     bucket_level: float
     bucket_at: datetime | None
+    override_until: datetime | None = None
+    flagged_at: datetime | None = None
+    flag_reason: str | None = None
 
 
 @dataclass(slots=True)

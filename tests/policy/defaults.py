@@ -55,6 +55,7 @@ DEFAULTS: dict[str, Any] = {
     "limits.enabled": True,
     "limits.bucket_capacity": 30.0,
     "limits.bucket_leak_per_minute": 30.0,
+    "limits.override_s": 600.0,
     "saga.hold_ttl_s": 15 * 60.0,
     "plans.free.coverage_threshold": 0.30,
     "plans.free.cap_multiple": 3.0,

@@ -13,7 +13,7 @@ depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
-APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards")
+APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events")
 #: A replaced row is deleted without a delete trigger unless the connection asks for recursive triggers; these keys say
 #: what counts as replacing.
 KEYS = {
@@ -26,6 +26,7 @@ KEYS = {
     "config_releases": ("release_id = NEW.release_id",),
     "catalogs": ("version = NEW.version",),
     "rewards": ("user_id = NEW.user_id AND request_id = NEW.request_id",),
+    "payment_events": ("provider = NEW.provider AND event_id = NEW.event_id",),
 }
 
 
@@ -123,6 +124,12 @@ def create_tables() -> None:
             columns.Instant(),
             nullable=True,
             comment="earliest of cycle end and lot expiry; none while paused",
+        ),
+        sa.Column(
+            "paid_until",
+            columns.Instant(),
+            nullable=True,
+            comment="end of what was paid for; none: not billed through webhooks",
         ),
         sa.CheckConstraint("kind IN ('user', 'team', 'guest')", name=op.f("ck_accounts_kind")),
         sa.CheckConstraint("mode IN ('conserve', 'steady', 'spend')", name=op.f("ck_accounts_mode")),
@@ -336,11 +343,56 @@ def create_tables() -> None:
         ),
         sa.Column("bucket_level", REAL, nullable=False),
         sa.Column("bucket_at", columns.Instant(), nullable=True),
+        sa.Column("override_until", columns.Instant(), nullable=True, comment="limits are lifted until then"),
+        sa.Column("flagged_at", columns.Instant(), nullable=True),
+        sa.Column("flag_reason", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.account_id"], name=op.f("fk_users_account_id")),
         sa.PrimaryKeyConstraint("user_id", name=op.f("pk_users")),
         sqlite_strict=True,
     )
     op.create_index(op.f("ix_users_account_id"), "users", ["account_id"], unique=False)
+    op.create_table(
+        "payment_events",
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("received_at", columns.Instant(), nullable=False),
+        sa.Column("occurred_at", columns.Instant(), nullable=False, comment="by the provider's clock"),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column(
+            "user_id", sa.Text(), nullable=True, comment="none where neither the event nor its payment names one"
+        ),
+        sa.Column(
+            "reference", sa.Text(), nullable=False, comment="of the payment, purchase or subscription it is about"
+        ),
+        sa.Column(
+            "terms",
+            columns.Document(),
+            nullable=False,
+            comment="plan, pack, paid_until, amount: what the event names",
+        ),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the body as it came"),
+        sa.Column("effect", columns.Document(), nullable=False, comment="what it did when it came"),
+        sa.CheckConstraint(
+            "kind IN ('paid', 'pack', 'refund', 'chargeback', 'expired', 'cancelled', 'override')",
+            name=op.f("ck_payment_events_kind"),
+        ),
+        sa.PrimaryKeyConstraint("provider", "event_id", name=op.f("pk_payment_events")),
+        sqlite_strict=True,
+    )
+    op.create_index(op.f("ix_payment_events_reference"), "payment_events", ["reference"], unique=False)
+    op.create_index(op.f("ix_payment_events_user_id"), "payment_events", ["user_id"], unique=False)
+    op.create_table(
+        "subscriptions",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=True, comment="none once all payments were taken back"),
+        sa.Column("base_plan", sa.Text(), nullable=False, comment="the user's plan without it"),
+        sa.Column("paid_until", columns.Instant(), nullable=True),
+        sa.Column("as_of", columns.Instant(), nullable=False, comment="by the provider's clock"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name=op.f("fk_subscriptions_user_id")),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_subscriptions")),
+        sqlite_strict=True,
+    )
     op.create_table(
         "ledger_entries",
         sa.Column("id", BIG, sa.Identity(always=True), nullable=False),
