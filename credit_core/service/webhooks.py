@@ -19,6 +19,9 @@ charge.dispute.created,                     chargeback  ``amount``, ``payment_in
 charge.dispute.funds_withdrawn                          money and are ignored
 ==========================================  ==========  ==================================================================
 
+Plans: create the endpoint with an API version before 2025-03-31.basil. Later invoices do not name their payment, nor charges
+their invoice, so that a refund or dispute of a plan is kept but finds nothing to take back. Packs work in every version.
+
 RevenueCat (https://www.revenuecat.com/docs/integrations/webhooks): ``X-RevenueCat-Webhook-Signature: t=…,v1=…``, built as
 Stripe's, where signing is on; else the ``Authorization`` header equals the value set in its dashboard, which proves the sender
 but neither the body nor the time: prefer signing. ``app_user_id`` is our user, ``product_id`` a plan's or pack's key or one

@@ -13,6 +13,7 @@ from credit_core.policy import plans
 from credit_core.policy.payments import PaymentEvent
 from credit_core.service import webhooks
 from credit_core.service.webhooks import Ignored, read, signature
+from credit_core.settings import payment_secret
 
 SECRET = "whsec_titrate_test"
 #: Signed with OpenSSL: printf '%s' "1741608000.$body" | openssl dgst -sha256 -hmac whsec_titrate_test
@@ -144,6 +145,12 @@ def test_a_missing_header_or_secret_is_told_apart() -> None:
         read("revenuecat", b"{}", {"Authorization": f"Bearer {SECRET}"}, SECRET, NOW, CATALOG)
     with pytest.raises(InvalidRequest, match="provider must be one of stripe, revenuecat"):
         read("paypal", BODY, {}, SECRET, NOW, CATALOG)
+
+
+def test_the_secrets_come_from_the_environment_and_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDITS_STRIPE_SECRET", "whsec_1")
+    monkeypatch.setenv("CREDITS_REVENUECAT_SECRET", "")
+    assert (payment_secret("stripe"), payment_secret("revenuecat"), payment_secret("paypal")) == ("whsec_1", None, None)
 
 
 # ---------------------------------------------------------------------------------------------------------------- bodies

@@ -5,6 +5,7 @@ from alembic import op
 
 from credit_core.store import columns, schema
 from credit_core.store.engine import APP_ROLE
+from credit_core.store.migrations import configuration, payments
 
 revision = "0001"
 down_revision = None
@@ -97,6 +98,7 @@ def grant_to_the_application() -> None:
 
 
 def create_tables() -> None:
+    configuration.create_tables()
     op.create_table(
         "accounts",
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -138,38 +140,6 @@ def create_tables() -> None:
         sqlite_strict=True,
     )
     op.create_index(op.f("ix_accounts_due_at"), "accounts", ["due_at"], unique=False)
-    op.create_table(
-        "catalogs",
-        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("body", columns.Document(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.Column("loaded_at", columns.Instant(), nullable=False),
-        sa.PrimaryKeyConstraint("version", name=op.f("pk_catalogs")),
-        sqlite_strict=True,
-    )
-    op.create_table(
-        "checks",
-        sa.Column("check_id", BIG, sa.Identity(always=True), nullable=False),
-        sa.Column("checked_at", columns.Instant(), nullable=False),
-        sa.Column("entries", BIG, nullable=False),
-        sa.Column("duration_ms", REAL, nullable=False),
-        sa.Column("violations", columns.Document(), nullable=False, comment="invariant → number of rows that break it"),
-        sa.Column("actor", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("check_id", name=op.f("pk_checks")),
-        sqlite_strict=True,
-    )
-    op.create_table(
-        "config_versions",
-        sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("parent", sa.Integer(), nullable=True),
-        sa.Column("body", columns.Document(), nullable=False),
-        sa.Column("author", sa.Text(), nullable=False),
-        sa.Column("created_at", columns.Instant(), nullable=False),
-        sa.Column("note", sa.Text(), nullable=False),
-        sa.Column("content_hash", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("version", name=op.f("pk_config_versions")),
-        sqlite_strict=True,
-    )
     op.create_table(
         "deployment",
         sa.Column("key", sa.Text(), nullable=False),
@@ -218,24 +188,6 @@ def create_tables() -> None:
         sqlite_strict=True,
     )
     op.create_table(
-        "config_releases",
-        sa.Column("release_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("arm", sa.Text(), nullable=False),
-        sa.Column("share", REAL, nullable=False),
-        sa.Column("salt", sa.Text(), nullable=True, comment="of the experiment; kept while it ramps"),
-        sa.Column("released_at", columns.Instant(), nullable=False),
-        sa.Column("author", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("action", sa.Text(), nullable=False),
-        sa.CheckConstraint("action IN ('release', 'rollback')", name=op.f("ck_config_releases_action")),
-        sa.CheckConstraint("arm IN ('all', 'treatment')", name=op.f("ck_config_releases_arm")),
-        sa.CheckConstraint("share > 0 AND share <= 1", name=op.f("ck_config_releases_share")),
-        sa.ForeignKeyConstraint(["version"], ["config_versions.version"], name=op.f("fk_config_releases_version")),
-        sa.PrimaryKeyConstraint("release_id", name=op.f("pk_config_releases")),
-        sqlite_strict=True,
-    )
-    op.create_table(
         "cycles",
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("cycle_no", sa.Integer(), autoincrement=False, nullable=False),
@@ -271,16 +223,6 @@ def create_tables() -> None:
         sqlite_strict=True,
     )
     op.create_index(op.f("ix_deferrals_deferred_at"), "deferrals", ["deferred_at"], unique=False)
-    op.create_table(
-        "drafts",
-        sa.Column("operator", sa.Text(), nullable=False),
-        sa.Column("parent", sa.Integer(), nullable=False),
-        sa.Column("changes", columns.Document(), nullable=False, comment="dotted key → value"),
-        sa.Column("saved_at", columns.Instant(), nullable=False),
-        sa.ForeignKeyConstraint(["parent"], ["config_versions.version"], name=op.f("fk_drafts_parent")),
-        sa.PrimaryKeyConstraint("operator", "parent", name=op.f("pk_drafts")),
-        sqlite_strict=True,
-    )
     op.create_table(
         "holds",
         sa.Column("leg_id", sa.Text(), nullable=False, comment="of the reserve"),
@@ -351,48 +293,7 @@ def create_tables() -> None:
         sqlite_strict=True,
     )
     op.create_index(op.f("ix_users_account_id"), "users", ["account_id"], unique=False)
-    op.create_table(
-        "payment_events",
-        sa.Column("provider", sa.Text(), nullable=False),
-        sa.Column("event_id", sa.Text(), nullable=False),
-        sa.Column("received_at", columns.Instant(), nullable=False),
-        sa.Column("occurred_at", columns.Instant(), nullable=False, comment="by the provider's clock"),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column(
-            "user_id", sa.Text(), nullable=True, comment="none where neither the event nor its payment names one"
-        ),
-        sa.Column(
-            "reference", sa.Text(), nullable=False, comment="of the payment, purchase or subscription it is about"
-        ),
-        sa.Column(
-            "terms",
-            columns.Document(),
-            nullable=False,
-            comment="plan, pack, paid_until, amount: what the event names",
-        ),
-        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the body as it came"),
-        sa.Column("effect", columns.Document(), nullable=False, comment="what it did when it came"),
-        sa.CheckConstraint(
-            "kind IN ('paid', 'pack', 'refund', 'chargeback', 'expired', 'cancelled', 'override')",
-            name=op.f("ck_payment_events_kind"),
-        ),
-        sa.PrimaryKeyConstraint("provider", "event_id", name=op.f("pk_payment_events")),
-        sqlite_strict=True,
-    )
-    op.create_index(op.f("ix_payment_events_reference"), "payment_events", ["reference"], unique=False)
-    op.create_index(op.f("ix_payment_events_user_id"), "payment_events", ["user_id"], unique=False)
-    op.create_table(
-        "subscriptions",
-        sa.Column("user_id", sa.Text(), nullable=False),
-        sa.Column("provider", sa.Text(), nullable=False),
-        sa.Column("plan", sa.Text(), nullable=True, comment="none once all payments were taken back"),
-        sa.Column("base_plan", sa.Text(), nullable=False, comment="the user's plan without it"),
-        sa.Column("paid_until", columns.Instant(), nullable=True),
-        sa.Column("as_of", columns.Instant(), nullable=False, comment="by the provider's clock"),
-        sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name=op.f("fk_subscriptions_user_id")),
-        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_subscriptions")),
-        sqlite_strict=True,
-    )
+    payments.create_tables()
     op.create_table(
         "ledger_entries",
         sa.Column("id", BIG, sa.Identity(always=True), nullable=False),
