@@ -332,6 +332,14 @@ class Limits(Section):
     cool_down_s: float = _tunable(
         10.0, "Cool-down", "seconds", "Between two fresh ones on plans that count by day or window.", ge=0.0, le=3_600.0
     )
+    override_s: float = _tunable(
+        600.0,
+        "Purchase override",
+        "seconds",
+        "Limits are lifted this long after a purchase, once a day.",
+        ge=0.0,
+        le=86_400.0,
+    )
     anomaly_effect: Literal["flag", "block"] = Field(
         "flag",
         title="Anomaly effect",

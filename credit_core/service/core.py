@@ -27,6 +27,7 @@ from credit_core.service import (
     lifecycle,
     lookup,
     offline,
+    premium,
     sweep,
     teams,
 )
@@ -37,6 +38,7 @@ from credit_core.service.deployment import Deployment
 from credit_core.service.ends import Ended
 from credit_core.service.lookup import Balance, Explanation, Profile
 from credit_core.service.offline import Spend, Synced
+from credit_core.service.premium import AppliedPayment, LimitOverride
 from credit_core.service.sweep import Swept
 from credit_core.service.teams import Team
 from credit_core.store import configs, library, migrate, reads
@@ -208,6 +210,21 @@ class CreditCore:
     def purchase(self, user_id: str, pack: str, key: str, at: datetime | None = None) -> Balance:
         """Grant a pack that was paid for; see :func:`credit_core.service.corrections.purchase`."""
         return corrections.purchase(self.deployment, _user(user_id), pack, key, at)
+
+    def payment_webhook(
+        self,
+        provider: str,
+        payload: bytes,
+        headers: Mapping[str, str],
+        secret: str | None,
+        at: datetime | None = None,
+    ) -> AppliedPayment:
+        """Take a payment provider's signed webhook; see :func:`credit_core.service.premium.payment_webhook`."""
+        return premium.payment_webhook(self.deployment, provider, payload, headers, secret, at)
+
+    def purchase_callback(self, user_id: str, at: datetime | None = None) -> LimitOverride:
+        """Lift a buyer's limits for a while; see :func:`credit_core.service.premium.purchase_callback`."""
+        return premium.purchase_callback(self.deployment, _user(user_id), at)
 
     def change_plan(self, user_id: str, plan: str, at: datetime | None = None) -> Balance:
         """Move a user to another plan; see :func:`credit_core.service.lifecycle.change_plan`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from credit_core.policy import cycles
+from credit_core.policy import cycles, plans
 from credit_core.policy.lots import PACED_KINDS, Part, allocate
 from credit_core.policy.plans import Plan
 from credit_core.service import shares
@@ -98,6 +98,7 @@ def open_first_cycle(unit: Unit, account: Account, at: datetime) -> None:
 
 def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     end = account.cycle_end_at
+    _fall(deployment, account, end)
     live = deployment.live.of(unit.connection, account.account_id)
     tuning = live.config.plan(account.plan)
     paced = [lot for lot in unit.lots(account).values() if lot.kind in PACED_KINDS and lot.avail_uc > 0]
@@ -153,6 +154,16 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
 def cap_multiple(plan: Plan, tuned: float) -> float:
     """c of ``plan``: as tuned where credits roll over, else 1, so that nothing of a cycle goes into the next."""
     return tuned if plan.quota_policy == "titrated_monthly" else 1.0
+
+
+def _fall(deployment: Deployment, account: Account, start: datetime) -> None:
+    """A plan that is not paid until ``start`` of the next cycle falls before the closing, so that the lower cap holds (SPEC 3)."""
+    if account.paid_until is None or account.paid_until >= start:
+        return
+    lower = deployment.catalog.plan(account.plan).falls_to
+    if lower is not None:
+        account.plan, account.paid_until = lower, None
+        account.quota_uc = plans.terms(deployment.catalog.plan(lower), account.region).quota_uc
 
 
 def _next_end(anchor: date, zone: str, number: int, start: datetime) -> datetime:

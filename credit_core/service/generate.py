@@ -147,7 +147,7 @@ def _allow(
         blocked=_blocked(user),
         retry_after_s=_wait_s(user, plan, live, at),
         paused=account.paused_at is not None,
-        allowance=offer.allowance,
+        allowance=None if _lifted(user, at) else offer.allowance,
         affordable_model=offer.quote.affordable,
     )
     u01 = draw(unit.salts["draw"], _user_of(request), request.request_id)
@@ -380,9 +380,14 @@ def _blocked(user: User) -> bool:
     return user.blocked_at is not None or user.challenged_at is not None
 
 
+def _lifted(user: User, at: datetime) -> bool:
+    """True while a purchase lifts the limits (SPEC 3, Premium sync)."""
+    return user.override_until is not None and at < user.override_until
+
+
 def _wait_s(user: User, plan: Plan, live: Live, at: datetime) -> float:
     """Seconds until the limits let this user pass; 0 lets pass and pours into the bucket."""
-    if not live.config.limits.enabled:
+    if not live.config.limits.enabled or _lifted(user, at):
         return 0.0
     cool = quotas.cool_down_s(user, plan, live.config.limits.cool_down_s, at)
     return cool if cool > 0.0 else _pour(user, live, at)

@@ -38,6 +38,7 @@ class Account:
     due_at: datetime | None
     cycled: bool = True
     largest_uc: int = 0
+    paid_until: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class User:
     hour_at: datetime | None = None
     hour_fresh: int = 0
     hour_most: float | None = None
+    override_until: datetime | None = None
     flagged_at: datetime | None = None
     flag_reason: str | None = None
     challenged_at: datetime | None = None

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from credit_core.policy.lots import LOT_KINDS
+from credit_core.policy.payments import KINDS as EVENT_KINDS
 from credit_core.store.columns import Document, Flag, Instant, big, real
 
 ENTRY_KINDS = (
@@ -103,6 +104,7 @@ accounts = Table(
         nullable=False,
         comment="the plan's cycles close and begin with a grant; the others' just run on",
     ),
+    Column("paid_until", Instant, comment="end of what was paid for; none: not billed through webhooks"),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
     CheckConstraint(_in("kind", ("user", "team", "guest")), "kind"),
     CheckConstraint(_in("mode", ("conserve", "steady", "spend")), "mode"),
@@ -134,6 +136,7 @@ users = Table(
     Column("hour_at", Instant, comment="the hour that hour_fresh counts"),
     Column("hour_fresh", Integer, nullable=False, comment="fresh ones in that hour"),
     Column("hour_most", real(), comment="more fresh ones in that hour are an anomaly; none while history is short"),
+    Column("override_until", Instant, comment="limits are lifted until then"),
     Column("flagged_at", Instant),
     Column("flag_reason", Text),
     Column("challenged_at", Instant, comment="open challenge: nothing is authorized until it is cleared"),
@@ -453,6 +456,37 @@ config_releases = Table(
     sqlite_strict=True,
 )
 
+payment_events = Table(
+    "payment_events",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("received_at", Instant, nullable=False),
+    Column("occurred_at", Instant, nullable=False, comment="by the provider's clock"),
+    Column("kind", Text, nullable=False),
+    Column("user_id", Text, comment="none where neither the event nor its payment names one"),
+    Column("reference", Text, nullable=False, comment="of the payment, purchase or subscription it is about"),
+    Column("terms", Document, nullable=False, comment="plan, pack, paid_until, amount: what the event names"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the body as it came"),
+    Column("effect", Document, nullable=False, comment="what it did when it came"),
+    CheckConstraint(_in("kind", (*EVENT_KINDS, "override")), "kind"),
+    Index(None, "user_id"),
+    Index(None, "reference"),
+    sqlite_strict=True,
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("plan", Text, comment="none once all payments were taken back"),
+    Column("base_plan", Text, nullable=False, comment="the user's plan without it"),
+    Column("paid_until", Instant),
+    Column("as_of", Instant, nullable=False, comment="by the provider's clock"),
+    sqlite_strict=True,
+)
+
 drafts = Table(
     "drafts",
     metadata,
@@ -476,4 +510,4 @@ checks = Table(
 )
 
 #: Tables that the database itself refuses to change once written.
-APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards")
+APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events")

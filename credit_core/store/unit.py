@@ -265,6 +265,14 @@ class Unit:
             rows = self._legs[leg_id] = [dict(zip(_ENTRY_NAMES, row, strict=True)) for row in found]
         return rows
 
+    def lot_lines(self, account: Account, lot_id: str, kinds: Iterable[str]) -> list[Row]:
+        """Entries of ``kinds`` that moved one lot, or name it in their details, in order; those of this transaction included."""
+        entry = ledger_entries.c
+        query = select(*_ENTRY_COLUMNS).where(entry.account_id == account.account_id, entry.kind.in_(list(kinds)))
+        written = [dict(row._mapping) for row in self.connection.execute(query.order_by(entry.seq)).all()]
+        pending = [row for row in self._entries if row["account_id"] == account.account_id and row["kind"] in kinds]
+        return [row for row in (*written, *pending) if lot_id in (row["lot_id"], (row["details"] or {}).get("lot_id"))]
+
     def preload_legs(self, leg_ids: Iterable[str]) -> None:
         """Load many legs at once, so that :meth:`leg` need not ask for each."""
         wanted = [leg_id for leg_id in leg_ids if leg_id not in self._legs]

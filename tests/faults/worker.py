@@ -49,6 +49,11 @@ def grant(core: CreditCore, user: str, key: str, amount_uc: int) -> Any:
     return core.grant(user, amount_uc, "purchased", key).available_uc
 
 
+def payment_webhook(core: CreditCore, provider: str, body: str, headers: dict[str, str], secret: str) -> Any:
+    answer = core.payment_webhook(provider, body.encode(), headers, secret)
+    return {"replayed": answer.replayed, "granted_uc": answer.granted_uc, "taken_uc": answer.taken_uc}
+
+
 def release_version(core: CreditCore, version: int, author: str) -> Any:
     return core.release_version(version, author=author)
 
@@ -76,7 +81,7 @@ def work(core: CreditCore, user: str, prefix: str) -> Any:
 
 CALLS: dict[str, Callable[..., Any]] = {
     call.__name__: call
-    for call in (authorize, authorize_and_hang, settle, grant, release_version, reconcile, sweep, work)
+    for call in (authorize, authorize_and_hang, settle, grant, payment_webhook, release_version, reconcile, sweep, work)
 }
 
 

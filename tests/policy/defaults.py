@@ -64,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
     "limits.anomaly_factor": 3.0,
     "limits.anomaly_least": 10,
     "limits.anomaly_hours": 24,
+    "limits.override_s": 600.0,
     "saga.hold_ttl_s": 15 * 60.0,
     "plans.free.coverage_threshold": 0.30,
     "plans.free.cap_multiple": 3.0,

@@ -40,6 +40,37 @@ def test_an_upgrade_grants_the_difference_of_the_quotas_for_the_days_left(
     assert core.verify() == []
 
 
+def test_an_upgrade_taken_back_and_made_again_in_one_cycle_grants_once(core: CreditCore) -> None:
+    half = datetime(2025, 4, 25, tzinfo=UTC)
+    core.add_user("ada", "basic", at=NOW)
+    core.reconcile(at=END)
+    before = core.balance("ada").available_uc
+    for plan in ("premium", "basic", "premium", "basic", "premium"):
+        core.change_plan("ada", plan, at=half)
+    granted = [row for row in entries(core) if row["reason"] == "plan_change" and row["kind"] == "grant"]
+    assert [row["d_avail_uc"] for row in granted] == [200 * CREDIT]
+    assert granted[0]["details"] == {"from_quota_uc": 200 * CREDIT, "quota_uc": 600 * CREDIT}
+    assert core.balance("ada").available_uc == before + 200 * CREDIT
+    core.reconcile(at=datetime(2025, 5, 10, tzinfo=UTC))
+    core.change_plan("ada", "basic", at=datetime(2025, 5, 11, tzinfo=UTC))
+    core.change_plan("ada", "premium", at=datetime(2025, 5, 12, tzinfo=UTC))
+    assert moves(core)[-1][0] != "grant", "the cycle began with Premium's quota: there is no difference left to grant"
+    assert core.verify() == []
+
+
+def test_each_step_of_an_upgrade_in_two_steps_grants_its_own_difference(core: CreditCore) -> None:
+    half = datetime(2025, 4, 25, tzinfo=UTC)
+    core.add_user("ada", "free", at=NOW)
+    core.add_user("bea", "free", at=NOW)
+    core.reconcile(at=END)
+    core.change_plan("ada", "basic", at=half)
+    core.change_plan("ada", "premium", at=half)
+    core.change_plan("bea", "premium", at=half)
+    assert moves(core)[-2:] == [("grant", "monthly", 90, 0), ("grant", "monthly", 200, 0)]
+    assert moves(core, "bea")[-1] == ("grant", "monthly", 290, 0)
+    assert core.verify() == []
+
+
 def test_an_upgrade_in_a_cycle_with_a_clock_change_counts_the_hours_that_really_pass(core: CreditCore) -> None:
     core.add_user("ada", "free", "Europe/Berlin", at=NOW)
     core.change_plan("ada", "basic", at=NOW)

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from credit_core.store import columns, schema
+from credit_core.store import columns
 from credit_core.store.engine import APP_ROLE
 
 revision = "0001"
@@ -13,7 +13,7 @@ depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
-APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards")
+APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events")
 #: A replaced row is deleted without a delete trigger unless the connection asks for recursive triggers; these keys say
 #: what counts as replacing.
 KEYS = {
@@ -26,6 +26,7 @@ KEYS = {
     "config_releases": ("release_id = NEW.release_id",),
     "catalogs": ("version = NEW.version",),
     "rewards": ("user_id = NEW.user_id AND request_id = NEW.request_id",),
+    "payment_events": ("provider = NEW.provider AND event_id = NEW.event_id",),
 }
 
 
@@ -89,7 +90,7 @@ def grant_to_the_application() -> None:
     )
     if not member:
         op.execute(f"GRANT {APP_ROLE} TO CURRENT_USER")
-    changed = sorted(set(schema.metadata.tables) - set(APPEND_ONLY))
+    changed = sorted(set(sa.inspect(connection).get_table_names()) - {*APPEND_ONLY, "alembic_version"})
     op.execute(f"GRANT SELECT, INSERT ON {', '.join(APPEND_ONLY)} TO {APP_ROLE}")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(changed)} TO {APP_ROLE}")
     op.execute(f"GRANT SELECT ON alembic_version TO {APP_ROLE}")
@@ -130,6 +131,12 @@ def create_tables() -> None:
             columns.Flag(),
             nullable=False,
             comment="the plan's cycles close and begin with a grant; the others' just run on",
+        ),
+        sa.Column(
+            "paid_until",
+            columns.Instant(),
+            nullable=True,
+            comment="end of what was paid for; none: not billed through webhooks",
         ),
         sa.CheckConstraint("kind IN ('user', 'team', 'guest')", name=op.f("ck_accounts_kind")),
         sa.CheckConstraint("mode IN ('conserve', 'steady', 'spend')", name=op.f("ck_accounts_mode")),
@@ -216,6 +223,33 @@ def create_tables() -> None:
         comment="Addresses in the clear; the only table that can be erased.",
         sqlite_strict=True,
     )
+    op.create_table(
+        "payment_events",
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("received_at", columns.Instant(), nullable=False),
+        sa.Column("occurred_at", columns.Instant(), nullable=False, comment="by the provider's clock"),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column(
+            "user_id", sa.Text(), nullable=True, comment="none where neither the event nor its payment names one"
+        ),
+        sa.Column(
+            "reference", sa.Text(), nullable=False, comment="of the payment, purchase or subscription it is about"
+        ),
+        sa.Column(
+            "terms", columns.Document(), nullable=False, comment="plan, pack, paid_until, amount: what the event names"
+        ),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the body as it came"),
+        sa.Column("effect", columns.Document(), nullable=False, comment="what it did when it came"),
+        sa.CheckConstraint(
+            "kind IN ('paid', 'pack', 'refund', 'chargeback', 'expired', 'cancelled', 'override')",
+            name=op.f("ck_payment_events_kind"),
+        ),
+        sa.PrimaryKeyConstraint("provider", "event_id", name=op.f("pk_payment_events")),
+        sqlite_strict=True,
+    )
+    op.create_index(op.f("ix_payment_events_reference"), "payment_events", ["reference"], unique=False)
+    op.create_index(op.f("ix_payment_events_user_id"), "payment_events", ["user_id"], unique=False)
     op.create_table(
         "plan_demand",
         sa.Column("plan", sa.Text(), nullable=False),
@@ -421,6 +455,7 @@ def create_tables() -> None:
             nullable=True,
             comment="more fresh ones in that hour are an anomaly; none while history is short",
         ),
+        sa.Column("override_until", columns.Instant(), nullable=True, comment="limits are lifted until then"),
         sa.Column("flagged_at", columns.Instant(), nullable=True),
         sa.Column("flag_reason", sa.Text(), nullable=True),
         sa.Column(
@@ -576,3 +611,15 @@ def create_tables() -> None:
     )
     op.create_index("uq_ledger_entries_account_seq", "ledger_entries", ["account_id", "seq"], unique=True)
     op.create_index("uq_ledger_entries_leg_line", "ledger_entries", ["leg_id", "line"], unique=True)
+    op.create_table(
+        "subscriptions",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=True, comment="none once all payments were taken back"),
+        sa.Column("base_plan", sa.Text(), nullable=False, comment="the user's plan without it"),
+        sa.Column("paid_until", columns.Instant(), nullable=True),
+        sa.Column("as_of", columns.Instant(), nullable=False, comment="by the provider's clock"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name=op.f("fk_subscriptions_user_id")),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_subscriptions")),
+        sqlite_strict=True,
+    )
