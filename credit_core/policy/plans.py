@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from credit_core import units
 from credit_core.errors import InvalidConfig, InvalidRequest, NotFound
 
+#: Larger batches are several requests.
+MOST_IMAGES = 1_000
+
 
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -106,9 +109,9 @@ def terms(plan: Plan, region: str | None) -> Terms:
 
 def cost_uc(plan: Plan, images: int) -> int:
     """Credits that ``images`` of a titrated plan cost: one each, whichever model serves them (SPEC 3)."""
-    if not 1 <= images <= 1_000:
+    if not 1 <= images <= MOST_IMAGES:
         raise InvalidRequest(
-            f"images must lie between 1 and 1000, got {images}. Split larger batches into several requests."
+            f"images must lie between 1 and {MOST_IMAGES}, got {images}. Split larger batches into several requests."
         )
     return images * units.MICRO
 

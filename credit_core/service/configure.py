@@ -191,6 +191,7 @@ def _release(
     expected_live: int | None,
     at: datetime,
 ) -> int:
+    share = units.checked_real(share, "share", 0.0, 1.0)
     if not (share == 1.0 or 0.0 < share <= MAX_EXPERIMENT_SHARE):
         raise InvalidRequest(
             f"share must be 1, or over 0 and at most {MAX_EXPERIMENT_SHARE} so that control is as large as treatment; got {share}."
