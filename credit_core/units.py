@@ -70,7 +70,7 @@ def checked_count(count: object, name: str, least: int, most: int) -> int:
 def checked_real(value: object, name: str, least: float, most: float) -> float:
     """``value`` as a float if it is a finite number in [least, most], else :class:`InvalidRequest`. Never −0.0."""
     try:
-        real = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+        real = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
     except OverflowError:
         real = math.inf
     if not least <= real <= most:
