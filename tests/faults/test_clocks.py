@@ -59,7 +59,7 @@ def test_three_months_without_reconciliation_end_where_daily_reconciliation_does
     core: CreditCore, clock: StoppedClock
 ) -> None:
     make_live(core, FRESH_FOR_ALL)
-    for user in ("daily", "never"):
+    for user in ("daily", "never", "touched"):
         core.add_user(user, "basic", "Pacific/Chatham", at=NOW)
         core.grant(user, 9 * CREDIT, "bonus", "gift", expires_at=NOW + timedelta(days=40), at=NOW)
         ask(core, user=user, images=8)
@@ -71,6 +71,10 @@ def test_three_months_without_reconciliation_end_where_daily_reconciliation_does
         # More than there ever is: the library answers, and what is due was written first.
         assert ask(core, f"day-{moment.date()}", user="daily", at=moment, images=1_000).status == "LIBRARY"
     clock.now = last
+    # The first call in three months is a request, not a reconciliation.
+    assert ask(core, user="touched", request_id="late", at=last, images=1_000).state.available_uc == (
+        ask(core, user="daily", request_id="late", at=last, images=1_000).state.available_uc
+    )
     core.reconcile(at=last)
     core.sweep(at=last)
 
@@ -80,8 +84,8 @@ def test_three_months_without_reconciliation_end_where_daily_reconciliation_does
         ]
         return sorted((row["occurred_at"], row["kind"], row["d_avail_uc"], row["d_held_uc"]) for row in rows)
 
-    assert of_time("never") == of_time("daily")
-    assert core.balance("never").available_uc == core.balance("daily").available_uc
+    assert of_time("never") == of_time("touched") == of_time("daily")
+    assert {core.balance(user).available_uc for user in ("never", "touched")} == {core.balance("daily").available_uc}
     assert core.verify() == []
 
 
