@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from credit_core import Request
 from credit_core.errors import Conflict, InsufficientCredits, InvalidRequest, NotFound
-from tests.invariants.machine.base import Machine, amounts, late, picks, users
+from tests.invariants.machine.base import amounts, late, picks, users
+from tests.invariants.machine.generation import Generation
 from tests.service.scenes import CREDIT
 
 PACKS = {"starter": 25 * CREDIT, "creator": 110 * CREDIT, "pro": 300 * CREDIT, "enterprise": 650 * CREDIT}
 
 
-class Credits(Machine):
+class Credits(Generation):
     """Everything that moves credits but a generation and time."""
 
     def remember(self) -> None:
@@ -88,8 +90,29 @@ class Credits(Machine):
             made for made in self.requests if self.ended.get((made[0].user_id, made[0].request_id), ("", 0))[1] > 1
         ]
         among = charged if charged and pick % 4 else self.requests
-        request, _ = among[pick // 4 % len(among)]
-        user, request_id, at = request.user_id, request.request_id, self.at(behind)
+        self.refunded(among[pick // 4 % len(among)][0], share, key, self.at(behind))
+
+    @rule(
+        user=users, share=st.sampled_from([0.9, 0.5, 0.1]), used=st.sampled_from([None, 0.7]), days=st.integers(0, 40)
+    )
+    def spend_everything_and_take_some_back(self, user: str, share: float, used: float | None, days: int) -> None:
+        """One charge over all lots there are, refunded later in parts: each goes back to the lot it was taken from."""
+        self.awake(user)
+        # A new session, whose cap lets any one request through.
+        self.clock.now += timedelta(minutes=31)
+        self.reconcile_all()
+        images = self.wallets[user].available // CREDIT
+        if not 1 <= images <= 1_000:
+            return
+        self.asked(Request(user, f"r-{next(self.numbers)}", "s-1", images=images), self.clock.now)
+        request, decision = self.requests[-1]
+        self.settled(request, decision, used, self.clock.now)
+        self.clock.now += timedelta(days=days)
+        for key in "ab":
+            self.refunded(request, share, key, self.clock.now)
+
+    def refunded(self, request: Request, share: float, key: str, at: datetime) -> None:
+        user, request_id = request.user_id, request.request_id
         end, settled = self.ended.get((user, request_id), (None, 0))
         amount = max(1, int(settled * share))
 

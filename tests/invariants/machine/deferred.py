@@ -25,7 +25,7 @@ class Deferred(Generation):
     )
     def binge_and_claim(self, user: str, count: int, limit: int, after: timedelta) -> None:
         """More than a session may have fresh; the worker comes later, some of it too late."""
-        self.binge(user, count)
+        self.binge(user, count, settle=True)
         self.clock.now += after
         self.claim_deferred(limit, timedelta())
 

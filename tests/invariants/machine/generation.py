@@ -48,6 +48,7 @@ class Generation(Machine):
         self, user: str, images: list[int], cell: tuple[str, str], end: str, took: timedelta, share: float | None
     ) -> None:
         """Several generations to their ends, as an application makes them; some take longer than their holds."""
+        self.awake(user)
         for number in images:
             self.asked(Request(user, f"r-{next(self.numbers)}", "s-1", *cell, images=number), self.clock.now)
             self.clock.now += took
@@ -56,12 +57,15 @@ class Generation(Machine):
             else:
                 self.given_back(*self.requests[-1], end, self.clock.now)
 
-    @rule(user=users, count=st.integers(11, 34))
-    def binge(self, user: str, count: int) -> None:
-        """One image after the other, until the session's cap or the bucket stops it."""
+    @rule(user=users, count=st.integers(11, 34), settle=st.booleans())
+    def binge(self, user: str, count: int, settle: bool) -> None:
+        """One image after the other, until the session's cap or the bucket stops it; delivered, or abandoned."""
+        self.awake(user)
         for _ in range(count):
             self.asked(Request(user, f"r-{next(self.numbers)}", "s-1"), self.clock.now)
             self.clock.now += timedelta(seconds=1)
+            if settle and self.requests[-1][1].fresh:
+                self.settled(*self.requests[-1], None, self.clock.now)
 
     def asked(self, request: Request, at: datetime) -> None:
         wallet = self.wallets[request.user_id]
