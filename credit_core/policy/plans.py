@@ -17,6 +17,7 @@ Modality = Literal["text", "image", "video"]
 CYCLED = ("titrated_monthly", "plan_credits")
 #: Plans that count generations instead of charging credits.
 COUNTED = ("daily_count", "guest_window")
+#: Larger batches are several requests.
 MOST_IMAGES = 1_000
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from credit_core import settings, units
-from credit_core.errors import InvalidRequest
 from credit_core.policy.config import Config
 from credit_core.policy.customer import ONE_IMAGE, View
 from credit_core.policy.decision import Decision, Request
@@ -408,8 +407,7 @@ class Library:
 
     def put(self, genre: str, mood: str, count: int, at: datetime | None = None) -> None:
         """Add ``count`` assets to cell ``genre`` × ``mood``."""
-        if units.checked_uc(count, "count", minimum=1) > MOST_ASSETS:
-            raise InvalidRequest(f"count must be at most {MOST_ASSETS} at once, got {count}.")
+        units.checked_count(count, "count", 1, MOST_ASSETS)
         genre, mood = units.checked_id(genre, "genre"), units.checked_id(mood, "mood")
         at = self._deployment.instant(at)
         self._deployment.ledger.write(lambda connection: library.put(connection, genre, mood, count, at))

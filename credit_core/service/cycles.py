@@ -229,8 +229,9 @@ def return_to_closed(
 
     Plans without rollover get them as a bonus lot of :data:`BONUS_LIFETIME`.
     """
-    # An instant before the running cycle (a late clock) still finds the lots of earlier cycles closed.
-    moment = max(at, account.cycle_start_at)
+    # An instant before the running cycle (a late clock) still finds the lots of earlier cycles closed; while an account
+    # is paused no lot closes, however long that lasts.
+    moment = max(at, account.cycle_start_at) if account.paused_at is None else account.paused_at
     closed = [lot for lot in lots if lot.closed(moment) and lot.avail_uc > 0]
     returned = sum(lot.avail_uc for lot in closed)
     if not returned:

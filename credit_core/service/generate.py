@@ -36,8 +36,7 @@ def checked(request: Request) -> Request:
     """``request`` trimmed and within bounds, else :class:`InvalidRequest`."""
     if request.modality not in MODALITIES:
         raise InvalidRequest(f"modality must be one of {', '.join(MODALITIES)}, got {request.modality!r}.")
-    if isinstance(request.images, bool) or not isinstance(request.images, int):
-        raise InvalidRequest(f"images must be a whole number, got {request.images!r}.")
+    units.checked_count(request.images, "images", 1, plans.MOST_IMAGES)
     if (request.genre is None) != (request.mood is None):
         raise InvalidRequest("genre and mood name a library cell together. Give both or neither.")
     session_id = units.checked_id(request.session_id, "session_id")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from credit_core.errors import InvalidRequest, NotFound
+from credit_core import units
+from credit_core.errors import NotFound
 from credit_core.policy import cycles, surplus
 from credit_core.policy.decision import Decision, decide, draw
 from credit_core.policy.lots import PACED_KINDS, spending_key
@@ -163,8 +164,8 @@ def history(deployment: Deployment, user_id: str, after_seq: int = 0, limit: int
 
     Of a team's pool: the user's own entries and those of the pool itself, not what other members did.
     """
-    if not 1 <= limit <= 10_000:
-        raise InvalidRequest(f"limit must lie between 1 and 10000, got {limit}. Page on with after_seq.")
+    units.checked_count(limit, "limit", 1, 10_000)
+    units.checked_count(after_seq, "after_seq", 0, units.MAX_AMOUNT)
     with deployment.ledger.reading() as connection:
         account_id = _holding(connection, user_id).account_id
         theirs = None if pool_of(account_id) is None else user_id
@@ -198,15 +199,14 @@ def explain(deployment: Deployment, user_id: str, request_id: str) -> Explanatio
 
 def reward(deployment: Deployment, user_id: str, request_id: str, value: float, at: datetime | None) -> None:
     """Log a reward in [0, 1] for a request that was served, once; it feeds the ``thompson`` strategy and estimates."""
-    if not 0.0 <= value <= 1.0:
-        raise InvalidRequest(f"value must be a number between 0 and 1, got {value!r}.")
+    value = units.checked_real(value, "value", 0.0, 1.0)
     moment = deployment.instant(at)
 
     def write(connection: Connection) -> None:
         line = reads.opening_line(connection, user_id, request_id)
         if line is None or line["outcome"] is None:
             raise NotFound(f"Request {request_id!r} of user {user_id!r} was not served, so there is nothing to reward.")
-        rewards.add(connection, user_id, request_id, line["outcome"], float(value), moment)
+        rewards.add(connection, user_id, request_id, line["outcome"], value, moment)
 
     deployment.ledger.write(write)
 

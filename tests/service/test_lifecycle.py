@@ -9,7 +9,7 @@ import pytest
 
 from credit_core import CreditCore
 from credit_core.errors import Conflict, NotFound
-from tests.service.scenes import CREDIT, NOW, ask, entries, everything, lots, moves, scalar
+from tests.service.scenes import CREDIT, NOW, ask, entries, everything, lots, make_live, moves, scalar
 
 DAY = timedelta(days=1)
 END = datetime(2025, 4, 10, tzinfo=UTC)
@@ -277,6 +277,29 @@ def test_a_hold_over_a_pause_can_end_in_it(fresh_core: CreditCore) -> None:
     assert fresh_core.settle("ada", "r-1", at=NOW + timedelta(minutes=1)).status == "SETTLED"
     assert fresh_core.sweep(at=NOW + timedelta(hours=1)).holds == 1
     assert fresh_core.balance("ada").available_uc == 17 * CREDIT
+    assert fresh_core.verify() == []
+
+
+@pytest.mark.parametrize("end", ["settle", "release", "sweep"])
+def test_what_comes_back_in_a_pause_longer_than_the_cycle_stays_in_its_lots(fresh_core: CreditCore, end: str) -> None:
+    """The frozen cycle's scheduled end passes, yet nothing closed: nothing may move to rollover, and nothing be clamped."""
+    make_live(fresh_core, {"plans.basic.cap_multiple": 1.0})
+    fresh_core.add_user("ada", "basic", at=NOW)
+    fresh_core.grant("ada", 50 * CREDIT, "bonus", "gift", expires_at=NOW + timedelta(days=20), at=NOW)
+    fresh_core.grant("ada", 70 * CREDIT, "rollover", "carried", at=NOW)
+    ask(fresh_core, images=90)
+    before = lots(fresh_core)
+    fresh_core.pause("ada", at=NOW)
+    much_later = NOW + timedelta(days=100)
+    if end == "settle":
+        fresh_core.settle("ada", "r-1", 0, at=much_later)
+    elif end == "release":
+        fresh_core.release("ada", "r-1", "provider_error", at=much_later)
+    else:
+        fresh_core.sweep(at=much_later)
+    assert lots(fresh_core) == [(kind, avail + held, 0) for kind, avail, held in before]
+    assert fresh_core.balance("ada").available_uc == 320 * CREDIT
+    assert {kind for kind, *_ in moves(fresh_core)} & {"rollover", "clamp", "expire"} == set()
     assert fresh_core.verify() == []
 
 
