@@ -61,6 +61,10 @@ def sweep(core: CreditCore, at: str) -> Any:
     return core.sweep(at=datetime.fromisoformat(at))
 
 
+def take(core: CreditCore, limit: int, at: str) -> Any:
+    return [(cell.genre, cell.mood) for cell in core.library.take(limit, at=datetime.fromisoformat(at))]
+
+
 def work(core: CreditCore, user: str, prefix: str) -> Any:
     """Generate until killed, saying each step only after it was acknowledged."""
     number = 0
@@ -76,7 +80,7 @@ def work(core: CreditCore, user: str, prefix: str) -> Any:
 
 CALLS: dict[str, Callable[..., Any]] = {
     call.__name__: call
-    for call in (authorize, authorize_and_hang, settle, grant, release_version, reconcile, sweep, work)
+    for call in (authorize, authorize_and_hang, settle, grant, release_version, reconcile, sweep, take, work)
 }
 
 
