@@ -37,12 +37,13 @@ def offer(
         windows = unit.windows(_keys(account, ip_hash))
         named = [(key.split(":", 1)[0], window) for key, window in windows.items()]
         return Offer(_quote(deployment, plan, request, account), quotas.tightest(quotas.guest(plan, named, at)))
-    if plan.quota_policy == "daily_count":
+    if plan.quota_policy == "daily_count" and plan.daily_limit is not None:
         zone = units.checked_zone(user.timezone)
         counted = unit.counted(account, quotas.day_of(at, zone)[0])
         allowances = quotas.daily(plan.daily_limit, counted, zone, at)
         return Offer(_quote(deployment, plan, request, account), quotas.tightest(allowances))
-    if plan.counts or plan.free_per_month is not None:
+    # Counting reads the whole cycle's generations, so only where a count can limit this one.
+    if plan.free_per_month is not None or any(name == request.modality for name in plan.counts):
         return _studio_offer(unit, deployment, account, plan, request, at)
     return Offer(_quote(deployment, plan, request, account), None)
 

@@ -178,6 +178,18 @@ def test_between_two_fresh_ones_lie_ten_seconds(core: CreditCore) -> None:
     assert core.verify() == []
 
 
+def test_a_pause_refuses_and_its_end_goes_on_counting(daily: CreditCore) -> None:
+    ask(daily, "r-1", images=2)
+    daily.pause("ada", at=NOW)
+    assert (ask(daily, "r-2").rule, ask(daily, "r-2").http_status) == ("paused", 403)
+    daily.resume("ada", at=NOW + timedelta(hours=1))
+    assert ask(daily, "r-3", at=NOW + timedelta(hours=1)).remaining == 2
+    explained = daily.explain("ada", "r-2")
+    assert explained.exact, explained.differences
+    assert daily.reconcile(at=NOW + timedelta(days=90)).closings == 0
+    assert daily.verify() == []
+
+
 def test_spends_made_offline_count_on_their_own_days(daily: CreditCore) -> None:
     yesterday = NOW - timedelta(days=1)
     spends = [Spend(f"y-{n}", yesterday + timedelta(minutes=n), 2) for n in range(3)] + [Spend("t", NOW, 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from credit_core import CreditCore, Decision, Request
 from credit_core.errors import Conflict, InvalidRequest, NotFound
 from credit_core.service.offline import Spend
-from tests.service.scenes import NOW, entries, everything, make_live, moves, scalar
+from tests.service.scenes import NOW, StoppedClock, entries, everything, make_live, moves, scalar
 from tests.service.together import together
 
 HOUR = timedelta(hours=1)
@@ -220,6 +221,16 @@ def test_a_refused_guest_hears_the_same_again_and_the_reason_in_words(open_house
     assert (more.rule, open_house.explain("guest:s-9", "r-3").sentence.split(". ")[1]) == (
         "over_limit", "3 at once would still do.",
     )  # fmt: skip
+
+
+def test_without_a_plan_for_guests_a_user_is_asked_for(sqlite_ledger: str, clock: StoppedClock, tmp_path: Path) -> None:
+    (tmp_path / "all.toml").write_text(
+        '[plans.p]\ntitle = "P"\nquota_policy = "prepaid"\n[models.m]\ntitle = "M"\nmodality = "image"\ncredits = 1\n'
+    )
+    with CreditCore.open(sqlite_ledger, clock=clock, catalog=tmp_path) as core:
+        with pytest.raises(NotFound, match="give a user_id"):
+            visit(core, "r-1")
+        assert scalar(core, "SELECT count(*) FROM accounts") == 0
 
 
 def test_a_handle_does_not_open_the_account_of_another_session(open_house: CreditCore) -> None:
