@@ -32,7 +32,7 @@ def add_user(
 ) -> Balance:
     """Sign a user up and grant what the plan begins with. The same call again changes nothing; other terms raise :class:`Conflict`.
 
-    ``guest_session``: the session the user was a guest in before, for the funnel.
+    ``guest_session``: the session the user was a guest in before, for the funnel; a later call need not name it.
     """
     at = deployment.instant(at)
     deployment.ledger.run(
@@ -64,8 +64,9 @@ def add_user_in(
         raise InvalidRequest(f"Plan {plan!r} is for guests, who are not added: authorize with user_id None.")
     if unit.has_user(user_id):
         existing, account = unit.user(user_id)
+        linked = guest_session is None or existing.guest_session == guest_session
         known = (account.plan, account.region, existing.timezone, existing.segment, existing.team_id)
-        if known != (plan, region, timezone, segment, None):
+        if known != (plan, region, timezone, segment, None) or not linked:
             raise Conflict(
                 f"User {user_id!r} exists on plan {account.plan!r} in {existing.timezone}, region {account.region!r}. Nothing was changed."
             )

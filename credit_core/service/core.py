@@ -27,6 +27,7 @@ from credit_core.service import (
     lookup,
     offline,
     premium,
+    stocking,
     sweep,
     teams,
 )
@@ -38,6 +39,7 @@ from credit_core.service.ends import Ended
 from credit_core.service.lookup import Balance, Explanation, Profile
 from credit_core.service.offline import Spend, Synced
 from credit_core.service.premium import AppliedPayment, LimitOverride
+from credit_core.service.stocking import PantryCell
 from credit_core.service.sweep import Swept
 from credit_core.service.teams import Team
 from credit_core.store import configs, library, migrate, reads
@@ -424,6 +426,10 @@ class Library:
         stale_days = self._settings().stale_days
         with self._deployment.ledger.reading() as connection:
             return library.cell(connection, genre, mood, at, stale_days)
+
+    def take(self, limit: int, at: datetime | None = None) -> list[PantryCell]:
+        """Take cells to fill from the pantry queue; see :func:`credit_core.service.stocking.take`."""
+        return stocking.take(self._deployment, limit, at)
 
     def _settings(self) -> Any:
         live = self._deployment.live

@@ -15,7 +15,7 @@ from credit_core.policy.standing import Asked, Charge, Offer, Period, Standing, 
 from credit_core.service import lookup
 from credit_core.service.deployment import Deployment
 from credit_core.service.lookup import Profile
-from credit_core.store import customers, guests, reads
+from credit_core.store import counts, customers, guests, reads
 from credit_core.store.ledger import Connection
 
 #: The pace a customer is told is the mean of this long, or since they signed up where that is shorter.
@@ -91,7 +91,7 @@ def _plan_credits(connection: Connection, deployment: Deployment, profile: Profi
     cycle = (profile.cycle_start_at, profile.next_reset_at or known.at)
     moment = max(known.at, profile.cycle_start_at)
     since = min(profile.cycle_start_at, quotas.day_of(moment, zone)[0])
-    counted = reads.counted(connection, profile.account_id, since)
+    counted = counts.counted(connection, profile.account_id, since, ())
     uses = [
         use
         for modality in ("text", "image", "video")
@@ -105,7 +105,9 @@ def _plan_credits(connection: Connection, deployment: Deployment, profile: Profi
 def _daily(connection: Connection, deployment: Deployment, profile: Profile, known: Standing) -> Standing:
     plan, zone = deployment.catalog.plan(profile.plan), units.checked_zone(profile.timezone)
     start, end = quotas.day_of(known.at, zone)
-    allowances = quotas.daily(plan.daily_limit, reads.counted(connection, profile.account_id, start), zone, known.at)
+    allowances = quotas.daily(
+        plan.daily_limit, counts.counted(connection, profile.account_id, start, ()), zone, known.at
+    )
     return known._replace(
         uses=tuple(_uses(None, allowances)), next_reset_at=end, offers=_offers(deployment.catalog, plan)
     )

@@ -68,8 +68,9 @@ def set_due(unit: Unit, account: Account) -> None:
 
 def _expires_alone(lot: Lot, account: Account) -> bool:
     """True for a lot with an end of its own; those that end with the cycle are the closing's."""
-    ends_with_cycle = lot.kind in PACED_KINDS and lot.expires_at is not None and lot.expires_at >= account.cycle_end_at
-    return lot.expires_at is not None and lot.avail_uc > 0 and not ends_with_cycle
+    if lot.expires_at is None or lot.avail_uc == 0:
+        return False
+    return not account.cycled or lot.kind not in PACED_KINDS or lot.expires_at < account.cycle_end_at
 
 
 def _expire_lots(unit: Unit, deployment: Deployment, account: Account, due: datetime) -> int:

@@ -231,7 +231,7 @@ def _give_back(
     deltas = [Delta(lots.get(part.lot_id), part.amount_uc, -part.amount_uc) for part in held]
     facts = copied(reserve[0])
     own = {"images": reserve[0]["images"], "cost_usd_micro": cost_usd_micro, "reason": reason}
-    own |= quotas.uncount(unit, deployment, account, reserve[0])
+    own |= quotas.uncount(unit, account, reserve[0])
     lines = unit.append(account, kind, ending_leg(user_id, request_id), deltas, at, **facts, **own)
     _after_end(unit, deployment, account, reserve[0], lots, at, facts)
     return _ended(lines)

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select, text
 
-from credit_core.policy.quotas import Counted
 from credit_core.store.records import Account, Lot, User, opening_leg
-from credit_core.store.schema import IS_COUNTED, LOT_IS_OPEN, accounts, deferrals, holds, ledger_entries, lots, users
+from credit_core.store.schema import LOT_IS_OPEN, accounts, deferrals, holds, ledger_entries, lots, users
 
 
 class Holding(NamedTuple):
@@ -85,17 +84,6 @@ def moved(connection: Connection, account_id: str) -> list[Moved]:
         .group_by(entry.kind, entry.outcome)
     )
     return [Moved(kind, outcome, int(avail), int(held), entries) for kind, outcome, avail, held, entries in rows]
-
-
-def counted(connection: Connection, account_id: str, since: datetime) -> list[Counted]:
-    """What an account's entries count from ``since`` on."""
-    entry = ledger_entries.c
-    rows = connection.execute(
-        select(entry.counted_at, entry.modality, entry.d_avail_uc, entry.d_count)
-        .where(entry.account_id == account_id, entry.counted_at >= since, text(IS_COUNTED))
-        .order_by(entry.seq)
-    )
-    return [Counted(at, modality, moved == 0, count) for at, modality, moved, count in rows]
 
 
 def entries_after(

@@ -344,6 +344,7 @@ guest_windows = Table(
     "guest_windows",
     metadata,
     Column("window_key", Text, primary_key=True, comment="session:account or ip:keyed hash"),
+    Column("ip_hash", LargeBinary, comment="of an address's window"),
     Column("opened_at", Instant, comment="first generation of the running window"),
     Column("used", Integer, nullable=False, comment="not-failed generations in it"),
     CheckConstraint("used >= 0", "not_negative"),
@@ -413,6 +414,7 @@ library_cells = Table(
     Column("mood", Text, primary_key=True),
     Column("requested_at", Instant, comment="first time anybody asked for the cell"),
     Column("queued_at", Instant, comment="joined the pantry queue"),
+    Column("taken_at", Instant, comment="lent to a worker, for an hour"),
     sqlite_strict=True,
 )
 

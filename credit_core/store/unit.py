@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, tex
 from credit_core.errors import InvalidAmount, LedgerError, NotFound
 from credit_core.policy.lots import LotView, spending_key
 from credit_core.policy.quotas import Counted, Window
-from credit_core.store import chain, guests, reads
+from credit_core.store import chain, counts, guests
 from credit_core.store.prepared import Prepared
 from credit_core.store.records import Account, Lot, User, pool_of
 from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
@@ -58,16 +58,6 @@ _LEGS = (
     .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
     .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
 )
-_RESERVES = select(ledger_entries.c.occurred_at, ledger_entries.c.recorded_at).where(
-    ledger_entries.c.account_id == bindparam("account_id"),
-    ledger_entries.c.seq >= bindparam("start"),
-    ledger_entries.c.seq < bindparam("before"),
-    ledger_entries.c.user_id == bindparam("user_id"),
-    ledger_entries.c.kind == "reserve",
-    ledger_entries.c.line == 1,
-)
-#: Entries of an account that one look back reads.
-_PAGE = 2_000
 _INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(_BLANK))
 
 
@@ -219,31 +209,11 @@ class Unit:
 
     def counted(self, account: Account, since: datetime) -> list[Counted]:
         """What the account's entries count from ``since`` on, those of this transaction too."""
-        pending = [
-            Counted(row["counted_at"], row["modality"], row["d_avail_uc"] == 0, row["d_count"])
-            for row in self._entries
-            if row["account_id"] == account.account_id and row["d_count"] is not None and row["counted_at"] >= since
-        ]
-        return reads.counted(self.connection, account.account_id, since) + pending
+        return counts.counted(self.connection, account.account_id, since, self._entries)
 
     def fresh_since(self, account: Account, user_id: str, since: datetime) -> list[datetime]:
-        """Instants of the user's fresh generations from ``since`` on, newest entries first; recorded_at never falls along seq."""
-        found = [
-            row["occurred_at"]
-            for row in self._entries
-            if row["user_id"] == user_id
-            and row["kind"] == "reserve"
-            and row["line"] == 1
-            and row["occurred_at"] >= since
-        ]
-        before = account.seq + 1
-        while before > 1:
-            start = max(before - _PAGE, 1)
-            wanted = {"account_id": account.account_id, "user_id": user_id, "start": start, "before": before}
-            page = self.connection.execute(_RESERVES, wanted).all()
-            found += [row.occurred_at for row in page if row.occurred_at >= since]
-            before = 1 if any(row.recorded_at < since for row in page) else start
-        return found
+        """Instants of the user's fresh generations from ``since`` on."""
+        return counts.fresh_since(self.connection, account, user_id, since, self._entries)
 
     def windows(self, keys: Iterable[str]) -> dict[str, Window]:
         """Guests' windows by key, locked in key order."""
@@ -445,28 +415,16 @@ class Unit:
     def _batches(self) -> Iterator[tuple[Prepared, list[Row]]]:
         new_accounts = {account.account_id for account in self._new_accounts}
         new_users = {user.user_id for user in self._new_users}
+        changed = [account for key, account in sorted(self._dirty_accounts.items()) if key not in new_accounts]
+        seen = [user for key, user in sorted(self._dirty_users.items()) if key not in new_users]
         yield from (
             (statement, rows)
             for statement, rows in (
                 (_MOVE_CYCLE, self._moved_cycles),
                 (_CLOSE_CYCLE, self._closed_cycles),
                 (_INSERT_ENTRY, self._entries),
-                (
-                    _UPDATE_ACCOUNT,
-                    [
-                        _changes(a, "account_id", _ACCOUNT_CHANGES)
-                        for key, a in sorted(self._dirty_accounts.items())
-                        if key not in new_accounts
-                    ],
-                ),
-                (
-                    _UPDATE_USER,
-                    [
-                        _changes(u, "user_id", _USER_CHANGES)
-                        for key, u in sorted(self._dirty_users.items())
-                        if key not in new_users
-                    ],
-                ),
+                (_UPDATE_ACCOUNT, [_changes(account, "account_id", _ACCOUNT_CHANGES) for account in changed]),
+                (_UPDATE_USER, [_changes(user, "user_id", _USER_CHANGES) for user in seen]),
                 (_UPDATE_LOT, [_changes(lot, "lot_id", _LOT_CHANGES) for _, lot in sorted(self._dirty_lots.items())]),
                 (_INSERT_DEFERRAL, self._deferrals),
                 (_DELETE_DEFERRAL, self._ended_deferrals),

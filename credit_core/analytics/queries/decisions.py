@@ -53,7 +53,9 @@ def logged_decisions(facts: Facts, filters: Filters, limit: int = 1_000) -> list
 
 def _rows(facts: Facts, filters: Filters, limit: int) -> list[dict[str, Any]]:
     f = relations.facts.c
-    kept = relations.behind(relations.facts, filters) & measures.judged(f)
+    # Other quota policies refuse what they cannot afford, which is no decision that the law could compute again.
+    judged = measures.judged(f) & f.outcome.is_not(None)
+    kept = relations.behind(relations.facts, filters) & judged
     newest = [
         row[0] for row in facts.rows(select(f.id).where(kept).order_by(f.occurred_at.desc(), f.id.desc()).limit(limit))
     ]
