@@ -67,8 +67,9 @@ def authorize_in(
     unit: Unit, deployment: Deployment, request: Request, at: datetime, started: float | None = None
 ) -> Decision:
     """:func:`authorize` inside a transaction, of a request that was :func:`checked`. ``started``: ``perf_counter`` of the call."""
-    user, account = unit.user(request.user_id)
     leg = opening_leg(request.user_id, request.request_id)
+    unit.load(request.user_id, leg)
+    user, account = unit.user(request.user_id)
     content = content_hash(request, unit.salts["content"])
     lines = unit.leg(leg)
     if lines:

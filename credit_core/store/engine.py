@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import select
+import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.pool import NullPool
 
 from credit_core.errors import InvalidRequest, LedgerUnavailable
 
 APP_ROLE = "titrate_app"
 BUSY_TIMEOUT_MS = 30_000
+#: A connection that rested longer is asked for a sign of life before it is used; a network may have forgotten it.
+PING_AFTER_S = 30.0
 _SUPPORTED = ("sqlite", "postgresql")
 
 
@@ -77,10 +82,25 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
 
 def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
-    options: dict[str, Any] = (
-        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27, "pool_pre_ping": True}
-    )
-    engine = create_engine(url, connect_args={"connect_timeout": 10}, **options)
+    options: dict[str, Any] = {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27}
+    # store/pipeline.py prepares what is worth it; what psycopg had prepared it would drop at a rollback, ours with it.
+    engine = create_engine(url, connect_args={"connect_timeout": 10, "prepare_threshold": None}, **options)
+
+    @event.listens_for(engine, "checkin")
+    def _rests(connection: Any, record: Any) -> None:
+        record.info["titrate_rests"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _lives(connection: Any, record: Any, _proxy: Any) -> None:
+        """A connection that the server has ended has an end of file to read; one that rested long is asked."""
+        rested = time.monotonic() - record.info.get("titrate_rests", float("inf"))
+        if rested == float("inf"):
+            return
+        try:
+            if rested > PING_AFTER_S or _has_something_to_read(connection):
+                engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
 
     @event.listens_for(engine, "connect")
     def _session(connection: Any, _record: Any) -> None:
@@ -101,3 +121,9 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
         connection.commit()
 
     return engine
+
+
+def _has_something_to_read(connection: Any) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, tex
 from credit_core.errors import InvalidAmount, LedgerError, NotFound
 from credit_core.policy.lots import LotView, spending_key
 from credit_core.store import chain
-from credit_core.store.prepared import Prepared
+from credit_core.store.prepared import Prepared, fetch, write
 from credit_core.store.records import Account, Lot, User
 from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
 from credit_core.units import to_us
@@ -46,6 +46,11 @@ _ACCOUNT_ROWS = (
 _OWNERS = select(users).where(users.c.account_id.in_(bindparam("account_ids", expanding=True)))
 _OPEN_LOTS = select(lots).where(lots.c.account_id.in_(bindparam("account_ids", expanding=True)), text(LOT_IS_OPEN))
 _ACCOUNT_LOTS = Prepared(select(lots).where(lots.c.account_id == bindparam("account_id"), text(LOT_IS_OPEN)))
+_USER_LOTS = Prepared(
+    select(lots)
+    .join(users, users.c.account_id == lots.c.account_id)
+    .where(users.c.user_id == bindparam("user_id"), text(LOT_IS_OPEN))
+)
 _ONE_LOT = select(lots).where(lots.c.lot_id == bindparam("lot_id"))
 _ENTRY_COLUMNS = tuple(column for column in ledger_entries.columns if column.name not in ("prev_hash", "hash"))
 _LEG = Prepared(
@@ -57,6 +62,10 @@ _LEGS = (
     .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
     .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
 )
+_INSERT_ACCOUNT = Prepared(insert(accounts), _ACCOUNT)
+_INSERT_USER = Prepared(insert(users), _USER)
+_INSERT_LOT = Prepared(insert(lots), _LOT)
+_INSERT_CYCLE = Prepared(insert(cycles), _CYCLE)
 _INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(_BLANK))
 
 
@@ -135,6 +144,23 @@ class Unit:
                 raise NotFound(f"There is no user {user_id!r}. Add them first: core.add_user(user_id, plan).")
             known = self._adopt(rows[0])
         return known, self._accounts[known.account_id]
+
+    def load(self, user_id: str, *leg_ids: str) -> None:
+        """Lock the user and their account, then load its open lots and these legs: on PostgreSQL in one round trip.
+
+        A user who does not exist is left to :meth:`user` to report.
+        """
+        if user_id in self._users:
+            return
+        wanted = [leg_id for leg_id in leg_ids if leg_id not in self._legs]
+        asked: list[tuple[Prepared, Row]] = [(_USER_ROW, {"user_id": user_id}), (_USER_LOTS, {"user_id": user_id})]
+        found, lots_found, *legs = fetch(self.connection, asked + [(_LEG, {"leg_id": leg_id}) for leg_id in wanted])
+        for leg_id, rows in zip(wanted, legs, strict=True):
+            self._legs[leg_id] = [dict(zip(_ENTRY_NAMES, row, strict=True)) for row in rows]
+        if found:
+            account_id = self._adopt(found[0]).account_id
+            if account_id not in self._lots:
+                self._lots[account_id] = {lot.lot_id: lot for lot in (Lot(*row) for row in lots_found)}
 
     def has_user(self, user_id: str) -> bool:
         """Whether the user exists. After :meth:`lock_users` this asks the database only about users it did not find."""
@@ -350,25 +376,18 @@ class Unit:
 
     def write_last(self) -> None:
         """Run what :meth:`finally_write` postponed, so that later acts of this transaction see it."""
-        writes, self._last = self._last, []
-        for write in writes:
-            write()
+        postponed, self._last = self._last, []
+        for act in postponed:
+            act()
 
     # Writing -----------------------------------------------------------------------------------------------------
 
     def flush(self) -> int:
-        """Write everything back; returns the number of entries. Called once, by the ledger, right before it commits."""
-        run = self.connection.execute
-        if self._new_accounts:
-            run(insert(accounts), [_row(account, _ACCOUNT) for account in self._new_accounts])
-        if self._new_users:
-            run(insert(users), [_row(user, _USER) for user in self._new_users])
-        if self._new_lots:
-            run(insert(lots), [_row(lot, _LOT) for lot in self._new_lots.values()])
-        if self._new_cycles:
-            run(insert(cycles), self._new_cycles)
-        for statement, rows in self._batches():
-            statement.run(self.connection, rows)
+        """Write everything back; returns the number of entries. Called once, by the ledger, right before it commits.
+
+        On PostgreSQL the COMMIT travels with the writes, where nothing is left for :meth:`finally_write`.
+        """
+        write(self.connection, self._batches(), commit=not self._last)
         self.write_last()
         return len(self._entries)
 
@@ -378,6 +397,10 @@ class Unit:
         yield from (
             (statement, rows)
             for statement, rows in (
+                (_INSERT_ACCOUNT, [_row(account, _ACCOUNT) for account in self._new_accounts]),
+                (_INSERT_USER, [_row(user, _USER) for user in self._new_users]),
+                (_INSERT_LOT, [_row(lot, _LOT) for lot in self._new_lots.values()]),
+                (_INSERT_CYCLE, self._new_cycles),
                 (_MOVE_CYCLE, self._moved_cycles),
                 (_CLOSE_CYCLE, self._closed_cycles),
                 (_INSERT_ENTRY, self._entries),
