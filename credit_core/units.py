@@ -58,6 +58,8 @@ def checked_uc(amount_uc: object, name: str = "amount_uc", *, minimum: int = 0) 
 
 def checked_instant(at: object, name: str = "at") -> datetime:
     """``at`` in UTC; a naive datetime is refused with :class:`InvalidInstant`."""
+    if type(at) is datetime and at.tzinfo is UTC:
+        return at
     if not isinstance(at, datetime):
         raise InvalidInstant(f"{name} must be an aware datetime, got {at!r}. Use datetime.now(datetime.UTC).")
     if at.tzinfo is None or at.utcoffset() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -116,4 +117,10 @@ def cost_uc(plan: Plan, images: int) -> int:
 def provider_cost_usd_micro(catalog: Catalog, model: str | None, images: int) -> int | None:
     """What the provider charges for ``images`` of ``model``; None for a model the catalogue does not price."""
     row = catalog.models.get(model or "")
-    return None if row is None else units.dollars_to_usd_micro(row.provider_cost_usd) * images
+    return None if row is None else _usd_micro(row.provider_cost_usd) * images
+
+
+@cache
+def _usd_micro(dollars: float) -> int:
+    """Converting exactly takes as long as the rest of a settle's arithmetic, and a catalogue has few prices."""
+    return units.dollars_to_usd_micro(dollars)

@@ -17,6 +17,8 @@ from credit_core.errors import InvalidRequest, LedgerUnavailable
 
 APP_ROLE = "titrate_app"
 BUSY_TIMEOUT_MS = 30_000
+#: Pages kept per SQLite connection; its default of 2 MiB holds less than the upper levels of a large ledger's indexes.
+CACHE_KIB = 32 * 1_024
 #: A connection that rested longer is asked for a sign of life before it is used; a network may have forgotten it.
 PING_AFTER_S = 30.0
 _SUPPORTED = ("sqlite", "postgresql")
@@ -56,14 +58,18 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
         url = URL.create("sqlite", database=f"file:{Path(path).resolve()}", query={"mode": "ro", "uri": "true"})
     else:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # The connection used last has the newest pages: any other must read again what this one wrote.
     engine = create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000, "isolation_level": None, "cached_statements": 256}
+        url,
+        pool_use_lifo=True,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000, "isolation_level": None, "cached_statements": 256},
     )
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         if read_only:
             cursor.execute("PRAGMA query_only=ON")
         else:
@@ -82,7 +88,9 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
 
 def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
-    options: dict[str, Any] = {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27}
+    options: dict[str, Any] = (
+        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27, "pool_use_lifo": True}
+    )
     # store/pipeline.py prepares what is worth it; what psycopg had prepared it would drop at a rollback, ours with it.
     engine = create_engine(url, connect_args={"connect_timeout": 10, "prepare_threshold": None}, **options)
 
@@ -111,6 +119,9 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
             cursor.execute("SET synchronous_commit = 'on'")
             if read_only:
                 cursor.execute("SET default_transaction_read_only = on")
+            else:
+                # Every statement here finds its rows by key: planning an entry's columns anew costs more than running it.
+                cursor.execute("SET plan_cache_mode = 'force_generic_plan'")
             if not owner:
                 cursor.execute(
                     "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(current_user, oid, 'MEMBER'))",

@@ -56,9 +56,9 @@ def copied(connection: Connection, table: str, columns: Sequence[str], rows: Ite
             copy.write(b"\t".join(rb"\N" if value is None else _escaped(value) for value in row) + b"\n")
 
 
-def dumped(value: Any) -> bytes | None:
-    """``value`` in PostgreSQL's text format."""
-    return None if value is None else _DUMP[type(value)](value)
+def dumped(values: Sequence[Any]) -> list[bytes | None]:
+    """``values`` in PostgreSQL's text format."""
+    return [None if value is None else _DUMP[type(value)](value) for value in values]
 
 
 _DUMP: Mapping[type, Any] = {

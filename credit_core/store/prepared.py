@@ -147,7 +147,7 @@ def _write_postgresql(
             if steps:
                 pipeline.written(connection, steps, commit=False)
                 steps = []
-            lines = ([pipeline.dumped(value) for value in _bound(form, row)] for row in rows)
+            lines = (pipeline.dumped(_bound(form, row)) for row in rows)
             pipeline.copied(connection, form.copy_to, form.keys, lines)
         else:
             steps.extend(_step(form, row) for row in rows)
@@ -156,7 +156,7 @@ def _write_postgresql(
 
 
 def _step(form: _Form, values: _Values) -> pipeline.Step:
-    return pipeline.Step(form.name, form.text, [pipeline.dumped(value) for value in _bound(form, values)])
+    return pipeline.Step(form.name, form.text, pipeline.dumped(_bound(form, values)))
 
 
 def _bound(form: _Form, values: _Values) -> Sequence[Any]:

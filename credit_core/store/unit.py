@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, text, update
 
@@ -22,6 +23,7 @@ from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, h
 from credit_core.units import to_us
 
 Row = dict[str, Any]
+_Record = TypeVar("_Record", Account, User, Lot)
 #: What both engines hold in 64 bits.
 _LARGEST = 2**63 - 1
 _BLANK: Row = {column.name: None for column in ledger_entries.columns if column.name != "id"}
@@ -392,35 +394,22 @@ class Unit:
         return len(self._entries)
 
     def _batches(self) -> Iterator[tuple[Prepared, list[Row]]]:
-        new_accounts = {account.account_id for account in self._new_accounts}
-        new_users = {user.user_id for user in self._new_users}
         yield from (
             (statement, rows)
             for statement, rows in (
-                (_INSERT_ACCOUNT, [_row(account, _ACCOUNT) for account in self._new_accounts]),
-                (_INSERT_USER, [_row(user, _USER) for user in self._new_users]),
-                (_INSERT_LOT, [_row(lot, _LOT) for lot in self._new_lots.values()]),
+                (_INSERT_ACCOUNT, _rows(self._new_accounts, _ACCOUNT)),
+                (_INSERT_USER, _rows(self._new_users, _USER)),
+                (_INSERT_LOT, _rows(self._new_lots.values(), _LOT)),
                 (_INSERT_CYCLE, self._new_cycles),
                 (_MOVE_CYCLE, self._moved_cycles),
                 (_CLOSE_CYCLE, self._closed_cycles),
                 (_INSERT_ENTRY, self._entries),
                 (
                     _UPDATE_ACCOUNT,
-                    [
-                        _changes(a, "account_id", _ACCOUNT_CHANGES)
-                        for key, a in sorted(self._dirty_accounts.items())
-                        if key not in new_accounts
-                    ],
+                    _rows(_changed(self._dirty_accounts, self._new_accounts), _ACCOUNT_CHANGES, "account_id"),
                 ),
-                (
-                    _UPDATE_USER,
-                    [
-                        _changes(u, "user_id", _USER_CHANGES)
-                        for key, u in sorted(self._dirty_users.items())
-                        if key not in new_users
-                    ],
-                ),
-                (_UPDATE_LOT, [_changes(lot, "lot_id", _LOT_CHANGES) for _, lot in sorted(self._dirty_lots.items())]),
+                (_UPDATE_USER, _rows(_changed(self._dirty_users, self._new_users), _USER_CHANGES, "user_id")),
+                (_UPDATE_LOT, _rows(_changed(self._dirty_lots), _LOT_CHANGES, "lot_id")),
                 (_INSERT_DEFERRAL, self._deferrals),
                 (_DELETE_DEFERRAL, self._ended_deferrals),
                 (_INSERT_HOLD, list(self._holds.values())),
@@ -437,9 +426,14 @@ EVERY_LINE = (
 )  # fmt: skip
 
 
-def _row(record: Account | User | Lot, names: Iterable[str]) -> Row:
-    return {name: getattr(record, name) for name in names}
+def _changed(dirty: Mapping[str, _Record], new: Sequence[_Record] = ()) -> list[_Record]:
+    """Those of ``dirty`` that are not ``new``, in the order of their keys: the order in which writers lock."""
+    made = {id(record) for record in new}
+    return [record for _, record in sorted(dirty.items()) if id(record) not in made]
 
 
-def _changes(record: Account | User | Lot, key: str, names: Iterable[str]) -> Row:
-    return _row(record, names) | {f"key_{key}": getattr(record, key)}
+def _rows(records: Iterable[Account | User | Lot], names: Sequence[str], key: str | None = None) -> list[Row]:
+    """The fields ``names`` of each record; ``key`` adds the field that an update finds its row by."""
+    heads = names if key is None else (*names, f"key_{key}")
+    values = attrgetter(*names) if key is None else attrgetter(*names, key)
+    return [dict(zip(heads, values(record), strict=True)) for record in records]
