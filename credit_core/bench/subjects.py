@@ -20,6 +20,7 @@ _ALL_FRESH = {
     "controller.p_min": 0.9999, "controller.p_max": 1.0, "plans.premium.cap_multiple": 24.0,
 }  # fmt: skip
 _MANY_CREDITS_UC = 10**12
+_HOT = "bench-hot"
 
 
 class Scale(NamedTuple):
@@ -75,18 +76,19 @@ def authorize(core: CreditCore, scale: Scale) -> dict[str, Any]:
 
 def hot_account(core: CreditCore, scale: Scale) -> dict[str, Any]:
     """Sagas a second of many threads that share one account, against the same threads on accounts of their own."""
-    core.grant(name(0), _MANY_CREDITS_UC, "bonus", "hot")
+    core.add_user(_HOT, "premium")
+    core.grant(_HOT, _MANY_CREDITS_UC, "bonus", "hot")
     refused: list[BaseException] = []
     each = max(1, scale.size // 4)
 
     def work(worker: int, block: int, spread: bool) -> None:
         try:
             for turn in range(each):
-                user = name((worker + turn * scale.workers) % scale.users if spread else 0)
+                user = name((worker + turn * scale.workers) % scale.users) if spread else _HOT
                 request = f"{'spread' if spread else 'hot'}-{block}-{worker}-{turn}"
                 core.authorize(Request(user, request, "s"))
                 core.settle(user, request, latency_ms=1_000.0)
-        except BaseException as error:
+        except Exception as error:
             refused.append(error)
 
     def crowd(spread: bool) -> Block:
