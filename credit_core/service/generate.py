@@ -87,10 +87,11 @@ def authorize_in(
     ``started``: ``perf_counter`` of the call. Without ``challenge`` an anomaly only flags, whatever is configured.
     """
     user_id = _user_of(request)
+    leg = opening_leg(user_id, request.request_id)
+    unit.load(user_id, leg)
     if user_id == accounts.guest_id(request.session_id) and not unit.has_user(user_id):
         accounts.open_guest(unit, deployment, request.session_id, at)
     user, account = unit.user(user_id)
-    leg = opening_leg(user_id, request.request_id)
     content = content_hash(request, unit.salts["content"])
     lines = unit.leg(leg)
     if lines:
