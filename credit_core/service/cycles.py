@@ -132,7 +132,8 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     )  # fmt: skip
     account.cycle_no, account.cycle_start_at, account.cycle_end_at = number, end, next_end
     account.timezone, account.quota_uc, account.demand_uc, account.largest_uc = zone.key, upcoming.quota_uc, 0, 0
-    account.plan, account.cycled = upcoming.plan, deployment.catalog.plan(upcoming.plan).cycled
+    if upcoming.plan != account.plan:
+        account.plan, account.cycled = upcoming.plan, deployment.catalog.plan(upcoming.plan).cycled
     if owner is not None and upcoming.leaves:
         owner.team_id = None
         unit.touch(owner)
