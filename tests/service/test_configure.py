@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -373,20 +374,20 @@ def weights_of(core: CreditCore) -> list[float]:
 
 
 def test_a_new_ledger_takes_its_weights_from_the_environment_and_an_old_one_keeps_its_own(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TITRATION_WEIGHTS", "35/35/20/10")
-    with CreditCore.open(empty_url) as core:
+    with CreditCore.open(f"sqlite:///{tmp_path}/ledger.db") as core:
         assert weights_of(core) == [35.0, 35.0, 20.0, 10.0]
     monkeypatch.setenv("TITRATION_WEIGHTS", "1/2/3/4")
-    with CreditCore.open(empty_url) as core:
+    with CreditCore.open(f"sqlite:///{tmp_path}/ledger.db") as core:
         assert weights_of(core) == [35.0, 35.0, 20.0, 10.0]
 
 
 @pytest.mark.parametrize("said", ["40/30/20", "a/b/c/d", "40,30,20,10", "-1/2/3/4", "nan/1/1/1"])
 def test_weights_that_are_none_are_refused_before_anything_is_decided_by_them(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     monkeypatch.setenv("TITRATION_WEIGHTS", said)
     with pytest.raises(InvalidConfig):
-        CreditCore.open(empty_url)
+        CreditCore.open(f"sqlite:///{tmp_path}/ledger.db")
