@@ -288,6 +288,9 @@ def staleness(cells: pd.DataFrame) -> None:
 
 if _PICKED in st.session_state:
     st.session_state[CELL] = st.session_state.pop(_PICKED)
+if not filters.only_paced("library coverage"):
+    drill.entries(chosen, "coverage")
+    st.stop()
 with states.loading(420):
     everything = ask(queries.cells, chosen, config)
     waiting = ask(gaps.pantry_effect, chosen, config)

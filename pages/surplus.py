@@ -267,6 +267,11 @@ def summary(whole: standing.Spread, before: standing.Spread | None, course: pd.D
     ]
 
 
+if not filters.only_paced("surplus"):
+    if filters.charged():
+        ran_out()
+    drill.entries(chosen, "surplus")
+    st.stop()
 with states.loading(420):
     everybody = ask(queries.surplus_now, chosen)
     whole = ask(standing.spread, chosen)

@@ -224,7 +224,7 @@ class _Batch:
         )
         if any(line["kind"] == "import" for line in unit.leg(opening_leg(event.user_id, event.request_id))):
             raise InvalidRequest("was recorded before, in mode record; a row is taken once. Use a ledger of its own.")
-        if not unit.has_user(event.user_id):
+        if not accounts.is_guest(event.user_id) and not unit.has_user(event.user_id):
             terms = self._governor._signup(event)
             accounts.add_user_in(
                 unit, self._deployment, event.user_id, terms.plan, terms.timezone, terms.region, terms.segment, at

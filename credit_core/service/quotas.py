@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from credit_core import units
 from credit_core.policy import limits, plans, quotas
@@ -11,6 +12,8 @@ from credit_core.policy.decision import Allowance, Decision, Request
 from credit_core.policy.plans import Plan, Quote
 from credit_core.policy.quotas import Window
 from credit_core.service.deployment import Deployment
+from credit_core.store import reads
+from credit_core.store.ledger import Connection
 from credit_core.store.records import Account, User
 from credit_core.store.unit import Row, Unit
 
@@ -58,6 +61,34 @@ def offer(
     quote = _quote(deployment, plan, request, account, free=left)
     is_free = quote.model is not None and catalog.models[quote.model].credits == 0
     return Offer(quote, gift if is_free else tightest(free=False))
+
+
+class Count(NamedTuple):
+    """One of a plan's counts as it stands; ``modality`` None is all of them together."""
+
+    modality: str | None
+    allowance: Allowance
+
+
+def standing(connection: Connection, account: Account, plan: Plan, zone: ZoneInfo, at: datetime) -> tuple[Count, ...]:
+    """Every count of the account's plan as of ``at``, without locking anything; a guest's by session alone."""
+    if plan.quota_policy == "guest_window":
+        window = reads.window(connection, f"session:{account.account_id}")
+        return tuple(Count(None, one) for one in quotas.guest(plan, [("session", window)], at))
+    if not plan.counting:
+        return ()
+    moment = counted_at(account, plan, at)
+    since = quotas.day_of(moment, zone)[0]
+    if plan.quota_policy == "daily_count":
+        counted = reads.counted(connection, account.account_id, since)
+        return tuple(Count(None, one) for one in quotas.daily(plan.daily_limit, counted, zone, moment))
+    cycle = (account.cycle_start_at, account.cycle_end_at)
+    counted = reads.counted(connection, account.account_id, min(account.cycle_start_at, since))
+    found = [Count(None, one) for one in quotas.monthly(plan, "", True, counted, zone, cycle, moment)]
+    for modality in plan.counts:
+        ones = quotas.monthly(plan, modality, False, counted, zone, cycle, moment)
+        found += [Count(modality, one) for one in ones]
+    return tuple(found)
 
 
 def counted_at(account: Account, plan: Plan, at: datetime) -> datetime:
