@@ -187,7 +187,7 @@ with states.loading(420):
             if charged
             else Wanted("generations", page="pages/burn_rate.py", page_label="Who generates"),
             Wanted("active_accounts", page="pages/burn_rate.py", page_label="Who spends"),
-            Wanted("requests", page="pages/coverage.py", page_label="What for"),
+            Wanted("requests", page="pages/coverage.py", page_label="What for") if paced else Wanted("requests"),
             Wanted("fresh_rate", page="pages/surplus.py", page_label="Who is ahead") if paced else Wanted("declined"),
             Wanted("provider_cost", page="pages/burn_rate.py", page_label="By model"),
         ],

@@ -1,5 +1,6 @@
 """Users: what happened to this person? Terms and balance, then every entry, then one decision explained."""
 
+from datetime import timedelta
 from typing import Any
 
 import pandas as pd
@@ -35,7 +36,8 @@ ledger = session.ledger()
 if ledger.as_of is None:
     filters.no_entries()
     st.stop()
-at = min(filters.anchor(ledger.as_of, session.now(), zone).end, session.now())
+# The last instant of the period, so that a day's counts are those of the day that is looked at.
+at = min(filters.anchor(ledger.as_of, session.now(), zone).end - timedelta(microseconds=1), session.now())
 
 
 def search() -> None:

@@ -174,7 +174,7 @@ _DECISIONS = (
     ),
     Metric(
         slug="generations",
-        title="Generations counted",
+        title="Generations",
         unit="generations",
         format="count",
         direction="neutral",

@@ -203,7 +203,7 @@ def only_paced(what: str) -> bool:
     units = [unit for unit in session.options().units if session.options().paced(unit)]
     with st.container(border=True):
         st.markdown(f":material/filter_alt_off: **Plans that count {escape_markdown(credit_words())} have no {what}.**")
-        st.caption(escape_markdown("Only plans that the controller paces have."))
+        st.caption(escape_markdown("Only plans that the controller paces have it."))
         for unit in units:
             st.button(f"Show {unit} plans", on_click=_to_unit, args=(unit,), key=f"_to_{unit}")
     return False

@@ -33,6 +33,15 @@ FIXED_COLOURS: Mapping[str, str] = {
     "premium": ORANGE,
     "basic_annual": GREEN,
     "premium_annual": PURPLE,
+    # plans of other units, which never stand beside those above
+    "creator_free": SKY,
+    "creator_pro": BLUE,
+    "studio_pro": ORANGE,
+    "studio_enterprise": GREEN,
+    "prepaid": BLUE,
+    "daily": BLUE,
+    "daily_premium": ORANGE,
+    "guest": GREEN,
     # models
     "dalle-3-hd": PURPLE,
     "stable-diffusion-xl": SKY,
