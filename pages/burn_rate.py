@@ -100,7 +100,7 @@ def against_pace() -> None:
     """Burn so far beside pace, and its parts one step further down."""
     so_far, parts = st.columns([3, 2])
     with so_far:
-        st.subheader("Burn so far" if chosen.models else "Burn so far, against pace")
+        st.subheader("Burn so far, against pace" if paces["pace_credits"].notna().any() else "Burn so far")
         before = ask(standing.fleet_burn, chosen.compared()) if chosen.compare else None
         fig = charts.burn_against_pace(
             ask(standing.fleet_burn, chosen), x="day", burned="cum_spent_credits", pace="cum_pace_credits",

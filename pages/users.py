@@ -99,9 +99,9 @@ def of_limit(count: Count) -> str:
 
 
 def resets(count: Count) -> str:
-    """When a count begins anew; a guest's window that nothing was counted in has not opened."""
+    """When a count begins anew; a guest's window opens with the next generation where none runs."""
     if count.allowance.name == "session" and not count.allowance.used:
-        return "not opened"
+        return "no window is running"
     return f"resets {numbers.instant(count.allowance.resets_at, zone)}"
 
 

@@ -21,6 +21,7 @@ from credit_core.store.schema import (
     lots,
     users,
 )
+from credit_core.units import GUEST
 
 
 class Holding(NamedTuple):
@@ -141,8 +142,9 @@ def count_entries(connection: Connection) -> int:
 
 
 def count_users(connection: Connection) -> int:
-    """Number of users."""
-    return connection.execute(select(func.count()).select_from(users)).scalar_one()
+    """Number of users who signed up; guests are not among them."""
+    signed_up = ~users.c.user_id.startswith(GUEST, autoescape=True)
+    return connection.execute(select(func.count()).select_from(users).where(signed_up)).scalar_one()
 
 
 def due_accounts(connection: Connection, at: datetime, limit: int) -> list[str]:

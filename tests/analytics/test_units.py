@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from credit_core.analytics import metrics, queries
+from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import standing
 from credit_core.analytics.queries.surplus import run_outs, surplus_bands, surplus_now
@@ -195,6 +195,11 @@ def test_days_of_counting_plans_show_what_they_count(bazaar: Ledger, copy: Facts
     assert frame["generations"].sum() == sum(counted)
     assert -1 in counted
     assert frame["fresh"].sum() + frame["declined"].sum() == frame["requests"].sum()
+
+
+def test_the_copy_has_what_reading_needs_and_no_address() -> None:
+    assert {"quota_policy", "d_count", "anomaly", "limit_name"} <= set(relations.ENTRY_COLUMNS)
+    assert not {"ip_hash", "limit_count", "used_count", "resets_at", "counted_at"} & set(relations.ENTRY_COLUMNS)
 
 
 def test_entries_by_plan_are_those_behind_the_filters(bazaar: Ledger, copy: Facts) -> None:
