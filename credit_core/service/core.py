@@ -353,7 +353,7 @@ class CreditCore:
         return found
 
     def users(self) -> int:
-        """Number of users."""
+        """Number of users who signed up; guests are not among them."""
         with self.deployment.ledger.reading() as connection:
             return reads.count_users(connection)
 

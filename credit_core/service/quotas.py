@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from credit_core import units
 from credit_core.policy import limits, plans, quotas
@@ -11,7 +12,8 @@ from credit_core.policy.decision import Allowance, Request
 from credit_core.policy.plans import Plan, Quote
 from credit_core.policy.quotas import Window
 from credit_core.service.deployment import Deployment
-from credit_core.store import guests
+from credit_core.store import counts, guests
+from credit_core.store.ledger import Connection
 from credit_core.store.records import Account, User
 from credit_core.store.unit import Row, Unit
 
@@ -70,6 +72,35 @@ def _studio_offer(
         quote = _quote(deployment, plan, request, account)
     is_free = quote.model is not None and deployment.catalog.models[quote.model].credits == 0
     return Offer(quote, gift if is_free else tightest(free=False))
+
+
+class Count(NamedTuple):
+    """One of a plan's counts as it stands; ``modality`` None is all of them together."""
+
+    modality: str | None
+    allowance: Allowance
+
+
+def standing(connection: Connection, account: Account, plan: Plan, zone: ZoneInfo, at: datetime) -> tuple[Count, ...]:
+    """Every count of the account's plan as of ``at``, without locking anything; a guest's stricter one first."""
+    if plan.quota_policy == "guest_window":
+        windows = guests.of_guest(connection, account.account_id)
+        strict = sorted(quotas.guest(plan, windows, at), key=lambda one: one.limit - one.used)
+        return tuple(Count(None, one) for one in strict)
+    if not plan.counting:
+        return ()
+    moment = max(at, account.cycle_start_at) if plan.cycled else at
+    since = quotas.day_of(moment, zone)[0]
+    if plan.quota_policy == "daily_count":
+        counted = counts.counted(connection, account.account_id, since, ())
+        return tuple(Count(None, one) for one in quotas.daily(plan.daily_limit, counted, zone, moment))
+    cycle = (account.cycle_start_at, account.cycle_end_at)
+    counted = counts.counted(connection, account.account_id, min(account.cycle_start_at, since), ())
+    found = [Count(None, one) for one in quotas.monthly(plan, "", True, counted, zone, cycle, moment)]
+    for modality in plan.counts:
+        ones = quotas.monthly(plan, modality, False, counted, zone, cycle, moment)
+        found += [Count(modality, one) for one in ones]
+    return tuple(found)
 
 
 def count(unit: Unit, account: Account, plan: Plan, images: int, ip_hash: bytes | None, at: datetime) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def recent_decisions(facts: Facts, filters: Filters, limit: int = 1_000) -> pd.D
 
 def logged_decisions(facts: Facts, filters: Filters, limit: int = 1_000) -> list[Decision]:
     """:func:`recent_decisions` as the policy's own records, whose ``state`` and ``u01`` compute them again."""
-    return [from_columns(row) for row in _rows(facts, filters, limit)]
+    # What the details hold beside a decision is of other policies.
+    return [from_columns(row | {"details": None}) for row in _rows(facts, filters, limit)]
 
 
 def _rows(facts: Facts, filters: Filters, limit: int) -> list[dict[str, Any]]:
