@@ -2,16 +2,18 @@
 
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
 
+from credit_core import View
 from credit_core.analytics import queries
 from credit_core.errors import NotFound
 from credit_core.policy.plans import COUNTED
 from credit_core.service.lookup import Balance, Profile
 from credit_core.service.quotas import Count
-from pages.components import charts, explained, filters, kpi, numbers, plots, session, states, tables
+from pages.components import charts, customer_card, explained, filters, kpi, numbers, plots, session, states, tables
 from pages.components.session import guard
 from pages.components.text import escape_markdown, figure_text, title_of
 
@@ -167,6 +169,13 @@ def header(profile: Profile, balance: Balance) -> None:
     kpi.row([*cards, served], key="user")
 
 
+def preview(view: View, timezone: str) -> None:
+    """What the user themselves sees, for whoever answers them."""
+    st.markdown("#### As the customer sees it")
+    customer_card.show(view, ZoneInfo(timezone))
+    st.caption(f"Times in the customer's own zone, {timezone}.")
+
+
 def lots(profile: Profile, balance: Balance) -> None:
     """What the balance is made of, in the order it is spent."""
     if not charges(profile):
@@ -263,5 +272,9 @@ except NotFound as error:
 header(profile, balance)
 if request_id:
     explain(user_id, request_id)
-lots(profile, balance)
+theirs, ours = st.columns([2, 3])
+with theirs:
+    preview(seen, profile.timezone)
+with ours:
+    lots(profile, balance)
 timeline(profile)

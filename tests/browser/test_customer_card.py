@@ -20,7 +20,10 @@ def test_the_card_fits_its_screen_in_both_schemes(
     dashboard: Dashboard, open_browser_page: OpenBrowserPage, viewport: dict[str, int], scheme: str
 ) -> None:
     with closing(sqlite3.connect(dashboard.ledger.removeprefix("sqlite:///"))) as ledger:
-        query = "SELECT user_id FROM ledger_entries WHERE kind = 'settle' GROUP BY 1 ORDER BY COUNT(*) DESC LIMIT 1"
+        query = (
+            "SELECT user_id FROM ledger_entries WHERE kind = 'settle' AND plan = 'basic' "
+            "GROUP BY 1 ORDER BY COUNT(*) DESC LIMIT 1"
+        )
         ((user,),) = ledger.execute(query).fetchall()
     page = open_browser_page(viewport=viewport, color_scheme=scheme)
 

@@ -174,8 +174,7 @@ def test_what_postgresql_says_of_a_full_disk_is_told_in_our_words(
         before = everything(core)
         flush = Unit.flush
 
-        def full(unit: Unit) -> int:
-            flush(unit)
+        def full(_: Unit) -> int:
             raise psycopg.errors.DiskFull("could not extend file: No space left on device")
 
         monkeypatch.setattr(Unit, "flush", full)

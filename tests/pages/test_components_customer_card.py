@@ -197,7 +197,7 @@ def test_names_from_a_catalogue_or_a_log_are_shown_not_obeyed(name: str) -> None
 def test_the_users_page_shows_what_the_core_says_the_customer_sees(demo_ledger: str, open_page: OpenPage) -> None:
     ((user, zone),) = by_sql(
         demo_ledger,
-        "SELECT u.user_id, u.timezone FROM ledger_entries e JOIN users u USING (user_id) WHERE e.kind = 'settle' "
+        "SELECT u.user_id, u.timezone FROM ledger_entries e JOIN users u USING (user_id) WHERE e.kind = 'settle' AND e.plan = 'basic' "
         "GROUP BY 1, 2 ORDER BY COUNT(*) DESC LIMIT 1",
     )
 

@@ -26,11 +26,11 @@ def test_a_titrated_authorize_and_settle_take_these_statements_and_no_more(
         core.settle("ada", "r-1", at=NOW)
         settle = told(said)
     assert authorize == [
-        "BEGIN", "SELECT users", "SELECT ledger_entries", "SELECT lots", "INSERT ledger_entries", "UPDATE accounts",
+        "BEGIN", "SELECT users", "SELECT lots", "SELECT ledger_entries", "INSERT ledger_entries", "UPDATE accounts",
         "UPDATE users", "UPDATE lots", "INSERT holds", "COMMIT",
     ]  # fmt: skip
     assert settle == [
-        "BEGIN", "SELECT users", "SELECT ledger_entries", "SELECT ledger_entries", "SELECT lots", "INSERT ledger_entries",
+        "BEGIN", "SELECT users", "SELECT lots", "SELECT ledger_entries", "SELECT ledger_entries", "INSERT ledger_entries",
         "UPDATE accounts", "UPDATE lots", "DELETE holds", "COMMIT",
     ]  # fmt: skip
 
