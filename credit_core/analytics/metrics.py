@@ -189,6 +189,14 @@ _DECISIONS = (
         "SPEC 6, rate-limit hits", m.legs("rate_limited"),
     ),
     _number(
+        "limit_hits", "Limit hits", "requests", "down", "requests over a count of their plan or guest window",
+        "SPEC 3, limits", m.by_rule("over_limit"),
+    ),
+    _number(
+        "anomalies", "Anomalies", "generations", "down", "fresh ones in an hour that the user's own history does not explain",
+        "SPEC 3, anomaly flag", lambda f: f.anomaly.is_(True) & (f.line == 1),
+    ),
+    _number(
         "coverage_misses", "Coverage misses", "decisions", "down", "decisions by rules 4–8 with miss",
         "SPEC 6, coverage-miss rate", m.missed,
     ),

@@ -111,6 +111,7 @@ accounts = _copy_of(
 users = _copy_of(schema.users, ("user_id", "account_id", "team_id", "segment", "created_at"))
 cycles = _copy_of(schema.cycles, tuple(column.name for column in schema.cycles.columns))
 holds = _copy_of(schema.holds, tuple(column.name for column in schema.holds.columns))
+deferrals = _copy_of(schema.deferrals, tuple(column.name for column in schema.deferrals.columns))
 library_days = _copy_of(schema.library_days, ("genre", "mood", "day", "assets"))
 library_cells = _copy_of(schema.library_cells, ("genre", "mood", "requested_at", "queued_at"))
 config_versions = _copy_of(

@@ -184,7 +184,8 @@ class Ledger:
         **facts: Any,
     ) -> list[Row]:
         """The opening leg of a request that reserves nothing."""
-        kinds = {"session_cap": "defer", "rate_limited": "rate_limited", "blocked": "rejected", "paused": "rejected"}
+        kinds = {"session_cap": "defer", "rate_limited": "rate_limited", "blocked": "rejected", "paused": "rejected",
+                 "over_limit": "rejected"}  # fmt: skip
         seen = {
             "rule": rule,
             "outcome": outcome,
@@ -359,7 +360,10 @@ def _request(ledger: Ledger, chance: random.Random, name: str, request_id: str, 
             "blocked",
         )
     )
+    # Drawn from a chance of its own, so that the rest of the ledger stays what it was.
+    odd = random.Random(request_id)
     if rule in ("rate_limited", "blocked"):
+        rule = "over_limit" if rule == "blocked" and odd.random() < 0.4 else rule
         ledger.answer(name, request_id, at, rule, None, miss=None, forced=None, session_id=seen["session_id"])
         return
     seen["miss"] = genre is not None and (rule == "coverage_miss" or chance.random() < 0.1)
@@ -373,8 +377,9 @@ def _request(ledger: Ledger, chance: random.Random, name: str, request_id: str, 
         else [("monthly", 333_333), ("bonus", images * CREDIT - 333_333)]
     )
     reserved = ledger.reserve(
-        name, request_id, at, *parts, rule=rule, images=images, model=chance.choice(MODELS), **seen
-    )
+        name, request_id, at, *parts, rule=rule, images=images, model=chance.choice(MODELS),
+        anomaly=True if odd.random() < 0.1 else None, **seen,
+    )  # fmt: skip
     _ending(ledger, chance, reserved, at + timedelta(seconds=5 + chance.random() * 60))
 
 

@@ -106,6 +106,8 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
     "library": (_count(lambda r: is_judged(r) and r["outcome"] == "library"), None),
     "declined": (_count(lambda r: r["rule"] in ("blocked", "rate_limited", "paused")), None),
     "rate_limit_hits": (_count(lambda r: r["rule"] == "rate_limited"), None),
+    "limit_hits": (_count(lambda r: r["rule"] == "over_limit"), None),
+    "anomalies": (_count(lambda r: r["anomaly"] is True and r["line"] == 1), None),
     "coverage_misses": (_count(lambda r: is_judged(r) and r["miss"]), None),
     "session_capped": (_count(lambda r: r["rule"] == "session_cap"), None),
     "unaffordable": (_count(lambda r: r["rule"] == "unaffordable"), None),

@@ -26,7 +26,8 @@ APP = Path(__file__).resolve().parents[2] / "app.py"
 TIMEOUT_S = 60
 #: Addresses by file, as ``app.navigation`` gives them; the overview is at the root.
 ADDRESS = {
-    "overview": "", "burn_rate": "burn", "coverage": "library", "surplus": "pace", "tuning": "controller",
+    "overview": "", "burn_rate": "burn", "coverage": "library", "surplus": "pace", "operations": "health",
+    "tuning": "controller",
     "releases": "versions", "users": "people", "integrity": "trust",
 }  # fmt: skip
 

@@ -47,6 +47,8 @@ FIXED_COLOURS: Mapping[str, str] = {
     "released": GREY,
     "settled": GREEN,
     "held": SKY,
+    "failed": VERMILLION,
+    "refunded": PURPLE,
     # pace
     "behind": VERMILLION,
     "on_pace": GREY,
@@ -157,6 +159,8 @@ COUNT = Unit("count", 1.0, numbers.count, numbers.count, digits=0)
 ACCOUNTS = replace(COUNT, title="accounts", write=lambda n: numbers.counted(n, "account"))
 REQUESTS = replace(COUNT, title="requests", write=lambda n: numbers.counted(n, "request"))
 DECISIONS = replace(COUNT, title="decisions", write=lambda n: numbers.counted(n, "decision"))
+#: Milliseconds in the data, seconds on the axis: latencies of generations.
+LATENCY = Unit("seconds", 0.001, numbers.milliseconds, numbers.milliseconds)
 MILLISECONDS = Unit("milliseconds", 1.0, numbers.milliseconds, numbers.count, digits=0)
 
 
