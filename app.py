@@ -20,6 +20,9 @@ def navigation():
                 st.Page("pages/surplus.py", title="Surplus", icon=":material/balance:", url_path="pace"),
                 st.Page("pages/operations.py", title="Operations", icon=":material/speed:", url_path="health"),
             ],
+            "Explore": [
+                st.Page("pages/explore.py", title="Explore", icon=":material/explore:", url_path="question"),
+            ],
             "Tune": [
                 st.Page("pages/tuning.py", title="Tuning", icon=":material/tune:", url_path="controller"),
                 st.Page("pages/releases.py", title="Releases", icon=":material/rocket_launch:", url_path="versions"),

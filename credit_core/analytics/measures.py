@@ -7,6 +7,7 @@ the columns of ``facts``, one row per entry; facts of a whole leg stand on its l
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -104,14 +105,26 @@ def moved_uc(kind: str, sign: int) -> Expression:
 # Aggregates ------------------------------------------------------------------------------------------------------------
 
 
-def total(amount: Expression) -> Expression:
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A figure over rows, and the condition on a row that it goes into the figure."""
+
+    figure: Expression
+    rows: Expression
+
+    def __call__(self, f: Any) -> ColumnElement[Any]:
+        """The figure."""
+        return self.figure(f)
+
+
+def total(amount: Expression) -> Aggregate:
     """Exact sum of an integer amount; 0 of nothing."""
-    return lambda f: cast(func.coalesce(func.sum(amount(f)), 0), BigInteger)
+    return Aggregate(lambda f: cast(func.coalesce(func.sum(amount(f)), 0), BigInteger), lambda f: amount(f) != 0)
 
 
-def count(condition: Expression) -> Expression:
+def count(condition: Expression) -> Aggregate:
     """Number of rows that meet a condition."""
-    return lambda f: func.count().filter(condition(f))
+    return Aggregate(lambda f: func.count().filter(condition(f)), condition)
 
 
 def rows(_: Any) -> ColumnElement[Any]:
@@ -119,25 +132,31 @@ def rows(_: Any) -> ColumnElement[Any]:
     return func.count()
 
 
-def accounts(condition: Expression) -> Expression:
+def accounts(condition: Expression) -> Aggregate:
     """Number of distinct accounts with a row that meets a condition."""
-    return lambda f: func.count(distinct(f.account_id)).filter(condition(f))
+    return Aggregate(lambda f: func.count(distinct(f.account_id)).filter(condition(f)), condition)
 
 
-def quantile(share: str, column: str) -> Expression:
+def quantile(share: str, column: str) -> Aggregate:
     """Exact quantile of a column, interpolated; missing values do not count."""
-    return lambda f: func.percentile_cont(literal_column(share)).within_group(f[column])
+    return Aggregate(
+        lambda f: func.percentile_cont(literal_column(share)).within_group(f[column]), lambda f: f[column].is_not(None)
+    )
 
 
-def open_legs(f: Any) -> ColumnElement[Any]:
-    """Reserves less ends."""
+def _open_legs(f: Any) -> ColumnElement[Any]:
     return func.count().filter(legs("reserve")(f)) - func.count().filter(legs(*ENDS)(f))
 
 
-def provider_cost(f: Any) -> ColumnElement[Any]:
-    """Micro-dollars charged by providers; unknown where something was settled and no cost is known, not 0."""
+def _provider_cost(f: Any) -> ColumnElement[Any]:
     unknown = (func.count(f.cost_usd_micro) == 0) & (func.count().filter(legs("settle")(f)) > 0)
     return case((unknown, None), else_=total(lambda g: g.cost_usd_micro)(f))
+
+
+#: Reserves less ends.
+open_legs = Aggregate(_open_legs, legs("reserve", *ENDS))
+#: Micro-dollars charged by providers; unknown where something was settled and no cost is known, not 0.
+provider_cost = Aggregate(_provider_cost, lambda f: f.cost_usd_micro.is_not(None))
 
 
 # Relations other than ``facts`` ----------------------------------------------------------------------------------------

@@ -15,11 +15,22 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 TITLES = {
     "": "Overview", "burn": "Burn rate", "library": "Coverage", "pace": "Surplus", "health": "Operations",
-    "controller": "Tuning",
+    "question": "Explore", "controller": "Tuning",
     "versions": "Releases", "people": "Users", "trust": "Integrity",
 }  # fmt: skip
 #: Files of ``pages/``: a cold process would run these bare, were it not for the guard.
-STEMS = ("overview", "burn_rate", "coverage", "surplus", "operations", "tuning", "releases", "users", "integrity")
+STEMS = (
+    "overview",
+    "burn_rate",
+    "coverage",
+    "surplus",
+    "operations",
+    "explore",
+    "tuning",
+    "releases",
+    "users",
+    "integrity",
+)
 NONSENSE = "?plan=nonsense&region=%3Cscript%3E&period=never&compare=%00&range=2025-99-99..x"
 PHONE = {"width": 390, "height": 844}
 

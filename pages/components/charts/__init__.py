@@ -34,6 +34,7 @@ from pages.components.charts.style import (
     Unit,
     colour,
     colours,
+    same_scale,
 )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "quantile_bands",
     "ranked_bars",
     "s_curve",
+    "same_scale",
     "sparkline",
     "stacked_bars",
     "time_lines",

@@ -98,7 +98,7 @@ def colours(names: Iterable[object], domain: Iterable[object] = ()) -> dict[str,
     """
     wanted = [str(name) for name in names]
     taken: dict[str, str] = {}
-    fixed = {name: FIXED_COLOURS.get(name.lower().replace(" ", "_")) for name in {*wanted, *map(str, domain)}}
+    fixed = {name: FIXED_COLOURS.get(name.strip().lower().replace(" ", "_")) for name in {*wanted, *map(str, domain)}}
     used = {c for c in fixed.values() if c}
     for name in sorted(fixed):
         if fixed[name]:
@@ -217,6 +217,21 @@ def localise(values: Iterable[Any], zone: ZoneInfo) -> pd.Series:
     if series.dt.tz is None:
         return series
     return series.dt.tz_convert(zone).dt.tz_localize(None)
+
+
+def picked_by(times: Iterable[Any], series: object) -> list[list[str]]:
+    """What a click on each point of a series over time gives: [day, series]."""
+    return [[pd.Timestamp(time).date().isoformat(), str(series)] for time in times]
+
+
+def same_scale(figures: Iterable[go.Figure]) -> None:
+    """Give small multiples one value axis: x of horizontal bars, else y."""
+    panels = list(figures)
+    axes = [fig.layout.xaxis if fig.data and fig.data[0].orientation == "h" else fig.layout.yaxis for fig in panels]
+    ranges = [axis.range for axis in axes if axis.range]
+    for axis in axes:
+        if ranges:
+            axis.range = [min(low for low, _ in ranges), max(high for _, high in ranges)]
 
 
 _STEPS = {
