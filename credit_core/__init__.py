@@ -17,5 +17,16 @@ from credit_core.policy.decision import Decision, Request
 from credit_core.policy.standing import Asked
 from credit_core.service.core import CreditCore
 from credit_core.service.offline import Spend
+from credit_core.service.premium import AppliedPayment, LimitOverride
 
-__all__ = ["Asked", "CreditCore", "CreditError", "Decision", "Request", "Spend", "View"]
+__all__ = [
+    "AppliedPayment",
+    "Asked",
+    "CreditCore",
+    "CreditError",
+    "Decision",
+    "LimitOverride",
+    "Request",
+    "Spend",
+    "View",
+]

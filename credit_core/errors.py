@@ -5,7 +5,8 @@
     CreditError
     ├── InvalidRequest            the call's own arguments are wrong; nothing was written
     │   ├── InvalidAmount
-    │   └── InvalidInstant
+    │   ├── InvalidInstant
+    │   └── InvalidSignature      a webhook that does not prove who sent it
     ├── NotFound                  a user, team, request or version that is not there
     ├── Conflict                  the call contradicts what is already recorded
     │   ├── RequestMismatch       a request id used before with other content
@@ -40,6 +41,10 @@ class InvalidAmount(InvalidRequest):
 
 class InvalidInstant(InvalidRequest):
     """A naive datetime where an instant is needed."""
+
+
+class InvalidSignature(InvalidRequest):
+    """A webhook whose signature does not prove who sent it, or when; nothing was written."""
 
 
 class NotFound(CreditError, LookupError):

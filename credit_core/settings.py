@@ -8,6 +8,8 @@ from pathlib import Path
 DATABASE_VARIABLE = "CREDITS_DATABASE_URL"
 DEFAULT_DATABASE = "sqlite:///data/ledger.db"
 CATALOG_VARIABLE = "CREDITS_CATALOG"
+#: Payment provider → the variable that holds its webhook secret.
+PAYMENT_VARIABLES = {"stripe": "CREDITS_STRIPE_SECRET", "revenuecat": "CREDITS_REVENUECAT_SECRET"}
 
 
 def database_url() -> str:
@@ -18,3 +20,8 @@ def database_url() -> str:
 def catalog_folder() -> Path:
     """The folder of the TOML catalogue: ``CREDITS_CATALOG``, else ``data/catalog`` beside the package."""
     return Path(os.environ.get(CATALOG_VARIABLE) or Path(__file__).resolve().parent.parent / "data" / "catalog")
+
+
+def payment_secret(provider: str) -> str | None:
+    """The webhook secret of ``stripe`` (``CREDITS_STRIPE_SECRET``) or ``revenuecat`` (``CREDITS_REVENUECAT_SECRET``); None: not set."""
+    return os.environ.get(PAYMENT_VARIABLES.get(provider, "")) or None

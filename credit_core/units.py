@@ -6,11 +6,13 @@ microseconds since 1970-01-01T00:00Z in storage (``_us``).
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from ipaddress import IPv6Address, IPv6Network, ip_address
+from numbers import Real
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from credit_core.errors import InvalidAmount, InvalidInstant, InvalidRequest
@@ -54,11 +56,32 @@ def checked_uc(amount_uc: object, name: str = "amount_uc", *, minimum: int = 0) 
     """``amount_uc`` if it is an integer in [minimum, MAX_AMOUNT], else :class:`InvalidAmount`."""
     if isinstance(amount_uc, bool) or not isinstance(amount_uc, int):
         raise InvalidAmount(
-            f"{name} must be a whole number of micro-units, got {amount_uc!r}. Convert with credits_to_uc()."
+            f"{name} must be a whole number of micro-units, got {_shown(amount_uc)}. Convert with credits_to_uc()."
         )
     if not minimum <= amount_uc <= MAX_AMOUNT:
         raise InvalidAmount(f"{name} must lie between {minimum} and {MAX_AMOUNT}, got {_shown(amount_uc)}.")
     return amount_uc
+
+
+def checked_count(count: object, name: str, least: int, most: int) -> int:
+    """``count`` if it is an integer in [least, most], else :class:`InvalidRequest`."""
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InvalidRequest(f"{name} must be a whole number, got {_shown(count)}.")
+    if not least <= count <= most:
+        raise InvalidRequest(f"{name} must lie between {least} and {most}, got {_shown(count)}.")
+    return count
+
+
+def checked_real(value: object, name: str, least: float, most: float) -> float:
+    """``value`` as a float if it is a finite number in [least, most], else :class:`InvalidRequest`. Never −0.0."""
+    try:
+        real = float(value) if not isinstance(value, bool) and isinstance(value, Real) else math.nan
+    except OverflowError:
+        real = math.inf
+    if not least <= real <= most:
+        raise InvalidRequest(f"{name} must be a number between {least:g} and {most:g}, got {_shown(value)}.")
+    # SQLite stores −0.0 as 0.0, and what is hashed must be what is stored.
+    return real + 0.0
 
 
 def checked_instant(at: object, name: str = "at") -> datetime:

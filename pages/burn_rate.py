@@ -42,7 +42,7 @@ def drill_bar() -> None:
             "Model", [ALL_MODELS, *options.models], key=MODEL, bind="query-params", width=240,
             help="Pace belongs to a plan's quota, so with a model chosen there is none.",
         )  # fmt: skip
-        if chosen.plans or chosen.regions or chosen.models:
+        if chosen.plans or chosen.regions or chosen.teams or chosen.models:
             st.button("Back to the fleet", icon=":material/arrow_upward:", on_click=to_fleet, key="to_fleet")
 
 

@@ -9,8 +9,7 @@ import streamlit as st
 from credit_core.analytics import queries
 from credit_core.errors import CreditError
 from credit_core.service.core import CreditCore
-from pages.components import filters, kpi, numbers, session, states, tables
-from pages.components.answers import ask
+from pages.components import filters, kpi, numbers, provenance, session, states, tables
 from pages.components.session import guard
 
 guard()
@@ -177,7 +176,7 @@ def past_checks(checks: pd.DataFrame) -> None:
 
 
 checked, held = queries.checks(facts), queries.open_holds(facts, now)
-sentence(checked, ask(queries.tie_out, filters.current()).exact)
+sentence(checked, provenance.tied(filters.current()).exact)
 standing(checked, held)
 left, right = st.columns(2, gap="large")
 with left:

@@ -71,8 +71,9 @@ def header(profile: Profile, balance: Balance) -> None:
     """Who this is and how they stand."""
     st.subheader(":material/person: " + escape_markdown(profile.user_id))
     reset = numbers.instant(profile.next_reset_at, zone)
+    team = "" if profile.team_id is None else f" with team {escape_markdown(profile.team_id)}"
     st.markdown(
-        f"On plan **{escape_markdown(title_of(profile.plan))}**, {escape_markdown(profile.region)}, since "
+        f"On plan **{escape_markdown(title_of(profile.plan))}**{team}, {escape_markdown(profile.region)}, since "
         f"{numbers.day(profile.created_at, zone)}. The account {pace(profile)} and in mode {profile.mode}. "
         f"At the next reset, {reset}, it has {numbers.credits(profile.next_amount_uc)} credits if nothing more is spent."
     )

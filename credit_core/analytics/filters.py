@@ -43,6 +43,7 @@ class Filters:
     regions: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
     cell: tuple[str, str] | None = None
 
     def compared(self) -> Filters | None:

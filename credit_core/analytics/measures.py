@@ -37,7 +37,19 @@ REFUSED = ("blocked", "rate_limited", "paused")
 NOT_FAILED = ("swept", "cancelled")
 ENDS = ("settle", "release", "partial")
 #: Columns that both relations of decisions have.
-SHARED = ("plan", "region", "modality", "arm", "config_version", "genre", "mood", "mode", "user_id", "account_id")
+SHARED = (
+    "plan",
+    "region",
+    "modality",
+    "arm",
+    "config_version",
+    "genre",
+    "mood",
+    "mode",
+    "user_id",
+    "team_id",
+    "account_id",
+)
 
 
 def judged(f: Any) -> ColumnElement[Any]:
@@ -165,7 +177,8 @@ provider_cost = Aggregate(_provider_cost, lambda f: f.cost_usd_micro.is_not(None
 def closings() -> FromClause:
     """Closed cycles by the instant they ended, and whether what was kept reached the cap: kept ≥ (c − 1)·Q."""
     c = relations.cycles.c
-    at_cap = c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc
+    # A member without a share in the cycle has nothing to be capped.
+    at_cap = (c.quota_uc > 0) & (c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
     columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), at_cap.label("at_cap"))
     return select(*columns).where(c.closed_at.is_not(None)).subquery("closings")
 

@@ -24,7 +24,7 @@ Relation = Literal["facts", "closings", "neighbours"]
 #: ``period``: the rows of the period. ``to_date``: all rows up to its end, for what is open at that instant.
 Span = Literal["period", "to_date"]
 
-_COMMON = ("plan", "region", "modality", "arm", "config_version", "genre", "mood", "user_id", "account_id")
+_COMMON = ("plan", "region", "modality", "arm", "config_version", "genre", "mood", "user_id", "team_id", "account_id")
 POSTED = (*_COMMON, "model", "kind", "lot_kind")
 DECIDED = (*_COMMON, "model", "rule", "outcome", "mode")
 RATED = (*_COMMON, "mode")

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    or_,
     select,
     true,
     type_coerce,
@@ -32,6 +33,7 @@ from sqlalchemy.types import TypeEngine
 from credit_core.analytics.filters import Filters
 from credit_core.store import schema
 from credit_core.store.columns import Flag, Instant
+from credit_core.store.records import pool_id
 from credit_core.units import to_us
 
 metadata = MetaData()
@@ -43,7 +45,7 @@ _LEFT_OUT = frozenset({
     "prior_mode", "strategy", "available_uc", "paced_uc", "days_left", "session_images", "session_fresh", "session_fresh_uc",
     "session_opening_uc", "segment", "conserving", "health", "under_represented", "threshold", "p0", "nudge_freshness",
     "nudge_credit_health", "nudge_library", "nudge_segment", "nudge_conservation", "nudge_mode", "u01", "retry_after_s",
-    "cell_new", "arm_p",
+    "cell_new", "arm_p", "largest_uc",
 })  # fmt: skip
 _DUCKDB = {
     BigInteger: "BIGINT",
@@ -159,7 +161,7 @@ def ledger_facts(kept: ColumnElement[bool]) -> FromClause:
 
 
 def in_dimensions(relation: FromClause, filters: Filters) -> ColumnElement[bool]:
-    """Condition on plan, region, model, user and cell of a relation with one row per entry."""
+    """Condition on plan, region, model, user, team and cell of a relation with one row per entry."""
     c = relation.c
     conditions: list[ColumnElement[bool]] = [c[name].in_(kept) for name, kept in entry_dimensions(filters) if kept]
     if filters.cell is not None:
@@ -169,7 +171,13 @@ def in_dimensions(relation: FromClause, filters: Filters) -> ColumnElement[bool]
 
 def entry_dimensions(filters: Filters) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """(column, values kept) of each dimension of ``facts``; no values keep all."""
-    return (("plan", filters.plans), ("region", filters.regions), ("model", filters.models), ("user_id", filters.users))
+    return (
+        ("plan", filters.plans),
+        ("region", filters.regions),
+        ("model", filters.models),
+        ("user_id", filters.users),
+        ("team_id", filters.teams),
+    )
 
 
 def in_period(instant: ColumnElement[Any], filters: Filters) -> ColumnElement[bool]:
@@ -183,12 +191,20 @@ def behind(relation: FromClause, filters: Filters) -> ColumnElement[bool]:
 
 
 def of_accounts(relation: FromClause, filters: Filters) -> ColumnElement[bool]:
-    """Condition on plan, region and user of a relation with an account_id, such as ``cycles``; model and cell are ignored."""
+    """Condition on plan, region, user and team of a relation with an account_id, such as ``cycles``; model and cell are ignored.
+
+    A team's accounts are its pool and those of its present members.
+    """
     c = relation.c
     kept_values = (("plan", filters.plans), ("region", filters.regions))
     conditions: list[ColumnElement[bool]] = [c[name].in_(kept) for name, kept in kept_values if kept]
     if filters.users:
         conditions.append(c.account_id.in_(select(users.c.account_id).where(users.c.user_id.in_(filters.users))))
+    if filters.teams:
+        of_members = select(users.c.account_id).where(users.c.team_id.in_(filters.teams))
+        conditions.append(
+            or_(c.account_id.in_([pool_id(team) for team in filters.teams]), c.account_id.in_(of_members))
+        )
     return _all(conditions)
 
 

@@ -94,6 +94,9 @@ class Source(Protocol):
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: copied, once this watermark is reached."""
 
+    def after(self, watermark: Watermark) -> ColumnElement[bool]:
+        """Condition on ``ledger_entries``: not copied yet, at this watermark."""
+
     def close(self) -> None:
         """Give back connections and files."""
 
@@ -185,6 +188,10 @@ class SqliteSource:
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
         """By id alone."""
         return ledger_entries.c.id <= watermark.id
+
+    def after(self, watermark: Watermark) -> ColumnElement[bool]:
+        """By id alone."""
+        return ledger_entries.c.id > watermark.id
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -280,6 +287,10 @@ class PostgresSource:
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
         """(tx, id) ≤ watermark: everything below it had ended when it was read."""
         return tuple_(_TX, ledger_entries.c.id) <= _bound(watermark)
+
+    def after(self, watermark: Watermark) -> ColumnElement[bool]:
+        """(tx, id) > watermark, which the index finds."""
+        return tuple_(_TX, ledger_entries.c.id) > _bound(watermark)
 
     def _drop(self) -> None:
         if self._connection is not None:

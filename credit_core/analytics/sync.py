@@ -191,6 +191,10 @@ class Facts:
             tx, last_id = self.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id))[0]
         return self._source.up_to(Watermark(tx, last_id))
 
+    def coming(self, tx: int, last_id: int) -> ColumnElement[bool]:
+        """Condition on ``ledger_entries``: written after that watermark."""
+        return self._source.after(Watermark(tx, last_id))
+
     def close(self) -> None:
         """Give back memory, connections and files."""
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -50,6 +51,17 @@ def cycle_start(anchor: date, zone: ZoneInfo, number: int) -> datetime:
     return first_instant(add_months(anchor, number), zone)
 
 
+def number_at(anchor: date, zone: ZoneInfo, at: datetime) -> int:
+    """Number of the cycle that ``at`` lies in; negative before the anchor."""
+    day = local_day(at, zone)
+    number = (day.year - anchor.year) * 12 + day.month - anchor.month
+    while cycle_start(anchor, zone, number) > at:
+        number -= 1
+    while cycle_start(anchor, zone, number + 1) <= at:
+        number += 1
+    return number
+
+
 def days_between(start: datetime, end: datetime) -> float:
     """Real elapsed days, 86 400 s each."""
     return (end.astimezone(UTC) - start.astimezone(UTC)).total_seconds() / DAY_S
@@ -83,3 +95,19 @@ def cap_uc(quota_uc: int, cap_multiple: float) -> int:
 def cap_at(end: datetime, cap_multiple: float, *, burst_allowance: bool) -> float:
     """c, or c + 1 where the burst allowance is on and the scheduled end lies in 02:00–05:00 UTC."""
     return cap_multiple + 1.0 if burst_allowance and 2 <= end.astimezone(UTC).hour < 5 else cap_multiple
+
+
+def apportion(quota_uc: int, weights: Mapping[str, int]) -> dict[str, int]:
+    """Whole shares of ``quota_uc`` in proportion to ``weights``, which add up to it exactly; none where no weight is positive.
+
+    Largest remainder (Hamilton): each share is its exact proportion rounded down, and what is left goes, one each, to the
+    largest remainders; among equal ones to the first by name.
+    """
+    total = sum(weights.values())
+    if total <= 0:
+        return {}
+    shares = {name: quota_uc * weight // total for name, weight in weights.items()}
+    by_remainder = sorted(weights, key=lambda name: (-(quota_uc * weights[name] % total), name))
+    for name in by_remainder[: quota_uc - sum(shares.values())]:
+        shares[name] += 1
+    return shares

@@ -78,6 +78,10 @@ class Law(NamedTuple):
     zone_red: float = 0.2
     zone_p_yellow: float = 0.5
     zone_p_red: float = 0.1
+    headroom_rho: float = 0.1
+    headroom_requests: float = 2.0
+    headroom_most: float = 0.07
+    headroom_until: float = 0.12
 
 
 class Inputs(NamedTuple):
@@ -106,6 +110,7 @@ class Inputs(NamedTuple):
     cell_new: bool = False
     arm_p: float = 0.5
     deferred: bool = False
+    largest: float = 0.0
 
 
 class Verdict(NamedTuple):
@@ -173,6 +178,7 @@ class State(NamedTuple):
     paused: bool = False
     cell_new: bool = False
     arm_p: float | None = None
+    largest_uc: int = 0
     deferred: bool = False
     policy: str = "titrated_monthly"
     allowance: Allowance | None = None
@@ -278,6 +284,10 @@ def law_for(config: Config, plan: str) -> Law:
         zone_red=s.zone_red,
         zone_p_yellow=s.zone_p_yellow,
         zone_p_red=s.zone_p_red,
+        headroom_rho=s.headroom_rho,
+        headroom_requests=s.headroom_requests,
+        headroom_most=s.headroom_most,
+        headroom_until=s.headroom_until,
     )
 
 
@@ -287,12 +297,14 @@ def evaluate(law: Law, x: Inputs, u01: float) -> Verdict:
         rule = guardrails.BLOCKED if x.blocked else guardrails.RATE_LIMITED if x.rate_limited else guardrails.PAUSED
         return Verdict(rule, False, False, x.mode, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0)
     ahead = surplus.surplus(x.balance, x.quota, x.cycle_days, x.days_left)
-    days = surplus.surplus_days(ahead, x.quota, x.cycle_days)
+    # Without a quota there is no pace: what the balance covers is fresh, by rule 7 at the latest.
+    paced = x.quota > 0.0
+    days = surplus.surplus_days(ahead, x.quota, x.cycle_days) if paced else 0.0
     mode = controller.next_mode(x.mode, days, law.conserve_enter, law.conserve_leave, law.spend_enter, law.spend_leave)
     fading = controller.freshness(x.session_images, law.freshness_tau)
-    level = min(x.balance / x.quota, 1.0)
+    level = min(x.balance / x.quota, 1.0) if paced else 1.0
     has_cell = x.coverage >= 0.0
-    p0 = _base(law, x, ahead, fading, level)
+    p0 = _base(law, x, ahead, fading, level) if paced else 1.0
     freshness = credit = library = segment = conservation = mode_factor = 1.0
     if law.nudged:
         freshness = controller.nudge(law.freshness_lo, law.freshness_hi, fading)
@@ -336,6 +348,12 @@ def _base(law: Law, x: Inputs, ahead: float, fading: float, level: float) -> flo
         return strategies.affordable(law.gamma, x.balance, rate, x.days_left)
     if law.strategy == strategies.RESERVE:
         return strategies.reserve(law.rho, x.balance, x.cost, surplus.on_pace(x.quota, x.cycle_days, x.days_left))
+    if law.strategy == strategies.HEADROOM:
+        return strategies.headroom(
+            law.headroom_rho, law.headroom_requests, law.headroom_most, law.headroom_until,
+            x.balance, x.cost, surplus.on_pace(x.quota, x.cycle_days, x.days_left), x.quota, max(x.largest, x.cost),
+            x.days_left / x.cycle_days,
+        )  # fmt: skip
     if law.strategy == strategies.WEIGHTED:
         need = 1.0 - x.health if x.coverage >= 0.0 else 0.0
         return strategies.weighted(
@@ -381,6 +399,7 @@ def inputs_of(state: State, config: Config) -> Inputs:
         cell_new=state.cell_new,
         arm_p=0.5 if state.arm_p is None else state.arm_p,
         deferred=state.deferred,
+        largest=units.uc_to_credits(state.largest_uc),
     )
 
 

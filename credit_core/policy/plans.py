@@ -17,6 +17,7 @@ Modality = Literal["text", "image", "video"]
 CYCLED = ("titrated_monthly", "plan_credits")
 #: Plans that count generations instead of charging credits.
 COUNTED = ("daily_count", "guest_window")
+#: Larger batches are several requests.
 MOST_IMAGES = 1_000
 
 
@@ -68,6 +69,10 @@ class Plan(_Row):
     credit_unit: str = Field("titrated", min_length=1)
     price_usd: float | None = Field(None, ge=0)
     annual: bool = False
+    #: The plan of an account whose paid time is over; none: it stays.
+    falls_to: str | None = None
+    #: What a store sells the plan as (RevenueCat's ``product_id``), besides the plan's own key.
+    products: tuple[str, ...] = ()
     regions: dict[str, RegionTerms] = {}
     entitlements: tuple[str, ...] = ()
     quota_credits: float | None = Field(None, ge=0)
@@ -123,6 +128,7 @@ class Pack(_Row):
     price_usd: float = Field(gt=0)
     credits: float = Field(gt=0)
     popular: bool = False
+    products: tuple[str, ...] = ()
 
 
 class Catalog(_Row):
@@ -138,7 +144,34 @@ class Catalog(_Row):
             raise ValueError("a catalogue needs at least one plan and one model")
         if sum(plan.quota_policy == "guest_window" for plan in self.plans.values()) > 1:
             raise ValueError("at most one plan can be the guests' (quota_policy guest_window)")
+        for name, plan in self.plans.items():
+            lower = None if plan.falls_to is None else self.plans.get(plan.falls_to)
+            if plan.falls_to is not None and (lower is None or lower is plan):
+                raise ValueError(
+                    f"plan {name!r} falls to {plan.falls_to!r}, which is not another plan of the catalogue"
+                )
+            if lower is not None and (lower.quota_policy, lower.credit_unit) != (plan.quota_policy, plan.credit_unit):
+                raise ValueError(
+                    f"plan {name!r} falls to {plan.falls_to!r}, which has another quota_policy or credit_unit"
+                )
+        sold = [product for _, row in self._offers() for product in row.products]
+        if len(set(sold)) < len(sold):
+            raise ValueError("a product is named by two plans or packs; it can be only one of them")
         return self
+
+    def _offers(self) -> list[tuple[tuple[str, str], Plan | Pack]]:
+        plans: list[tuple[tuple[str, str], Plan | Pack]] = [(("plan", name), row) for name, row in self.plans.items()]
+        return [*plans, *((("pack", name), row) for name, row in self.packs.items())]
+
+    def sold_as(self, product: str) -> tuple[str, str]:
+        """("plan" or "pack", its key) of what a store sells as ``product``; the key itself counts. Raises :class:`NotFound`."""
+        offers = self._offers()
+        for wanted in ([o for o, row in offers if product in row.products], [o for o, _ in offers if o[1] == product]):
+            if wanted:
+                return wanted[0]
+        raise NotFound(
+            f"No plan or pack is sold as {product!r}. Name it under `products` of that plan or pack in the catalogue."
+        )
 
     def plan(self, name: str) -> Plan:
         """The plan called ``name``, else :class:`NotFound` with the names there are."""

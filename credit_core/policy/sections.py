@@ -58,11 +58,13 @@ def _share(default: float, title: str, hint: str) -> Any:
 class Controller(Section):
     """Gain, unit and intercept of the decision law."""
 
-    strategy: Literal["logistic", "affordable", "reserve", "weighted", "zones", "novelty", "thompson"] = Field(
-        "logistic",
-        title="Strategy",
-        description="The law that turns surplus into a probability.",
-        json_schema_extra={"unit": "law"},
+    strategy: Literal["logistic", "affordable", "reserve", "weighted", "zones", "novelty", "thompson", "headroom"] = (
+        Field(
+            "logistic",
+            title="Strategy",
+            description="The law that turns surplus into a probability.",
+            json_schema_extra={"unit": "law"},
+        )
     )
     k: float = _tunable(
         0.0025, "Gain k", "per surplus unit", "Steeper: reacts sooner to being ahead or behind.", gt=0.0, le=100.0
@@ -123,6 +125,24 @@ class Strategies(Section):
         ge=0.0,
         le=2.0,
     )
+    headroom_rho: float = _tunable(
+        0.1,
+        "Headroom: floor ρ",
+        "× on-pace balance",
+        "Fresh while the balance stays above this part of pace.",
+        ge=0.0,
+        le=2.0,
+    )
+    headroom_requests: float = _tunable(
+        2.0,
+        "Headroom: room",
+        "× largest request",
+        "Keeps room for so many of the account's largest request.",
+        ge=0.0,
+        le=20.0,
+    )
+    headroom_most: float = _share(0.07, "Headroom: most room", "Largest part of the quota that is kept as room.")
+    headroom_until: float = _share(0.12, "Headroom: given up", "In this last part of the cycle no room is kept.")
     weight_surplus: float = _tunable(
         40.0, "Weighted: surplus", "weight", "Weight of being ahead of pace.", ge=0.0, le=100.0
     )
@@ -311,6 +331,14 @@ class Limits(Section):
     )
     cool_down_s: float = _tunable(
         10.0, "Cool-down", "seconds", "Between two fresh ones on plans that count by day or window.", ge=0.0, le=3_600.0
+    )
+    override_s: float = _tunable(
+        600.0,
+        "Purchase override",
+        "seconds",
+        "Limits are lifted this long after a purchase, once a day.",
+        ge=0.0,
+        le=86_400.0,
     )
     anomaly_effect: Literal["flag", "block"] = Field(
         "flag",

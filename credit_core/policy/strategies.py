@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from credit_core.policy.controller import EDGE
 
-LOGISTIC, AFFORDABLE, RESERVE, WEIGHTED, ZONES, NOVELTY, THOMPSON = range(7)
-STRATEGIES = ("logistic", "affordable", "reserve", "weighted", "zones", "novelty", "thompson")
+LOGISTIC, AFFORDABLE, RESERVE, WEIGHTED, ZONES, NOVELTY, THOMPSON, HEADROOM = range(8)
+STRATEGIES = ("logistic", "affordable", "reserve", "weighted", "zones", "novelty", "thompson", "headroom")
 
 
 def affordable(gamma: float, balance: float, rate: float, days_left: float) -> float:
@@ -17,6 +17,21 @@ def affordable(gamma: float, balance: float, rate: float, days_left: float) -> f
 def reserve(rho: float, balance: float, cost: float, on_pace: float) -> float:
     """1 while A − cost ≥ ρ·Q·d/L, else 0: a floor that the balance is kept above."""
     return 1.0 if balance - cost >= rho * on_pace - EDGE else 0.0
+
+
+def headroom(
+    rho: float, requests: float, most: float, until: float,
+    balance: float, cost: float, on_pace: float, quota: float, largest: float, share_left: float,
+) -> float:  # fmt: skip
+    """:func:`reserve` with a floor that learns: room for ``requests`` of the account's largest request, at most ``most`` of Q.
+
+    The room is given up in the last ``until`` of the cycle. ``largest``: cost of the largest request asked in the running
+    cycle, this one included; ``share_left`` is d/L (docs/decisions/0007-headroom.md).
+    """
+    floor = rho * on_pace
+    if share_left > until:
+        floor = max(floor, min(requests * largest, most * quota))
+    return 1.0 if balance - cost >= floor - EDGE else 0.0
 
 
 def weighted(

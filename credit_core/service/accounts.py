@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from credit_core import units
@@ -14,7 +14,7 @@ from credit_core.service import cycles, lookup
 from credit_core.service.deployment import Deployment
 from credit_core.service.lookup import Balance
 from credit_core.store.chain import GENESIS
-from credit_core.store.records import Account, Lot, User, leg_id
+from credit_core.store.records import Account, Lot, User, leg_id, pool_of
 from credit_core.store.unit import Delta, Unit
 
 DEFAULT_REGION = "global"
@@ -64,7 +64,8 @@ def add_user_in(
         raise InvalidRequest(f"Plan {plan!r} is for guests, who are not added: authorize with user_id None.")
     if unit.has_user(user_id):
         existing, account = unit.user(user_id)
-        if (account.plan, account.region, existing.timezone, existing.segment) != (plan, region, timezone, segment):
+        known = (account.plan, account.region, existing.timezone, existing.segment, existing.team_id)
+        if known != (plan, region, timezone, segment, None):
             raise Conflict(
                 f"User {user_id!r} exists on plan {account.plan!r} in {existing.timezone}, region {account.region!r}. Nothing was changed."
             )
@@ -107,26 +108,63 @@ def _open(
 ) -> Account:
     row = deployment.catalog.plan(plan)
     terms = plans.terms(row, region)
-    timezone = zone.key
     anchor = calendar.local_day(at, zone)
     start, end = calendar.cycle_start(anchor, zone, 0), calendar.cycle_start(anchor, zone, 1)
-    account = Account(
-        account_id=user_id if kind == "guest" else f"user:{user_id}", kind=kind, plan=plan, region=region,
-        timezone=timezone, anchor_day=anchor.isoformat(),
-        anchor_no=0, cycle_no=0,
-        cycle_start_at=start, cycle_end_at=end, quota_uc=terms.quota_uc, avail_uc=0, held_uc=0, demand_uc=0, mode="steady", seq=0,
-        head_hash=GENESIS, recorded_at=unit.now, created_at=at, paused_at=None, due_at=end if row.cycled else None, cycled=row.cycled,
+    account = blank_account(
+        user_id if kind == "guest" else account_id(user_id), plan, region, zone.key, anchor, 0, (start, end), terms.quota_uc,
+        at, unit.now, cycled=row.cycled,
     )  # fmt: skip
     unit.add_account(account)
-    unit.add_user(
-        User(
-            user_id=user_id, account_id=account.account_id, timezone=timezone, team_id=None, segment=segment, conserving=False,
-            session_consent=True, blocked_at=None, created_at=at, session_last_at=None, session_images=0, session_fresh=0,
-            session_fresh_uc=0, session_opening_uc=0, session_cells=[], bucket_level=0.0, bucket_at=None, guest_session=guest_session,
-        )
-    )  # fmt: skip
+    unit.add_user(blank_user(user_id, account.account_id, zone.key, None, segment, at, guest_session))
     cycles.open_first_cycle(unit, account, at)
     return account
+
+
+def account_id(user_id: str) -> str:
+    """The account of a user's own."""
+    return f"user:{user_id}"
+
+
+def blank_account(
+    account_id: str,
+    plan: str,
+    region: str,
+    timezone: str,
+    anchor: date,
+    anchor_no: int,
+    bounds: tuple[datetime, datetime],
+    quota_uc: int,
+    at: datetime,
+    now: datetime,
+    *,
+    cycled: bool = True,
+) -> Account:
+    """An account before its first entry. ``bounds``: start and end of its first cycle; ``now``: the wall clock."""
+    kind = "guest" if is_guest(account_id) else "user" if pool_of(account_id) is None else "team"
+    return Account(
+        account_id=account_id, kind=kind, plan=plan, region=region, timezone=timezone, anchor_day=anchor.isoformat(),
+        anchor_no=anchor_no, cycle_no=0,
+        cycle_start_at=bounds[0], cycle_end_at=bounds[1], quota_uc=quota_uc, avail_uc=0, held_uc=0, demand_uc=0, mode="steady", seq=0,
+        head_hash=GENESIS, recorded_at=now, created_at=at, paused_at=None,
+        due_at=bounds[1] if cycled else None, cycled=cycled,
+    )  # fmt: skip
+
+
+def blank_user(
+    user_id: str,
+    account_id: str,
+    timezone: str,
+    team_id: str | None,
+    segment: str | None,
+    at: datetime,
+    guest_session: str | None = None,
+) -> User:
+    """A user before their first request."""
+    return User(
+        user_id=user_id, account_id=account_id, timezone=timezone, team_id=team_id, segment=segment, conserving=False,
+        session_consent=True, blocked_at=None, created_at=at, session_last_at=None, session_images=0, session_fresh=0,
+        session_fresh_uc=0, session_opening_uc=0, session_cells=[], bucket_level=0.0, bucket_at=None, guest_session=guest_session,
+    )  # fmt: skip
 
 
 def grant(
@@ -168,7 +206,8 @@ def grant_in(
         raise InvalidRequest(f"expires_at {expires_at.isoformat()} is not after the grant ({at.isoformat()}).")
     user, account = unit.user(user_id)
     leg = leg_id("grant", user_id, key)
-    lot_id = leg_id("lot", account.account_id, "grant", key)
+    # Two members of a pool may use the same key.
+    lot_id = leg_id("lot", account.account_id, "grant", user_id, key)
     lines = unit.leg(leg)
     lot = unit.lot(account, lot_id)
     if lines and lot is not None:

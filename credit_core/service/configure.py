@@ -66,6 +66,7 @@ def propose(
     at = deployment.instant(None)
 
     def write(connection: Connection) -> int:
+        configs.one_at_a_time(connection)
         base = _version(connection, rollout_of(configs.releases(connection)).version if parent is None else parent)
         config = _changed(deployment, base.body, changes)
         return configs.add_version(connection, base.version, config.body(), author, note, at)
@@ -110,6 +111,7 @@ def publish(
     at = deployment.instant(None)
 
     def write(connection: Connection) -> Published:
+        configs.one_at_a_time(connection)
         _check_live(connection, expected_live)
         base = _version(connection, expected_live)
         config = _changed(deployment, base.body, changes)
@@ -129,6 +131,7 @@ def roll_back(deployment: Deployment, author: str, reason: str, to: int | None =
     at = deployment.instant(None)
 
     def write(connection: Connection) -> int:
+        configs.one_at_a_time(connection)
         released = configs.releases(connection)
         now = rollout_of(released)
         target = to
@@ -191,6 +194,8 @@ def _release(
     expected_live: int | None,
     at: datetime,
 ) -> int:
+    configs.one_at_a_time(connection)
+    share = units.checked_real(share, "share", 0.0, 1.0)
     if not (share == 1.0 or 0.0 < share <= MAX_EXPERIMENT_SHARE):
         raise InvalidRequest(
             f"share must be 1, or over 0 and at most {MAX_EXPERIMENT_SHARE} so that control is as large as treatment; got {share}."

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from credit_core import settings, units
-from credit_core.errors import InvalidRequest
 from credit_core.policy.config import Config
 from credit_core.policy.customer import ONE_IMAGE, View
 from credit_core.policy.decision import Decision, Request
@@ -27,7 +26,9 @@ from credit_core.service import (
     lifecycle,
     lookup,
     offline,
+    premium,
     sweep,
+    teams,
 )
 from credit_core.service import catalog as catalogue
 from credit_core.service.corrections import Refunded
@@ -36,7 +37,9 @@ from credit_core.service.deployment import Deployment
 from credit_core.service.ends import Ended
 from credit_core.service.lookup import Balance, Explanation, Profile
 from credit_core.service.offline import Spend, Synced
+from credit_core.service.premium import AppliedPayment, LimitOverride
 from credit_core.service.sweep import Swept
+from credit_core.service.teams import Team
 from credit_core.store import configs, library, migrate, reads
 from credit_core.store import verify as invariants
 from credit_core.store.ledger import Ledger
@@ -114,12 +117,58 @@ class CreditCore:
         plan: str,
         timezone: str = "UTC",
         region: str | None = None,
+        team_id: str | None = None,
         segment: str | None = None,
         guest_session: str | None = None,
         at: datetime | None = None,
     ) -> Balance:
-        """Sign a user up; see :func:`credit_core.service.accounts.add_user`."""
+        """Sign a user up; see :func:`credit_core.service.accounts.add_user`, and with a team :func:`.teams.add_member`."""
+        if team_id is not None:
+            return teams.add_member(
+                self.deployment, _team(team_id), _user(user_id), plan, timezone, region, segment, at
+            )
         return accounts.add_user(self.deployment, _user(user_id), plan, timezone, region, segment, guest_session, at)
+
+    def add_team(
+        self,
+        team_id: str,
+        plan: str,
+        mode: str,
+        timezone: str = "UTC",
+        at: datetime | None = None,
+        *,
+        region: str | None = None,
+    ) -> Team:
+        """Set a team up, ``pooled`` or ``apportioned``; see :func:`credit_core.service.teams.add_team`."""
+        return teams.add_team(self.deployment, _team(team_id), plan, mode, timezone, region, at)
+
+    def add_members(self, team_id: str, weights: Mapping[str, int], at: datetime | None = None) -> Team:
+        """Sign several members up at once; see :func:`credit_core.service.teams.add_members`."""
+        return teams.add_members(self.deployment, _team(team_id), weights, at)
+
+    def set_weight(self, user_id: str, weight: int, at: datetime | None = None) -> Team:
+        """Change a member's share from the next cycle on; see :func:`credit_core.service.teams.set_weight`."""
+        return teams.set_weight(self.deployment, _user(user_id), weight, at)
+
+    def leave_team(self, user_id: str, plan: str, at: datetime | None = None) -> Balance:
+        """Take a member out of their team; see :func:`credit_core.service.teams.leave_team`."""
+        return teams.leave_team(self.deployment, _user(user_id), plan, at)
+
+    def change_team_plan(self, team_id: str, plan: str, at: datetime | None = None) -> Team:
+        """Move a team to another plan; see :func:`credit_core.service.teams.change_team_plan`."""
+        return teams.change_team_plan(self.deployment, _team(team_id), plan, at)
+
+    def pause_team(self, team_id: str, at: datetime | None = None) -> Team:
+        """Freeze a pool's cycle; see :func:`credit_core.service.teams.pause_team`."""
+        return teams.pause_team(self.deployment, _team(team_id), at)
+
+    def resume_team(self, team_id: str, at: datetime | None = None) -> Team:
+        """End a pool's pause; see :func:`credit_core.service.teams.resume_team`."""
+        return teams.resume_team(self.deployment, _team(team_id), at)
+
+    def team(self, team_id: str) -> Team:
+        """A team and its members; see :func:`credit_core.service.teams.team`."""
+        return teams.team(self.deployment, _team(team_id))
 
     def grant(
         self,
@@ -160,6 +209,21 @@ class CreditCore:
     def purchase(self, user_id: str, pack: str, key: str, at: datetime | None = None) -> Balance:
         """Grant a pack that was paid for; see :func:`credit_core.service.corrections.purchase`."""
         return corrections.purchase(self.deployment, _user(user_id), pack, key, at)
+
+    def payment_webhook(
+        self,
+        provider: str,
+        payload: bytes,
+        headers: Mapping[str, str],
+        secret: str | None,
+        at: datetime | None = None,
+    ) -> AppliedPayment:
+        """Take a payment provider's signed webhook; see :func:`credit_core.service.premium.payment_webhook`."""
+        return premium.payment_webhook(self.deployment, provider, payload, headers, secret, at)
+
+    def purchase_callback(self, user_id: str, at: datetime | None = None) -> LimitOverride:
+        """Lift a buyer's limits for a while; see :func:`credit_core.service.premium.purchase_callback`."""
+        return premium.purchase_callback(self.deployment, _user(user_id), at)
 
     def change_plan(self, user_id: str, plan: str, at: datetime | None = None) -> Balance:
         """Move a user to another plan; see :func:`credit_core.service.lifecycle.change_plan`."""
@@ -343,8 +407,7 @@ class Library:
 
     def put(self, genre: str, mood: str, count: int, at: datetime | None = None) -> None:
         """Add ``count`` assets to cell ``genre`` × ``mood``."""
-        if units.checked_uc(count, "count", minimum=1) > MOST_ASSETS:
-            raise InvalidRequest(f"count must be at most {MOST_ASSETS} at once, got {count}.")
+        units.checked_count(count, "count", 1, MOST_ASSETS)
         genre, mood = units.checked_id(genre, "genre"), units.checked_id(mood, "mood")
         at = self._deployment.instant(at)
         self._deployment.ledger.write(lambda connection: library.put(connection, genre, mood, count, at))
@@ -373,6 +436,10 @@ class Library:
 
 def _user(user_id: str) -> str:
     return units.checked_user(user_id)
+
+
+def _team(team_id: str) -> str:
+    return units.checked_id(team_id, "team_id")
 
 
 def _request(request_id: str) -> str:

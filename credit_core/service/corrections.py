@@ -125,7 +125,7 @@ def adjust_in(
         return
     cycles.catch_up(unit, deployment, account, at)
     if amount_uc > 0:
-        lot_id = leg_id("lot", account.account_id, "adjust", key)
+        lot_id = leg_id("lot", account.account_id, "adjust", user_id, key)
         lot = unit.add_lot(account, Lot(lot_id, account.account_id, "bonus", at, None, 0, 0, 0))
         deltas = [Delta(lot, amount_uc, 0)]
     else:
@@ -143,12 +143,16 @@ def adjust_in(
 
 def purchase(deployment: Deployment, user_id: str, pack: str, key: str, at: datetime | None) -> Balance:
     """Grant a pack that was paid for. ``key`` names the payment: the same one again changes nothing."""
+    deployment.ledger.run(lambda unit: purchase_in(unit, deployment, user_id, pack, key, deployment.instant(at)))
+    return lookup.balance(deployment, user_id)
+
+
+def purchase_in(unit: Unit, deployment: Deployment, user_id: str, pack: str, key: str, at: datetime) -> Lot:
+    """:func:`purchase` inside a transaction; returns the lot."""
     bought = pack_of(deployment, pack)
     amount = units.credits_to_uc(bought.credits)
-    price = units.dollars_to_usd_micro(bought.price_usd)
-    return accounts.grant(
-        deployment, user_id, amount, "purchased", key, None, units.round_half_even(price * units.MICRO, amount), at
-    )
+    unit_price = units.round_half_even(units.dollars_to_usd_micro(bought.price_usd) * units.MICRO, amount)
+    return accounts.grant_in(unit, deployment, user_id, amount, "purchased", key, at, None, unit_price)
 
 
 def pack_of(deployment: Deployment, name: str) -> Pack:

@@ -8,9 +8,10 @@ from typing import NamedTuple
 from credit_core.policy import cycles, plans
 from credit_core.policy.lots import PACED_KINDS, Part, allocate
 from credit_core.policy.plans import Plan
+from credit_core.service import shares
 from credit_core.service.deployment import Deployment
 from credit_core.store import demand, reads
-from credit_core.store.records import Account, Lot, leg_id
+from credit_core.store.records import Account, Lot, leg_id, pool_of
 from credit_core.store.unit import Delta, Unit
 from credit_core.units import checked_zone
 
@@ -97,19 +98,25 @@ def open_first_cycle(unit: Unit, account: Account, at: datetime) -> None:
 
 def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     end = account.cycle_end_at
+    _fall(deployment, account, end)
     live = deployment.live.of(unit.connection, account.account_id)
     tuning = live.config.plan(account.plan)
     paced = [lot for lot in unit.lots(account).values() if lot.kind in PACED_KINDS and lot.avail_uc > 0]
     unspent = sum(lot.avail_uc for lot in paced)
     owner = unit.owner(account)
-    zone_name = account.timezone if owner is None else owner.timezone
+    upcoming = shares.next_terms(unit.connection, deployment, account, owner)
+    # Members of a team keep its calendar, so that all their cycles end at once.
+    of_its_own = owner is not None and (owner.team_id is None or upcoming.leaves)
+    zone_name = owner.timezone if owner is not None and of_its_own else account.timezone
     zone = checked_zone(zone_name)
     plan = deployment.catalog.plan(account.plan)
-    terms = plans.terms(plan, account.region)
     cap = cap_multiple(plan, tuning.cap_multiple)
     if plan.quota_policy == "titrated_monthly":
         cap = cycles.cap_at(end, cap, burst_allowance=live.config.rollover.burst_allowance)
     closing = cycles.close(unspent, account.quota_uc, cap, tuning.soft_decay)
+    if upcoming.leaves:
+        # What the team gave stays with the team.
+        closing = cycles.Closing(0, 0, unspent)
     governed = {"config_version": live.version, "arm": live.arm, **_whose(unit, account)}
 
     number = account.cycle_no + 1
@@ -123,7 +130,12 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
         carried_uc=closing.carried_uc, cap_multiple=cap, demand_uc=account.demand_uc,
     )  # fmt: skip
     account.cycle_no, account.cycle_start_at, account.cycle_end_at = number, end, next_end
-    account.timezone, account.quota_uc, account.demand_uc = zone.key, terms.quota_uc, 0
+    account.timezone, account.quota_uc, account.demand_uc, account.largest_uc = zone.key, upcoming.quota_uc, 0, 0
+    account.plan, account.cycled = upcoming.plan, deployment.catalog.plan(upcoming.plan).cycled
+    if owner is not None and upcoming.leaves:
+        owner.team_id = None
+        unit.touch(owner)
+        governed |= _whose(unit, account)
     if closing.carried_uc:
         remaining = [Part(lot.lot_id, lot.avail_uc) for lot in paced if lot.avail_uc > 0]
         carry = rollover_lot(unit, account)
@@ -142,6 +154,16 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
 def cap_multiple(plan: Plan, tuned: float) -> float:
     """c of ``plan``: as tuned where credits roll over, else 1, so that nothing of a cycle goes into the next."""
     return tuned if plan.quota_policy == "titrated_monthly" else 1.0
+
+
+def _fall(deployment: Deployment, account: Account, start: datetime) -> None:
+    """A plan that is not paid until ``start`` of the next cycle falls before the closing, so that the lower cap holds (SPEC 3)."""
+    if account.paid_until is None or account.paid_until >= start:
+        return
+    lower = deployment.catalog.plan(account.plan).falls_to
+    if lower is not None:
+        account.plan, account.paid_until = lower, None
+        account.quota_uc = plans.terms(deployment.catalog.plan(lower), account.region).quota_uc
 
 
 def _next_end(anchor: date, zone: str, number: int, start: datetime) -> datetime:
@@ -207,8 +229,9 @@ def return_to_closed(
 
     Plans without rollover get them as a bonus lot of :data:`BONUS_LIFETIME`.
     """
-    # An instant before the running cycle (a late clock) still finds the lots of earlier cycles closed.
-    moment = max(at, account.cycle_start_at)
+    # An instant before the running cycle (a late clock) still finds the lots of earlier cycles closed; while an account
+    # is paused no lot closes, however long that lasts.
+    moment = max(at, account.cycle_start_at) if account.paused_at is None else account.paused_at
     closed = [lot for lot in lots if lot.closed(moment) and lot.avail_uc > 0]
     returned = sum(lot.avail_uc for lot in closed)
     if not returned:
@@ -243,7 +266,9 @@ def return_to_closed(
 
 def _whose(unit: Unit, account: Account) -> dict[str, object]:
     owner = unit.owner(account)
-    return {} if owner is None else {"user_id": owner.user_id, "team_id": owner.team_id}
+    if owner is None:
+        return {"team_id": pool_of(account.account_id)}
+    return {"user_id": owner.user_id, "team_id": owner.team_id}
 
 
 def reconcile(deployment: Deployment, at: datetime) -> Reconciled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 
-from credit_core.errors import InvalidRequest
+from credit_core import units
 from credit_core.policy.decision import Decision
 from credit_core.service import generate
 from credit_core.service.deployment import Deployment
@@ -28,8 +28,7 @@ def claim(deployment: Deployment, limit: int, at: datetime | None) -> list[Decis
     Each is a request of its own (:func:`child_id`) that passes rules 1 to 4 again. What cannot be afforded or has waited
     24 hours is dropped, with an entry; what is blocked, limited or paused waits. Safe from any number of processes.
     """
-    if not 1 <= limit <= 10_000:
-        raise InvalidRequest(f"limit must lie between 1 and 10000, got {limit}.")
+    units.checked_count(limit, "limit", 1, 10_000)
     moment = deployment.instant(at)
     claimed: list[Decision] = []
     after: tuple[datetime, str] | None = None

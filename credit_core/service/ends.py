@@ -31,6 +31,8 @@ _COPIED = (
     "arm",
 )
 
+#: Nobody waits longer than eleven days for an image.
+MOST_LATENCY_MS = 1e9
 #: Why the sweeper releases.
 SWEPT = "swept"
 _STATUS = {"settle": "SETTLED", "release": "RELEASED", "partial": "PARTIAL"}
@@ -70,11 +72,8 @@ def settle(
         units.checked_uc(actual_uc, "actual_uc")
     if cost_usd_micro is not None:
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
-    if latency_ms is not None and not 0.0 <= latency_ms < 1e9:
-        raise InvalidRequest(f"latency_ms must be a finite number of milliseconds, got {latency_ms!r}.")
     if latency_ms is not None:
-        # SQLite stores −0.0 as 0.0, and the hash must be of what is stored.
-        latency_ms += 0.0
+        latency_ms = units.checked_real(latency_ms, "latency_ms", 0.0, MOST_LATENCY_MS)
     done = deployment.ledger.run(
         lambda unit: settle_in(
             unit, deployment, user_id, request_id, deployment.instant(at), actual_uc, cost_usd_micro, latency_ms

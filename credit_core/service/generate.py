@@ -36,8 +36,7 @@ def checked(request: Request) -> Request:
     """``request`` trimmed and within bounds, else :class:`InvalidRequest`."""
     if request.modality not in MODALITIES:
         raise InvalidRequest(f"modality must be one of {', '.join(MODALITIES)}, got {request.modality!r}.")
-    if isinstance(request.images, bool) or not isinstance(request.images, int):
-        raise InvalidRequest(f"images must be a whole number, got {request.images!r}.")
+    units.checked_count(request.images, "images", 1, plans.MOST_IMAGES)
     if (request.genre is None) != (request.mood is None):
         raise InvalidRequest("genre and mood name a library cell together. Give both or neither.")
     session_id = units.checked_id(request.session_id, "session_id")
@@ -147,7 +146,7 @@ def _allow(
         blocked=_blocked(user),
         retry_after_s=_wait_s(user, plan, live, at),
         paused=account.paused_at is not None,
-        allowance=offer.allowance,
+        allowance=None if _lifted(user, at) else offer.allowance,
         affordable_model=offer.quote.affordable,
     )
     u01 = draw(unit.salts["draw"], _user_of(request), request.request_id)
@@ -349,6 +348,7 @@ def _state(
         arm_p=deployment.arm_probability(unit.connection, at)
         if live.config.controller.strategy == "thompson"
         else None,
+        largest_uc=account.largest_uc,
     )
 
 
@@ -379,9 +379,14 @@ def _blocked(user: User) -> bool:
     return user.blocked_at is not None or user.challenged_at is not None
 
 
+def _lifted(user: User, at: datetime) -> bool:
+    """True while a purchase lifts the limits (SPEC 3, Premium sync)."""
+    return user.override_until is not None and at < user.override_until
+
+
 def _wait_s(user: User, plan: Plan, live: Live, at: datetime) -> float:
     """Seconds until the limits let this user pass; 0 lets pass and pours into the bucket."""
-    if not live.config.limits.enabled:
+    if not live.config.limits.enabled or _lifted(user, at):
         return 0.0
     cool = quotas.cool_down_s(user, plan, live.config.limits.cool_down_s, at)
     return cool if cool > 0.0 else _pour(user, live, at)
@@ -408,6 +413,7 @@ def _count(user: User, account: Account, request: Request, decision: Decision, a
         user.session_fresh_uc += decision.amount_uc
     account.mode = decision.mode
     account.demand_uc += decision.state.cost_uc
+    account.largest_uc = max(account.largest_uc, decision.state.cost_uc)
 
 
 def _mark_cell(unit: Unit, deployment: Deployment, request: Request, decision: Decision, at: datetime) -> None:

@@ -6,17 +6,20 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from credit_core.errors import InvalidRequest, NotFound
-from credit_core.policy import cycles, plans, surplus
+from credit_core import units
+from credit_core.errors import NotFound
+from credit_core.policy import cycles, surplus
 from credit_core.policy.decision import Decision, decide, draw
 from credit_core.policy.lots import PACED_KINDS, spending_key
 from credit_core.policy.quotas import decide as allowed
 from credit_core.policy.standing import Lifetime
 from credit_core.policy.words import sentence
+from credit_core.service import shares
 from credit_core.service.deployment import Deployment
 from credit_core.store import decisions, reads, rewards
 from credit_core.store.ledger import Connection
 from credit_core.store.reads import Holding, Moved
+from credit_core.store.records import pool_of
 from credit_core.units import to_us, uc_to_credits
 
 
@@ -86,6 +89,7 @@ class Profile(NamedTuple):
     session_consent: bool
     config_version: int
     arm: str
+    team_id: str | None = None
 
 
 def profile(deployment: Deployment, user_id: str, at: datetime | None = None) -> Profile:
@@ -103,12 +107,12 @@ def profile_in(connection: Connection, deployment: Deployment, user_id: str, mom
     user, account = found
     lots = reads.open_lots(connection, account.account_id)
     live = deployment.live.of(connection, account.account_id)
+    upcoming = shares.next_terms(connection, deployment, account, user, foresee=True)
     paced = sum(lot.avail_uc for lot in lots if lot.kind in PACED_KINDS)
     other = account.avail_uc - paced
     tuning, plan = live.config.plan(account.plan), deployment.catalog.plan(account.plan)
-    terms = plans.terms(plan, account.region)
     carried = 0
-    if plan.quota_policy == "titrated_monthly":
+    if plan.quota_policy == "titrated_monthly" and not upcoming.leaves:
         burst = live.config.rollover.burst_allowance
         cap = cycles.cap_at(account.cycle_end_at, tuning.cap_multiple, burst_allowance=burst)
         carried = cycles.close(paced, account.quota_uc, cap, tuning.soft_decay).carried_uc
@@ -120,13 +124,13 @@ def profile_in(connection: Connection, deployment: Deployment, user_id: str, mom
         user_id, account.account_id, account.plan, account.region, user.timezone, user.segment, user.created_at,
         account.cycle_start_at, account.cycle_end_at if plan.cycled else None, length, left, account.quota_uc,
         account.avail_uc, account.held_uc, paced,
-        other + carried + terms.quota_uc, surplus.surplus_days(ahead, quota, length) if quota else None, account.mode,
-        account.paused_at, user.blocked_at, user.conserving, user.session_consent, live.version, live.arm,
+        other + carried + upcoming.quota_uc, surplus.surplus_days(ahead, quota, length) if quota else None, account.mode,
+        account.paused_at, user.blocked_at, user.conserving, user.session_consent, live.version, live.arm, user.team_id,
     )  # fmt: skip
 
 
 def balance(deployment: Deployment, user_id: str) -> Balance:
-    """What the user's account holds now, without writing anything."""
+    """What the user's account holds now, without writing anything; of a team's pool, what all its members share."""
     with deployment.ledger.reading() as connection:
         holding = _holding(connection, user_id)
         lots = reads.open_lots(connection, holding.account_id)
@@ -156,11 +160,16 @@ def lifetime_of(moved: Iterable[Moved]) -> Lifetime:
 
 
 def history(deployment: Deployment, user_id: str, after_seq: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-    """Entries of the user's account with seq > ``after_seq``, oldest first, at most ``limit``; keys are the ledger's columns."""
-    if not 1 <= limit <= 10_000:
-        raise InvalidRequest(f"limit must lie between 1 and 10000, got {limit}. Page on with after_seq.")
+    """Entries of the user's account with seq > ``after_seq``, oldest first, at most ``limit``; keys are the ledger's columns.
+
+    Of a team's pool: the user's own entries and those of the pool itself, not what other members did.
+    """
+    units.checked_count(limit, "limit", 1, 10_000)
+    units.checked_count(after_seq, "after_seq", 0, units.MAX_AMOUNT)
     with deployment.ledger.reading() as connection:
-        return reads.entries_after(connection, _holding(connection, user_id).account_id, after_seq, limit)
+        account_id = _holding(connection, user_id).account_id
+        theirs = None if pool_of(account_id) is None else user_id
+        return reads.entries_after(connection, account_id, after_seq, limit, theirs)
 
 
 def explain(deployment: Deployment, user_id: str, request_id: str) -> Explanation:
@@ -190,15 +199,14 @@ def explain(deployment: Deployment, user_id: str, request_id: str) -> Explanatio
 
 def reward(deployment: Deployment, user_id: str, request_id: str, value: float, at: datetime | None) -> None:
     """Log a reward in [0, 1] for a request that was served, once; it feeds the ``thompson`` strategy and estimates."""
-    if not 0.0 <= value <= 1.0:
-        raise InvalidRequest(f"value must be a number between 0 and 1, got {value!r}.")
+    value = units.checked_real(value, "value", 0.0, 1.0)
     moment = deployment.instant(at)
 
     def write(connection: Connection) -> None:
         line = reads.opening_line(connection, user_id, request_id)
         if line is None or line["outcome"] is None:
             raise NotFound(f"Request {request_id!r} of user {user_id!r} was not served, so there is nothing to reward.")
-        rewards.add(connection, user_id, request_id, line["outcome"], float(value), moment)
+        rewards.add(connection, user_id, request_id, line["outcome"], value, moment)
 
     deployment.ledger.write(write)
 

@@ -38,6 +38,8 @@ class Release(NamedTuple):
     action: str
 
 
+#: Any number that no other lock of this database has.
+_LOCK = 7_453_011
 _LAST_RELEASE = select(func.max(config_releases.c.release_id))
 
 
@@ -72,6 +74,12 @@ def version(connection: Connection, number: int) -> Version | None:
         select(*(config_versions.c[name] for name in Version._fields)).where(config_versions.c.version == number)
     ).first()
     return None if row is None else Version(*row)
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Wait for whoever is writing configuration: numbers follow on what others wrote. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def add_version(

@@ -11,7 +11,7 @@ from credit_core.policy.decision import Allowance, Decision, Nudges, Request, St
 _STATE = (
     "available_uc", "paced_uc", "quota_uc", "cycle_days", "days_left", "demand_rate", "session_images", "session_fresh",
     "session_fresh_uc", "session_opening_uc", "segment", "conserving", "coverage", "health", "under_represented", "cost_uc",
-    "cell_new", "arm_p",
+    "cell_new", "arm_p", "largest_uc",
 )  # fmt: skip
 _DECISION = (
     "status",

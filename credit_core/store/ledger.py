@@ -165,7 +165,10 @@ def _refuse(fault: BaseException, error: Exception) -> NoReturn:
         raise ReadOnlyLedger(
             f"The ledger refused the write ({text}). Check the file's permissions or the role's grants."
         ) from error
-    if isinstance(fault, sqlite3.OperationalError | psycopg.OperationalError) or type(fault) is sqlite3.DatabaseError:
+    # Class XX: the server itself is in trouble, such as with a file that may not grow.
+    broken = str(getattr(fault, "sqlstate", None)).startswith("XX")
+    unusable = isinstance(fault, sqlite3.OperationalError | psycopg.OperationalError)
+    if broken or unusable or type(fault) is sqlite3.DatabaseError:
         raise LedgerUnavailable(
             f"The ledger could not be used: {text}. Nothing was written; check the database and try again."
         ) from error

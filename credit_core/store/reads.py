@@ -98,9 +98,13 @@ def counted(connection: Connection, account_id: str, since: datetime) -> list[Co
     return [Counted(at, modality, moved == 0, count) for at, modality, moved, count in rows]
 
 
-def entries_after(connection: Connection, account_id: str, after_seq: int, limit: int) -> list[dict[str, Any]]:
-    """Entries of an account with seq > ``after_seq``, oldest first, every column."""
+def entries_after(
+    connection: Connection, account_id: str, after_seq: int, limit: int, user_id: str | None = None
+) -> list[dict[str, Any]]:
+    """Entries of an account with seq > ``after_seq``, oldest first, every column; with ``user_id`` theirs and nobody's."""
     query = select(ledger_entries).where(ledger_entries.c.account_id == account_id, ledger_entries.c.seq > after_seq)
+    if user_id is not None:
+        query = query.where((ledger_entries.c.user_id == user_id) | ledger_entries.c.user_id.is_(None))
     return _rows(connection, query.order_by(ledger_entries.c.seq).limit(limit))
 
 

@@ -7,6 +7,9 @@ import struct
 from dataclasses import dataclass
 from datetime import datetime
 
+#: What the account of a team's pool is called, before the team's id.
+_POOL = "team:"
+
 
 @dataclass(slots=True)
 class Account:
@@ -34,6 +37,8 @@ class Account:
     paused_at: datetime | None
     due_at: datetime | None
     cycled: bool = True
+    largest_uc: int = 0
+    paid_until: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +66,7 @@ class User:
     hour_at: datetime | None = None
     hour_fresh: int = 0
     hour_most: float | None = None
+    override_until: datetime | None = None
     flagged_at: datetime | None = None
     flag_reason: str | None = None
     challenged_at: datetime | None = None
@@ -83,6 +89,16 @@ class Lot:
     def closed(self, at: datetime) -> bool:
         """True where the lot has expired by ``at``: nothing may come back to it."""
         return self.expires_at is not None and self.expires_at <= at
+
+
+def pool_id(team_id: str) -> str:
+    """The account of a pooled team."""
+    return f"{_POOL}{team_id}"
+
+
+def pool_of(account_id: str) -> str | None:
+    """The team whose pool the account is; None for an account of one user."""
+    return account_id.removeprefix(_POOL) if account_id.startswith(_POOL) else None
 
 
 def leg_id(act: str, *parts: str) -> str:

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from credit_core.policy.lots import LOT_KINDS
+from credit_core.policy.payments import KINDS as EVENT_KINDS
 from credit_core.store.columns import Document, Flag, Instant, big, real
 
 ENTRY_KINDS = (
@@ -33,6 +34,8 @@ OPENING_KINDS = ("reserve", "library", "defer", "rate_limited", "rejected")
 LOT_IS_OPEN = "avail_uc + held_uc > 0"
 #: Entries that count generations.
 IS_COUNTED = "d_count IS NOT NULL"
+#: Whether a team's members spend from one account or each from a share of the quota.
+TEAM_MODES = ("pooled", "apportioned")
 #: Kinds that end a reserve.
 ENDING_KINDS = ("settle", "release", "partial")
 
@@ -87,6 +90,7 @@ accounts = Table(
     Column("avail_uc", big(), nullable=False),
     Column("held_uc", big(), nullable=False),
     Column("demand_uc", big(), nullable=False, comment="asked for in the running cycle, whatever was decided"),
+    Column("largest_uc", big(), nullable=False, comment="cost of the largest request asked in the running cycle"),
     Column("mode", Text, nullable=False),
     Column("seq", big(), nullable=False),
     Column("head_hash", LargeBinary, nullable=False),
@@ -100,6 +104,7 @@ accounts = Table(
         nullable=False,
         comment="the plan's cycles close and begin with a grant; the others' just run on",
     ),
+    Column("paid_until", Instant, comment="end of what was paid for; none: not billed through webhooks"),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
     CheckConstraint(_in("kind", ("user", "team", "guest")), "kind"),
     CheckConstraint(_in("mode", ("conserve", "steady", "spend")), "mode"),
@@ -131,12 +136,58 @@ users = Table(
     Column("hour_at", Instant, comment="the hour that hour_fresh counts"),
     Column("hour_fresh", Integer, nullable=False, comment="fresh ones in that hour"),
     Column("hour_most", real(), comment="more fresh ones in that hour are an anomaly; none while history is short"),
+    Column("override_until", Instant, comment="limits are lifted until then"),
     Column("flagged_at", Instant),
     Column("flag_reason", Text),
     Column("challenged_at", Instant, comment="open challenge: nothing is authorized until it is cleared"),
     Column("guest_session", Text, comment="the session the user was a guest in before"),
     Index(None, "account_id"),
     sqlite_strict=True,
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("team_id", Text, primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    Column("anchor_day", Text, nullable=False, comment="local date the team's cycles count from, ISO 8601"),
+    Column("created_at", Instant, nullable=False),
+    CheckConstraint(_in("mode", TEAM_MODES), "mode"),
+    sqlite_strict=True,
+)
+
+team_members = Table(
+    "team_members",
+    metadata,
+    Column("user_id", Text, primary_key=True),
+    Column("from_cycle", Integer, primary_key=True, autoincrement=False, comment="of the team; the newest row counts"),
+    Column("team_id", Text, ForeignKey("teams.team_id"), nullable=False),
+    Column(
+        "weight",
+        Integer,
+        nullable=False,
+        comment="in the apportioned quota; 0 from the cycle on that begins without the member",
+    ),
+    Column("plan", Text, comment="that one who leaves goes on with"),
+    CheckConstraint("weight >= 0", "not_negative"),
+    Index(None, "team_id"),
+    sqlite_strict=True,
+)
+
+team_shares = Table(
+    "team_shares",
+    metadata,
+    Column("team_id", Text, ForeignKey("teams.team_id"), primary_key=True),
+    Column("cycle_no", Integer, primary_key=True, autoincrement=False, comment="of the team"),
+    Column("user_id", Text, primary_key=True),
+    Column("plan", Text, nullable=False),
+    Column("quota_uc", big(), nullable=False),
+    CheckConstraint("quota_uc >= 0", "not_negative"),
+    sqlite_strict=True,
+    comment="The quota of an apportioned team's cycle, shared out once, by the first member whose account opens it.",
 )
 
 lots = Table(
@@ -217,6 +268,7 @@ ledger_entries = Table(
     Column("under_represented", Flag),
     Column("cell_new", Flag, comment="the cell was not asked for before in the running session"),
     Column("arm_p", real(), comment="chance that fresh is the better arm, by the rewards logged so far"),
+    Column("largest_uc", big(), comment="cost of the largest request asked before in the running cycle"),
     Column("threshold", real()),
     Column("p0", real()),
     Column("nudge_freshness", real()),
@@ -404,6 +456,37 @@ config_releases = Table(
     sqlite_strict=True,
 )
 
+payment_events = Table(
+    "payment_events",
+    metadata,
+    Column("provider", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("received_at", Instant, nullable=False),
+    Column("occurred_at", Instant, nullable=False, comment="by the provider's clock"),
+    Column("kind", Text, nullable=False),
+    Column("user_id", Text, comment="none where neither the event nor its payment names one"),
+    Column("reference", Text, nullable=False, comment="of the payment, purchase or subscription it is about"),
+    Column("terms", Document, nullable=False, comment="plan, pack, paid_until, amount: what the event names"),
+    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the body as it came"),
+    Column("effect", Document, nullable=False, comment="what it did when it came"),
+    CheckConstraint(_in("kind", (*EVENT_KINDS, "override")), "kind"),
+    Index(None, "user_id"),
+    Index(None, "reference"),
+    sqlite_strict=True,
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("plan", Text, comment="none once all payments were taken back"),
+    Column("base_plan", Text, nullable=False, comment="the user's plan without it"),
+    Column("paid_until", Instant),
+    Column("as_of", Instant, nullable=False, comment="by the provider's clock"),
+    sqlite_strict=True,
+)
+
 drafts = Table(
     "drafts",
     metadata,
@@ -427,4 +510,4 @@ checks = Table(
 )
 
 #: Tables that the database itself refuses to change once written.
-APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards")
+APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events")

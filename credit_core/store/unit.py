@@ -18,17 +18,8 @@ from credit_core.policy.lots import LotView, spending_key
 from credit_core.policy.quotas import Counted, Window
 from credit_core.store import chain, guests, reads
 from credit_core.store.prepared import Prepared
-from credit_core.store.records import Account, Lot, User
-from credit_core.store.schema import (
-    LOT_IS_OPEN,
-    accounts,
-    cycles,
-    deferrals,
-    holds,
-    ledger_entries,
-    lots,
-    users,
-)
+from credit_core.store.records import Account, Lot, User, pool_of
+from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
 from credit_core.units import to_us
 
 Row = dict[str, Any]
@@ -151,7 +142,8 @@ class Unit:
         """The user and the account that pays for them, both locked. Raises :class:`NotFound`."""
         known = self._users.get(user_id)
         if known is None:
-            rows = _USER_ROW.rows(self.connection, user_id=user_id)
+            # PostgreSQL finds nothing where the user came to another account while it waited for the lock: ask again.
+            rows = _USER_ROW.rows(self.connection, user_id=user_id) or _USER_ROW.rows(self.connection, user_id=user_id)
             if not rows:
                 raise NotFound(f"There is no user {user_id!r}. Add them first: core.add_user(user_id, plan).")
             known = self._adopt(rows[0])
@@ -184,14 +176,17 @@ class Unit:
         if wanted:
             for row in self.connection.execute(_ACCOUNT_ROWS, {"account_ids": wanted}).all():
                 self._accounts[row.account_id] = Account(**row._mapping)
-            for row in self.connection.execute(_OWNERS, {"account_ids": wanted}).all():
+            personal = [account_id for account_id in wanted if pool_of(account_id) is None]
+            for row in self.connection.execute(_OWNERS, {"account_ids": personal}).all() if personal else ():
                 user = self._users.setdefault(row.user_id, User(**row._mapping))
                 self._owners.setdefault(user.account_id, user)
             self._load_lots(wanted)
         return [self._accounts[account_id] for account_id in account_ids if account_id in self._accounts]
 
     def owner(self, account: Account) -> User | None:
-        """The user a personal account belongs to."""
+        """The user a personal account belongs to; nobody owns a pool."""
+        if pool_of(account.account_id) is not None:
+            return None
         if account.account_id not in self._owners:
             self.lock_accounts([account.account_id])
         return self._owners.get(account.account_id)
@@ -270,6 +265,14 @@ class Unit:
             rows = self._legs[leg_id] = [dict(zip(_ENTRY_NAMES, row, strict=True)) for row in found]
         return rows
 
+    def lot_lines(self, account: Account, lot_id: str, kinds: Iterable[str]) -> list[Row]:
+        """Entries of ``kinds`` that moved one lot, or name it in their details, in order; those of this transaction included."""
+        entry = ledger_entries.c
+        query = select(*_ENTRY_COLUMNS).where(entry.account_id == account.account_id, entry.kind.in_(list(kinds)))
+        written = [dict(row._mapping) for row in self.connection.execute(query.order_by(entry.seq)).all()]
+        pending = [row for row in self._entries if row["account_id"] == account.account_id and row["kind"] in kinds]
+        return [row for row in (*written, *pending) if lot_id in (row["lot_id"], (row["details"] or {}).get("lot_id"))]
+
     def preload_legs(self, leg_ids: Iterable[str]) -> None:
         """Load many legs at once, so that :meth:`leg` need not ask for each."""
         wanted = [leg_id for leg_id in leg_ids if leg_id not in self._legs]
@@ -347,6 +350,12 @@ class Unit:
         self._absent.discard(user.user_id)
         self._owners.setdefault(user.account_id, user)
         self._new_users.append(user)
+
+    def move_user(self, user: User, account: Account) -> None:
+        """From now on ``account`` pays for the user."""
+        user.account_id = account.account_id
+        self._owners[account.account_id] = user
+        self.touch(user)
 
     def add_lot(self, account: Account, lot: Lot) -> Lot:
         """A new, empty lot; an entry of this transaction fills it."""

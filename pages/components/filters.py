@@ -1,4 +1,4 @@
-"""The bar above every page: period, comparison, plans and regions. What it says lives in the URL.
+"""The bar above every page: period, comparison, plans, regions and teams. What it says lives in the URL.
 
 ``app.py`` draws it once for all pages, so what is chosen stays when the page changes; pages read :func:`current`.
 A period ends at the ledger's anchor: now, or, where the newest entry is older than 36 hours, the end of that entry's
@@ -23,8 +23,8 @@ from pages.components import numbers, session, states
 from pages.components.text import sentence_list, title_of
 
 #: Keys of the bound widgets, which are the names of the URL's parameters too.
-PERIOD, RANGE, COMPARE, PLAN, REGION = "period", "range", "compare", "plan", "region"
-KEYS = (PERIOD, RANGE, COMPARE, PLAN, REGION)
+PERIOD, RANGE, COMPARE, PLAN, REGION, TEAM = "period", "range", "compare", "plan", "region", "team"
+KEYS = (PERIOD, RANGE, COMPARE, PLAN, REGION, TEAM)
 
 #: Periods as the URL has them, and how many days of the reporting zone each covers.
 TODAY, CUSTOM = "today", "custom"
@@ -85,7 +85,7 @@ def previous(period: Period, zone: ZoneInfo) -> Period:
 
 
 def current() -> Filters:
-    """What the bar says: the period, what it is compared with, and the plans and regions kept."""
+    """What the bar says: the period, what it is compared with, and the plans, regions and teams kept."""
     return st.session_state[_CHOSEN][0]
 
 
@@ -125,9 +125,9 @@ def params(**of_page: Any) -> dict[str, Any]:
     return {key: value for key, value in of_page.items() if value not in (None, "", [], ())}
 
 
-def set_filters(*, plan: str | None = None, region: str | None = None) -> None:
-    """Narrow to one plan or region. Only from a widget's callback, before the bar is drawn."""
-    for key, value in ((PLAN, plan), (REGION, region)):
+def set_filters(*, plan: str | None = None, region: str | None = None, team: str | None = None) -> None:
+    """Narrow to one plan, region or team. Only from a widget's callback, before the bar is drawn."""
+    for key, value in ((PLAN, plan), (REGION, region), (TEAM, team)):
         if value is not None:
             st.session_state[key] = [value]
 
@@ -155,9 +155,9 @@ def range_days(text: str, first: date, last: date) -> tuple[date, ...]:
 
 
 def clear() -> None:
-    """Keep every plan and region again. Only from a widget's callback."""
-    st.session_state[PLAN] = []
-    st.session_state[REGION] = []
+    """Keep every plan, region and team again. Only from a widget's callback."""
+    for key in (PLAN, REGION, TEAM):
+        st.session_state[key] = []
 
 
 def nothing_here(what: str = "Nothing happened in this period with these filters.") -> None:
@@ -165,7 +165,7 @@ def nothing_here(what: str = "Nothing happened in this period with these filters
     with st.container(border=True):
         st.markdown(f":material/filter_alt_off: **{what}**")
         chosen = current()
-        if chosen.plans or chosen.regions:
+        if chosen.plans or chosen.regions or chosen.teams:
             st.button("Clear filters", on_click=clear, key=f"_clear_{what}")
         else:
             st.caption("Choose a longer period above.")
@@ -194,7 +194,7 @@ def bar() -> DeltaGenerator:
         st.session_state[_UNREADABLE] = True
     period = period_of(asked.period, chosen, until, zone)
     compare = previous(period, zone) if asked.compare == PREVIOUS else None
-    result = Filters(period, compare, plans=tuple(asked.plans), regions=tuple(asked.regions))
+    result = Filters(period, compare, plans=tuple(asked.plans), regions=tuple(asked.regions), teams=tuple(asked.teams))
     st.session_state[_CHOSEN] = (result, asked.period, until)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="filter_bar"):
         st.selectbox(
@@ -220,7 +220,7 @@ def words() -> str:
     zone = session.zone()
     against = f" vs {_days(chosen.compare, zone)}" if chosen.compare is not None else ""
     said = [f"{_days(chosen.period, zone)}{against}, days of {zone.key}"]
-    kept = [title_of(plan) for plan in chosen.plans], list(chosen.regions)
+    kept = [title_of(plan) for plan in chosen.plans], list(chosen.regions), list(chosen.teams)
     said += [sentence_list(names) for names in kept if names]
     if until.old and until.newest is not None:
         age = numbers.duration((session.now() - until.newest).total_seconds())
@@ -250,6 +250,7 @@ class _Asked(NamedTuple):
     compare: str
     plans: list[str]
     regions: list[str]
+    teams: list[str]
 
 
 def _bound(present: queries.Options) -> _Asked:
@@ -265,11 +266,16 @@ def _bound(present: queries.Options) -> _Asked:
         compare = st.selectbox("Comparison asked", list(COMPARISONS), key=COMPARE, bind="query-params")
         plans = st.multiselect("Plans asked", present.plans, key=PLAN, bind="query-params")
         regions = st.multiselect("Regions asked", present.regions, key=REGION, bind="query-params")
-    return _Asked(period, days or "", compare, plans, regions)
+        teams = st.multiselect("Teams asked", present.teams, key=TEAM, bind="query-params")
+    return _Asked(period, days or "", compare, plans, regions, teams)
 
 
 def _popover(asked: _Asked, present: queries.Options) -> None:
-    kept = ((PLAN, asked.plans, present.plans), (REGION, asked.regions, present.regions))
+    kept = (
+        (PLAN, asked.plans, present.plans),
+        (REGION, asked.regions, present.regions),
+        (TEAM, asked.teams, present.teams),
+    )
     active = sum(bool(values) for _, values, _ in kept)
     with st.popover(f"Filters · {active}" if active else "Filters", key="filter_popover"):
         for key, values, all_values in kept:

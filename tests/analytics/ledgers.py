@@ -269,6 +269,15 @@ class Ledger:
         with self.engine.begin() as connection:
             if self._pending:
                 connection.execute(insert(schema.ledger_entries), self._pending)
+            for row in self._pending:
+                connection.execute(
+                    update(schema.accounts)
+                    .where(schema.accounts.c.account_id == row["account_id"])
+                    .values(
+                        avail_uc=schema.accounts.c.avail_uc + row["d_avail_uc"],
+                        held_uc=schema.accounts.c.held_uc + row["d_held_uc"],
+                    )
+                )
         for row in self._pending:
             self.entries.append(
                 {

@@ -103,9 +103,12 @@ def url_paths(source: str) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------------------- the tree
 
 
-@pytest.mark.parametrize(
-    "rule", [lines_over_limit, naive_instants, placeholders], ids=lambda rule: rule.__name__.replace("_", " ")
-)
+def test_the_product_has_no_file_that_wants_splitting() -> None:
+    # A revision lists every table of the schema: it grows with the schema, and is read from top to bottom once.
+    assert offences(lines_over_limit, [path for path in PRODUCT if path.parent.name != "versions"]) == {}
+
+
+@pytest.mark.parametrize("rule", [naive_instants, placeholders], ids=lambda rule: rule.__name__.replace("_", " "))
 def test_the_product_is_free_of(rule: Callable[[str], list[str]]) -> None:
     assert offences(rule, PRODUCT) == {}
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from credit_core import CreditCore
-from tests.faults.processes import workers
+from tests.faults import kill_loop
+from tests.faults.processes import Nursery, workers
 from tests.service.scenes import CREDIT, FRESH_FOR_ALL, ask, entries, make_live
 
 TTL = timedelta(minutes=15)
@@ -100,3 +101,16 @@ def test_under_load_and_repeated_kills_every_acknowledged_write_is_there(
         settles = sum(row["kind"] == "settle" for row in entries(real_core, user))
         assert real_core.balance(user).available_uc == (5_600 - settles) * CREDIT
     assert real_core.verify() == []
+
+
+def test_killed_in_a_loop_under_load_with_two_sweepers_nothing_is_lost_and_nothing_twice(
+    ledger_url: str, nursery: Nursery
+) -> None:
+    """More rounds, and the figures, by ``python -m tests.faults.kill_loop URL ROUNDS``."""
+    with CreditCore.open(ledger_url) as core:
+        found = kill_loop.loop(core, nursery, rounds=8)
+    assert (found.lost, found.twice, found.off_uc, found.violations) == (0, 0, 0, 0)
+    assert found.acknowledged > 50
+    assert found.swept > 0
+    # Of each worker that was killed at most one step was done and not yet told.
+    assert found.untold <= found.kills

@@ -21,6 +21,7 @@ class Terms:
     soft_decay: str = "0.4"
     burst_allowance: bool = False
     hold_ttl_s: int = 900
+    limits: bool = True
 
 
 @dataclass(eq=False)

@@ -123,7 +123,9 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(session, "zone", lambda: BERLIN)
     monkeypatch.setattr(session, "now", lambda: NOW)
     monkeypatch.setattr(session, "ledger", lambda: told)
-    present = SimpleNamespace(plans=("basic", "free", "premium"), regions=("de", "![x](http://evil)"))
+    present = SimpleNamespace(
+        plans=("basic", "free", "premium"), regions=("de", "![x](http://evil)"), teams=("acme", "zeta")
+    )
     monkeypatch.setattr(session, "options", lambda: present)
     return told
 
@@ -171,6 +173,19 @@ def test_a_deep_link_sets_the_bar(ledger: SimpleNamespace) -> None:
     )
     assert test.selectbox(key="_period_twin").value == "7d"
     assert test.multiselect(key="_plan_twin").value == ["basic", "free"]
+
+
+def test_a_team_narrows_by_link_on_screen_and_by_drill(ledger: SimpleNamespace) -> None:
+    test = opened(team="acme")
+    assert chosen(test).teams == ("acme",)
+    assert test.text[0].value.endswith("Europe/Berlin · acme")
+    assert test.multiselect(key="_team_twin").label == "Team"
+    test.multiselect(key="_team_twin").set_value(["acme", "zeta"]).run()
+    assert test.session_state["team"] == ["acme", "zeta"]
+    assert chosen(test).teams == ("acme", "zeta")
+    test.button(key="filter_clear").click().run()
+    assert chosen(test).teams == ()
+    assert chosen(opened(team="nobody")).teams == ()
 
 
 def test_what_does_not_exist_is_dropped_from_the_url(ledger: SimpleNamespace) -> None:

@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from credit_core import CreditCore, Request
-from pages.components import numbers, session
+from pages.components import numbers, provenance, session
 from tests.pages.conftest import HOSTILE, OpenPage
 from tests.pages.reading import card, markdown_of, rows, sentence
 
@@ -115,6 +115,55 @@ def test_what_was_forged_is_named_with_its_rows(demo_ledger: str, own: Own, open
     assert history(page)["violations"].tolist()[0] >= 2
 
 
+# The badge --------------------------------------------------------------------------------------------------------
+
+
+def test_the_badge_ties_out_where_nobody_forged(demo_ledger: str, open_page: OpenPage) -> None:
+    assert badges(open_page(demo_ledger, "integrity")) == [TIES_OUT]
+
+
+@pytest.mark.parametrize("page", ["integrity", "overview"])
+@pytest.mark.parametrize("copied_first", [True, False])
+def test_a_forgery_shows_on_the_badge_before_anybody_checks(
+    demo_ledger: str, own: Own, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, page: str, copied_first: bool
+) -> None:
+    """An open page shows it within a minute, though no entry was added; a page opened afterwards shows it at once."""
+    url = own(demo_ledger)
+    checks = by_sql(url, "SELECT * FROM checks")
+    if copied_first:
+        opened = open_page(url, page)
+        assert badges(opened) == [TIES_OUT]
+        charge_more(url)
+        later = datetime.now(UTC) + timedelta(seconds=provenance.CHECKED_AGAIN_S)
+        monkeypatch.setattr(session, "now", lambda: later)
+        opened.run()
+        said = "Off the ledger by 0.25"
+    else:
+        charge_more(url)
+        opened = open_page(url, page)
+        said = "Entries and balances differ by 0.25"
+
+    assert not opened.exception
+    assert [text for text in badges(opened) if said in text and ":red-badge[" in text] == badges(opened) != []
+    assert by_sql(url, "SELECT * FROM checks") == checks
+    if page == "integrity":
+        assert "Figures and ledger disagree: see the badge." in sentence(opened)
+
+
+def test_a_row_that_was_slipped_in_shows_on_the_badge_before_anybody_checks(
+    demo_ledger: str, own: Own, open_page: OpenPage
+) -> None:
+    url = own(demo_ledger)
+    opened = open_page(url, "integrity")
+    slip_in(url)
+    session._reader(url)._tried_at = float("-inf")
+
+    (badge,) = badges(opened.run())
+
+    assert ":red-badge[" in badge
+    assert "Entries and balances differ by 7" in badge
+
+
 # Holds ------------------------------------------------------------------------------------------------------------
 
 
@@ -155,6 +204,15 @@ def test_stuck_holds_come_with_the_command_that_ends_them(demo_ledger: str, own:
 # By hand ----------------------------------------------------------------------------------------------------------
 
 
+TIES_OUT = ":green-badge[:material/check: Ties out to the ledger]"
+
+
+def badges(page: AppTest) -> list[str]:
+    """The tie-out's badge: the one that tells whether figures and ledger agree."""
+    told = ("Ties out", "Off the ledger", "Entries and balances", "Not checked against")
+    return [text for text in markdown_of(page) if "-badge[" in text and any(words in text for words in told)]
+
+
 def check_now(page: AppTest) -> AppTest:
     (button,) = (one for one in page.button if one.label == "Check now")
     return button.click().run()
@@ -190,6 +248,36 @@ def forge(url: str) -> tuple[str, int]:
         ).fetchone()
         connection.execute("UPDATE ledger_entries SET d_avail_uc = d_avail_uc + 1000000 WHERE id = ?", (entry,))
     return str(account), int(seq)
+
+
+def charge_more(url: str) -> None:
+    """Make the newest settle charge a quarter of a credit more than it did."""
+    with closing(sqlite3.connect(_path(url))) as connection, unguarded(connection):
+        connection.execute(
+            "UPDATE ledger_entries SET d_avail_uc = d_avail_uc - 250000 "
+            "WHERE id = (SELECT max(id) FROM ledger_entries WHERE kind = 'settle')"
+        )
+
+
+def slip_in(url: str) -> None:
+    """One more entry: the newest grant once again, over seven credits."""
+    with closing(sqlite3.connect(_path(url))) as connection, unguarded(connection):
+        rows = connection.execute("SELECT * FROM ledger_entries WHERE kind = 'grant' ORDER BY id DESC LIMIT 1")
+        names = [column[0] for column in rows.description]
+        row = dict(zip(names, rows.fetchone(), strict=True))
+        (newest,) = connection.execute("SELECT max(id) FROM ledger_entries").fetchone()
+        (seq,) = connection.execute(
+            "SELECT max(seq) FROM ledger_entries WHERE account_id = ?", (row["account_id"],)
+        ).fetchone()
+        row |= {
+            "id": newest + 1,
+            "seq": seq + 1,
+            "leg_id": "slipped-in",
+            "d_avail_uc": 7_000_000,
+            "hash": b"slipped in",
+        }
+        marks = ", ".join("?" * len(names))
+        connection.execute(f"INSERT INTO ledger_entries ({', '.join(names)}) VALUES ({marks})", tuple(row.values()))
 
 
 @contextmanager

@@ -131,6 +131,16 @@ def _reserve(state: Any, body: Mapping[str, Any]) -> Fraction:
     return Fraction(int(over >= 0))
 
 
+def _headroom(state: Any, body: Mapping[str, Any]) -> Fraction:
+    A, Q, L, d = _amounts_and_days(state)
+    settings = {
+        name.removeprefix("headroom_"): exact(value) for name, value in body["strategies"].items() if "headroom" in name
+    }
+    room = settings["requests"] * max(credits(state.largest_uc), credits(state.cost_uc))
+    kept = Fraction(0) if d / L <= settings["until"] else min(room, settings["most"] * Q)
+    return Fraction(int(A - credits(state.cost_uc) >= max(kept, settings["rho"] * on_pace(Q, L, d))))
+
+
 def _weighted(state: Any, body: Mapping[str, Any]) -> Fraction:
     A, Q, L, d = _amounts_and_days(state)
     signals = {
@@ -160,6 +170,7 @@ BASES: dict[str, Callable[[Any, Mapping[str, Any]], Fraction]] = {
     "logistic": _logistic,
     "affordable": _affordable,
     "reserve": _reserve,
+    "headroom": _headroom,
     "weighted": _weighted,
     "zones": _zones,
     "novelty": lambda state, _: Fraction(int(state.cell_new)),

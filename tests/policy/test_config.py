@@ -114,6 +114,7 @@ BAD = [
     ("rollover.burst_allowance", 7),
     ("limits.bucket_capacity", 0.5),
     ("limits.bucket_leak_per_minute", 0.0),
+    ("limits.override_s", -1.0),
     ("saga.hold_ttl_s", 0.0),
     ("plans.basic.coverage_threshold", 1.01),
     ("plans.basic.cap_multiple", 0.9),

@@ -833,6 +833,49 @@ STRATEGIES = [
         ),
     ),
     *by(
+        "headroom",
+        # Q 200, L 30, d 15: on pace 100, so ρ keeps 10; the room is at most 14.
+        Case(
+            "headroom: over the floor of pace and of room",
+            account(15),
+            "controller",
+            "RESERVED",
+            "conserve",
+            u01=UNLUCKY,
+        ),
+        Case("headroom: room for two of the largest", account(10.9), "controller", "LIBRARY", "conserve", u01=LUCKY),
+        Case(
+            "headroom: the largest so far counts",
+            account(12.9, largest_uc=6_000_000),
+            "controller",
+            "LIBRARY",
+            "conserve",
+            u01=LUCKY,
+        ),
+        Case(
+            "headroom: no more than its share of the quota",
+            account(15, largest_uc=60_000_000),
+            "controller",
+            "RESERVED",
+            "conserve",
+            u01=UNLUCKY,
+        ),
+        Case(
+            "headroom: given up near the end",
+            account(2, d=3, largest_uc=60_000_000),
+            "controller",
+            "LIBRARY",
+            u01=LUCKY,
+        ),
+        Case(
+            "headroom: so that a little more is spent",
+            account(3.1, d=3, largest_uc=60_000_000),
+            "controller",
+            "RESERVED",
+            u01=UNLUCKY,
+        ),
+    ),
+    *by(
         "novelty",
         Case(
             "novelty: a cell that is new in the session",
@@ -1035,6 +1078,10 @@ def changes(draw: st.DrawFn) -> dict[str, Any]:
         "strategies.affordable_nudged": nudged,
         "strategies.affordable_gamma": draw(st.floats(0.1, 3)),
         "strategies.reserve_rho": draw(SHARE),
+        "strategies.headroom_rho": draw(SHARE),
+        "strategies.headroom_requests": draw(st.integers(0, 5)),
+        "strategies.headroom_most": draw(SHARE),
+        "strategies.headroom_until": draw(SHARE),
         "strategies.weight_surplus": draw(st.integers(1, 100)),
         "strategies.weight_freshness": draw(st.integers(0, 100)),
         "strategies.weight_credit": draw(st.integers(0, 100)),
@@ -1077,6 +1124,7 @@ def states(draw: st.DrawFn) -> State:
         paused=draw(st.sampled_from([False] * 19 + [True])),
         cell_new=draw(st.booleans()),
         arm_p=draw(st.one_of(st.none(), st.floats(0, 1))),
+        largest_uc=draw(st.integers(0, 20)) * 10**6,
         deferred=draw(st.sampled_from([False] * 9 + [True])),
     )
 

@@ -87,6 +87,36 @@ def test_the_shipped_packs_have_the_prices_of_the_specification(
     assert (row.title, row.price_usd, row.credits, row.popular) == (title, price, credits, pack == "creator")
 
 
+def test_every_shipped_plan_that_is_paid_for_falls_to_the_free_one_of_its_kind() -> None:
+    assert {name: plan.falls_to for name, plan in shipped().plans.items() if plan.falls_to is not None} == {
+        "basic": "free", "premium": "free", "basic_annual": "free", "premium_annual": "free",
+        "creator_pro": "creator_free", "studio_pro": "creator_free", "studio_enterprise": "creator_free",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("lower", ["none", "paid"])
+def test_a_plan_can_only_fall_to_another_plan_of_the_catalogue(lower: str) -> None:
+    broken = body()
+    broken["plans"]["paid"]["falls_to"] = lower
+    with pytest.raises(InvalidConfig, match=f"'paid' falls to '{lower}', which is not another plan"):
+        parse(broken)
+
+
+def test_a_product_of_a_store_names_one_plan_or_pack() -> None:
+    sold = body() | {"packs": {"small": {"title": "Small", "price_usd": 1, "credits": 5, "products": ["com.x.small"]}}}
+    sold["plans"]["paid"]["products"] = ["com.x.paid", "com.x.paid:yearly", "small"]
+    catalog = parse(sold)
+    assert catalog.sold_as("com.x.paid:yearly") == ("plan", "paid")
+    assert catalog.sold_as("com.x.small") == ("pack", "small")
+    assert catalog.sold_as("basic") == ("plan", "basic")
+    assert catalog.sold_as("small") == ("plan", "paid"), "what is said goes before what a key happens to be"
+    with pytest.raises(NotFound, match=r"'com\.y'.*`products`"):
+        catalog.sold_as("com.y")
+    sold["packs"]["small"]["products"] = ["com.x.paid"]
+    with pytest.raises(InvalidConfig, match="named by two plans or packs"):
+        parse(sold)
+
+
 # -------------------------------------------------------------------------------------------------------------- terms
 
 

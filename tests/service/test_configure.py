@@ -105,10 +105,10 @@ def test_a_proposal_is_signed(core: CreditCore, author: str) -> None:
 
 
 def test_proposals_made_at_once_each_get_a_number(core: CreditCore) -> None:
-    numbers = together(lambda n: core.propose({"controller.k": 0.01 * (n + 1)}, f"op-{n}", ""), range(6))
-    assert sorted(numbers) == [2, 3, 4, 5, 6, 7]
+    numbers = together(lambda n: core.propose({"controller.k": 0.01 * (n + 1)}, f"op-{n}", ""), range(12))
+    assert sorted(numbers) == list(range(2, 14))
     ks = {n: configure.version_of(core.deployment, number).body["controller"]["k"] for n, number in enumerate(numbers)}
-    assert ks == {n: 0.01 * (n + 1) for n in range(6)}
+    assert ks == {n: 0.01 * (n + 1) for n in range(12)}
 
 
 # -------------------------------------------------------------------------------------------------------------- release

@@ -9,7 +9,7 @@ import pytest
 
 from credit_core import CreditCore
 from credit_core.errors import Conflict, NotFound
-from tests.service.scenes import CREDIT, NOW, ask, entries, everything, lots, moves, scalar
+from tests.service.scenes import CREDIT, NOW, ask, entries, everything, lots, make_live, moves, scalar
 
 DAY = timedelta(days=1)
 END = datetime(2025, 4, 10, tzinfo=UTC)
@@ -37,6 +37,37 @@ def test_an_upgrade_grants_the_difference_of_the_quotas_for_the_days_left(
     assert lots(core)[0][0] == "monthly"
     assert len(lots(core)) == 1
     assert (core.profile("ada", at=at).plan, cycle_end(core, at)) == (new, END)
+    assert core.verify() == []
+
+
+def test_an_upgrade_taken_back_and_made_again_in_one_cycle_grants_once(core: CreditCore) -> None:
+    half = datetime(2025, 4, 25, tzinfo=UTC)
+    core.add_user("ada", "basic", at=NOW)
+    core.reconcile(at=END)
+    before = core.balance("ada").available_uc
+    for plan in ("premium", "basic", "premium", "basic", "premium"):
+        core.change_plan("ada", plan, at=half)
+    granted = [row for row in entries(core) if row["reason"] == "plan_change" and row["kind"] == "grant"]
+    assert [row["d_avail_uc"] for row in granted] == [200 * CREDIT]
+    assert granted[0]["details"] == {"from_quota_uc": 200 * CREDIT, "quota_uc": 600 * CREDIT}
+    assert core.balance("ada").available_uc == before + 200 * CREDIT
+    core.reconcile(at=datetime(2025, 5, 10, tzinfo=UTC))
+    core.change_plan("ada", "basic", at=datetime(2025, 5, 11, tzinfo=UTC))
+    core.change_plan("ada", "premium", at=datetime(2025, 5, 12, tzinfo=UTC))
+    assert moves(core)[-1][0] != "grant", "the cycle began with Premium's quota: there is no difference left to grant"
+    assert core.verify() == []
+
+
+def test_each_step_of_an_upgrade_in_two_steps_grants_its_own_difference(core: CreditCore) -> None:
+    half = datetime(2025, 4, 25, tzinfo=UTC)
+    core.add_user("ada", "free", at=NOW)
+    core.add_user("bea", "free", at=NOW)
+    core.reconcile(at=END)
+    core.change_plan("ada", "basic", at=half)
+    core.change_plan("ada", "premium", at=half)
+    core.change_plan("bea", "premium", at=half)
+    assert moves(core)[-2:] == [("grant", "monthly", 90, 0), ("grant", "monthly", 200, 0)]
+    assert moves(core, "bea")[-1] == ("grant", "monthly", 290, 0)
     assert core.verify() == []
 
 
@@ -246,6 +277,29 @@ def test_a_hold_over_a_pause_can_end_in_it(fresh_core: CreditCore) -> None:
     assert fresh_core.settle("ada", "r-1", at=NOW + timedelta(minutes=1)).status == "SETTLED"
     assert fresh_core.sweep(at=NOW + timedelta(hours=1)).holds == 1
     assert fresh_core.balance("ada").available_uc == 17 * CREDIT
+    assert fresh_core.verify() == []
+
+
+@pytest.mark.parametrize("end", ["settle", "release", "sweep"])
+def test_what_comes_back_in_a_pause_longer_than_the_cycle_stays_in_its_lots(fresh_core: CreditCore, end: str) -> None:
+    """The frozen cycle's scheduled end passes, yet nothing closed: nothing may move to rollover, and nothing be clamped."""
+    make_live(fresh_core, {"plans.basic.cap_multiple": 1.0})
+    fresh_core.add_user("ada", "basic", at=NOW)
+    fresh_core.grant("ada", 50 * CREDIT, "bonus", "gift", expires_at=NOW + timedelta(days=20), at=NOW)
+    fresh_core.grant("ada", 70 * CREDIT, "rollover", "carried", at=NOW)
+    ask(fresh_core, images=90)
+    before = lots(fresh_core)
+    fresh_core.pause("ada", at=NOW)
+    much_later = NOW + timedelta(days=100)
+    if end == "settle":
+        fresh_core.settle("ada", "r-1", 0, at=much_later)
+    elif end == "release":
+        fresh_core.release("ada", "r-1", "provider_error", at=much_later)
+    else:
+        fresh_core.sweep(at=much_later)
+    assert lots(fresh_core) == [(kind, avail + held, 0) for kind, avail, held in before]
+    assert fresh_core.balance("ada").available_uc == 320 * CREDIT
+    assert {kind for kind, *_ in moves(fresh_core)} & {"rollover", "clamp", "expire"} == set()
     assert fresh_core.verify() == []
 
 

@@ -36,7 +36,7 @@ def test_a_balance_tells_lifetime_totals_that_add_up(fresh_core: CreditCore) -> 
 
 
 def test_a_profile_tells_terms_cycle_and_pace(core: CreditCore) -> None:
-    core.add_user("ada", "basic", "Europe/Berlin", "eu", "high_engagement", at=NOW)
+    core.add_user("ada", "basic", "Europe/Berlin", "eu", segment="high_engagement", at=NOW)
     core.purchase("ada", "starter", "payment", at=NOW)
     seen = core.profile("ada", at=NOW + timedelta(days=10))
     assert (seen.plan, seen.region, seen.timezone, seen.segment) == ("basic", "eu", "Europe/Berlin", "high_engagement")

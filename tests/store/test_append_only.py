@@ -28,6 +28,7 @@ def written(own_ledger_url: str) -> Iterator[CreditCore]:
         ask(core)
         core.settle("ada", "r-1", at=NOW)
         core.reward("ada", "r-1", 1.0, at=NOW)
+        core.purchase_callback("ada", at=NOW)
         assert all(rows for name, rows in everything(core).items() if name in APPEND_ONLY)
         yield core
 
@@ -65,6 +66,7 @@ def foreign(sqlite_ledger: str) -> Iterator[sqlite3.Connection]:
         ask(core)
         core.settle("ada", "r-1", at=NOW)
         core.reward("ada", "r-1", 1.0, at=NOW)
+        core.purchase_callback("ada", at=NOW)
     connection = sqlite3.connect(sqlite_ledger.removeprefix("sqlite:///"), isolation_level=None)
     assert connection.execute("PRAGMA recursive_triggers").fetchone() == (0,)
     yield connection
@@ -158,6 +160,7 @@ def test_acting_as_a_replica_does_not_switch_the_guards_off(own_postgres_ledger:
         core.add_user("ada", "free", at=NOW)
         ask(core)
         core.reward("ada", "r-1", 1.0, at=NOW)
+        core.purchase_callback("ada", at=NOW)
         before = everything(core)
         with psycopg.connect(own_postgres_ledger, autocommit=True) as superuser:
             superuser.execute("SET session_replication_role = replica")

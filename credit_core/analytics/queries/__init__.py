@@ -8,7 +8,7 @@ from credit_core.analytics.queries.burn import burn_against_pace, burn_by_accoun
 from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
 from credit_core.analytics.queries.export import csv_bytes, rows_behind, rows_frame, to_csv, write_csv
-from credit_core.analytics.queries.integrity import Line, TieOut, checks, open_holds, tie_out
+from credit_core.analytics.queries.integrity import BALANCES, Line, TieOut, checks, open_holds, tie_out
 from credit_core.analytics.queries.overview import AsOf, Options, as_of, daily_outcomes, options, slos
 from credit_core.analytics.queries.releases import body, release_marks, releases, versions
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
@@ -22,6 +22,7 @@ from credit_core.analytics.queries.surplus import (
 from credit_core.analytics.queries.users import find_users, user_timeline
 
 __all__ = [
+    "BALANCES",
     "AsOf",
     "Line",
     "Options",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import ColumnElement, FromClause, Select, func, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, cast, func, select, true
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.overview import STUCK_AFTER_US
 from credit_core.analytics.sync import Facts
+from credit_core.store import schema
 from credit_core.units import MICRO, to_us
 
 _NAMES = ("entries", "spent_uc", "granted_uc", "d_avail_uc", "d_held_uc")
+#: Of all accounts, whatever the filter: on one side the entries' sums, on the other the balances.
+BALANCES = ("avail_uc", "held_uc")
 
 
 class Line(NamedTuple):
@@ -28,22 +32,33 @@ class Line(NamedTuple):
 
 
 class TieOut(NamedTuple):
-    """Facts against the ledger for one filter. ``exact``: nothing differs."""
+    """Facts against the ledger for one filter, and all entries against all balances. ``exact``: nothing differs."""
 
     lines: tuple[Line, ...]
     exact: bool
 
 
 def tie_out(facts: Facts, filters: Filters) -> TieOut:
-    """Sum the facts and, directly, the ledger's own tables, for the same filter and up to the same entry."""
+    """Sum the facts and, directly, the ledger's own tables, for the same filter and up to the same entry.
+
+    An entry forged before it was copied is the same on both sides; it shows in the balances, which it did not move.
+    """
     # One statement: the watermark and the sums are of one instant of the copy.
     copied = _totals(relations.facts, filters).subquery("copied")
-    tx, last_id, *ours = facts.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id, *copied.c))[0]
-    ledger = relations.ledger_facts(facts.copied(tx, last_id))
+    whole = _moved(relations.facts).subquery("whole")
+    mark = relations.copy_state.c
+    tx, last_id, *ours = facts.rows(select(mark.tx, mark.id, *copied.c, *whole.c))[0]
+    # One statement again: entries on their way and the balances they moved are of one instant of the ledger.
+    ledger = _totals(relations.ledger_facts(facts.copied(tx, last_id)), filters).subquery("ledger")
+    coming = _moved(schema.ledger_entries).where(facts.coming(tx, last_id)).subquery("coming")
+    balances = select(*(_sum(schema.accounts.c[name]).label(name) for name in BALANCES)).subquery("balances")
+    sources = ledger.join(coming, true()).join(balances, true())
     with facts.engine.connect() as connection:
-        theirs = connection.execute(_totals(ledger, filters)).one()
-    pairs = zip(_NAMES, map(int, ours), map(int, theirs), strict=True)
-    lines = tuple(Line(name, mine, its, mine - its) for name, mine, its in pairs)
+        late, theirs = _parted(connection.execute(select(*coming.c, *ledger.c, *balances.c).select_from(sources)).one())
+    for place, amount in enumerate(late, len(_NAMES)):
+        ours[place] += amount
+    sides = zip((*_NAMES, *BALANCES), map(int, ours), theirs, strict=True)
+    lines = tuple(Line(name, mine, its, mine - its) for name, mine, its in sides)
     return TieOut(lines, all(line.difference == 0 for line in lines))
 
 
@@ -85,3 +100,19 @@ def _totals(relation: FromClause, filters: Filters) -> Select[Any]:
     )
     labelled = (amount.label(name) for amount, name in zip(amounts, _NAMES, strict=True))
     return select(*labelled).select_from(relation).where(relations.behind(relation, filters))
+
+
+def _parted(row: Sequence[Any]) -> tuple[list[int], list[int]]:
+    """What is on its way, and the ledger's side of each line."""
+    values = [int(value) for value in row]
+    return values[: len(BALANCES)], values[len(BALANCES) :]
+
+
+def _moved(relation: FromClause) -> Select[Any]:
+    """What all entries of a relation move, in the order of :data:`BALANCES`."""
+    moved = zip(BALANCES, (relation.c.d_avail_uc, relation.c.d_held_uc), strict=True)
+    return select(*(_sum(column).label(name) for name, column in moved))
+
+
+def _sum(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)

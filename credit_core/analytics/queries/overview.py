@@ -39,6 +39,7 @@ class Options(NamedTuple):
     regions: tuple[str, ...]
     models: tuple[str, ...]
     cells: tuple[tuple[str, str], ...]
+    teams: tuple[str, ...] = ()
 
 
 class AsOf(NamedTuple):
@@ -61,8 +62,10 @@ def options(facts: Facts) -> Options:
         chosen = [f[name] for name in columns]
         return sorted(facts.rows(select(*chosen).distinct().where(*(one.is_not(None) for one in chosen))))
 
-    plans, regions, models = (tuple(row[0] for row in present(name)) for name in ("plan", "region", "model"))
-    return Options(plans, regions, models, tuple((genre, mood) for genre, mood in present("genre", "mood")))
+    plans, regions, models, teams = (
+        tuple(row[0] for row in present(name)) for name in ("plan", "region", "model", "team_id")
+    )
+    return Options(plans, regions, models, tuple((genre, mood) for genre, mood in present("genre", "mood")), teams)
 
 
 def as_of(facts: Facts, now: datetime) -> AsOf:

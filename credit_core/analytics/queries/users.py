@@ -54,6 +54,7 @@ def user_timeline(
 ) -> pd.DataFrame:
     """Entries of the account that pays for the user, newest first, each with the balance after it. Raises :class:`NotFound`.
 
+    Of a team's pool: the user's own and the pool's, not what other members did; balances are the pool's.
     ``before_seq`` continues an earlier page. Amounts as *_uc and *_credits: d_avail, d_held, available, held.
     """
     with engine.connect() as connection:
@@ -67,6 +68,7 @@ def user_timeline(
                 type_coerce(e[name], BigInteger).label(name) if isinstance(e[name].type, Instant) else e[name]
                 for name in _SHOWN
             ),
+            e.user_id,
             lots.c.kind.label("lot_kind"),
             cast(func.sum(e.d_avail_uc).over(order_by=e.seq), BigInteger).label("available_uc"),
             cast(func.sum(e.d_held_uc).over(order_by=e.seq), BigInteger).label("held_uc"),
@@ -75,7 +77,9 @@ def user_timeline(
         .where(e.account_id == account_id)
         .subquery("every")
     )
-    statement = select(every).order_by(every.c.seq.desc()).limit(limit)
+    shown = (column for column in every.c if column.name != "user_id")
+    theirs = or_(every.c.user_id == user_id, every.c.user_id.is_(None))
+    statement = select(*shown).where(theirs).order_by(every.c.seq.desc()).limit(limit)
     frame = _read(engine, statement if before_seq is None else statement.where(every.c.seq < before_seq))
     for name in ("occurred_at", "recorded_at"):
         frame[name] = instants(frame[name], zone)

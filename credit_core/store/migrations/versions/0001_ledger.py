@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from credit_core.store import columns, schema
+from credit_core.store import columns
 from credit_core.store.engine import APP_ROLE
 
 revision = "0001"
@@ -13,7 +13,7 @@ depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 REAL: sa.types.TypeEngine[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
-APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards")
+APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events")
 #: A replaced row is deleted without a delete trigger unless the connection asks for recursive triggers; these keys say
 #: what counts as replacing.
 KEYS = {
@@ -26,6 +26,7 @@ KEYS = {
     "config_releases": ("release_id = NEW.release_id",),
     "catalogs": ("version = NEW.version",),
     "rewards": ("user_id = NEW.user_id AND request_id = NEW.request_id",),
+    "payment_events": ("provider = NEW.provider AND event_id = NEW.event_id",),
 }
 
 
@@ -89,7 +90,7 @@ def grant_to_the_application() -> None:
     )
     if not member:
         op.execute(f"GRANT {APP_ROLE} TO CURRENT_USER")
-    changed = sorted(set(schema.metadata.tables) - set(APPEND_ONLY))
+    changed = sorted(set(sa.inspect(connection).get_table_names()) - {*APPEND_ONLY, "alembic_version"})
     op.execute(f"GRANT SELECT, INSERT ON {', '.join(APPEND_ONLY)} TO {APP_ROLE}")
     op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {', '.join(changed)} TO {APP_ROLE}")
     op.execute(f"GRANT SELECT ON alembic_version TO {APP_ROLE}")
@@ -112,6 +113,7 @@ def create_tables() -> None:
         sa.Column("avail_uc", BIG, nullable=False),
         sa.Column("held_uc", BIG, nullable=False),
         sa.Column("demand_uc", BIG, nullable=False, comment="asked for in the running cycle, whatever was decided"),
+        sa.Column("largest_uc", BIG, nullable=False, comment="cost of the largest request asked in the running cycle"),
         sa.Column("mode", sa.Text(), nullable=False),
         sa.Column("seq", BIG, nullable=False),
         sa.Column("head_hash", sa.LargeBinary(), nullable=False),
@@ -129,6 +131,12 @@ def create_tables() -> None:
             columns.Flag(),
             nullable=False,
             comment="the plan's cycles close and begin with a grant; the others' just run on",
+        ),
+        sa.Column(
+            "paid_until",
+            columns.Instant(),
+            nullable=True,
+            comment="end of what was paid for; none: not billed through webhooks",
         ),
         sa.CheckConstraint("kind IN ('user', 'team', 'guest')", name=op.f("ck_accounts_kind")),
         sa.CheckConstraint("mode IN ('conserve', 'steady', 'spend')", name=op.f("ck_accounts_mode")),
@@ -216,6 +224,33 @@ def create_tables() -> None:
         sqlite_strict=True,
     )
     op.create_table(
+        "payment_events",
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("received_at", columns.Instant(), nullable=False),
+        sa.Column("occurred_at", columns.Instant(), nullable=False, comment="by the provider's clock"),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column(
+            "user_id", sa.Text(), nullable=True, comment="none where neither the event nor its payment names one"
+        ),
+        sa.Column(
+            "reference", sa.Text(), nullable=False, comment="of the payment, purchase or subscription it is about"
+        ),
+        sa.Column(
+            "terms", columns.Document(), nullable=False, comment="plan, pack, paid_until, amount: what the event names"
+        ),
+        sa.Column("digest", sa.LargeBinary(), nullable=False, comment="SHA-256 of the body as it came"),
+        sa.Column("effect", columns.Document(), nullable=False, comment="what it did when it came"),
+        sa.CheckConstraint(
+            "kind IN ('paid', 'pack', 'refund', 'chargeback', 'expired', 'cancelled', 'override')",
+            name=op.f("ck_payment_events_kind"),
+        ),
+        sa.PrimaryKeyConstraint("provider", "event_id", name=op.f("pk_payment_events")),
+        sqlite_strict=True,
+    )
+    op.create_index(op.f("ix_payment_events_reference"), "payment_events", ["reference"], unique=False)
+    op.create_index(op.f("ix_payment_events_user_id"), "payment_events", ["user_id"], unique=False)
+    op.create_table(
         "plan_demand",
         sa.Column("plan", sa.Text(), nullable=False),
         sa.Column("day", sa.Text(), nullable=False, comment="UTC date that the rate holds for, ISO 8601"),
@@ -233,6 +268,19 @@ def create_tables() -> None:
         sa.CheckConstraint("outcome IN ('fresh', 'library')", name=op.f("ck_rewards_outcome")),
         sa.CheckConstraint("value >= 0 AND value <= 1", name=op.f("ck_rewards_share")),
         sa.PrimaryKeyConstraint("user_id", "request_id", name=op.f("pk_rewards")),
+        sqlite_strict=True,
+    )
+    op.create_table(
+        "teams",
+        sa.Column("team_id", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=False),
+        sa.Column("region", sa.Text(), nullable=False),
+        sa.Column("mode", sa.Text(), nullable=False),
+        sa.Column("timezone", sa.Text(), nullable=False),
+        sa.Column("anchor_day", sa.Text(), nullable=False, comment="local date the team's cycles count from, ISO 8601"),
+        sa.Column("created_at", columns.Instant(), nullable=False),
+        sa.CheckConstraint("mode IN ('pooled', 'apportioned')", name=op.f("ck_teams_mode")),
+        sa.PrimaryKeyConstraint("team_id", name=op.f("pk_teams")),
         sqlite_strict=True,
     )
     op.create_table(
@@ -341,6 +389,43 @@ def create_tables() -> None:
         postgresql_where=sa.text("avail_uc + held_uc > 0"),
     )
     op.create_table(
+        "team_members",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column(
+            "from_cycle",
+            sa.Integer(),
+            autoincrement=False,
+            nullable=False,
+            comment="of the team; the newest row counts",
+        ),
+        sa.Column("team_id", sa.Text(), nullable=False),
+        sa.Column(
+            "weight",
+            sa.Integer(),
+            nullable=False,
+            comment="in the apportioned quota; 0 from the cycle on that begins without the member",
+        ),
+        sa.Column("plan", sa.Text(), nullable=True, comment="that one who leaves goes on with"),
+        sa.CheckConstraint("weight >= 0", name=op.f("ck_team_members_not_negative")),
+        sa.ForeignKeyConstraint(["team_id"], ["teams.team_id"], name=op.f("fk_team_members_team_id")),
+        sa.PrimaryKeyConstraint("user_id", "from_cycle", name=op.f("pk_team_members")),
+        sqlite_strict=True,
+    )
+    op.create_index(op.f("ix_team_members_team_id"), "team_members", ["team_id"], unique=False)
+    op.create_table(
+        "team_shares",
+        sa.Column("team_id", sa.Text(), nullable=False),
+        sa.Column("cycle_no", sa.Integer(), autoincrement=False, nullable=False, comment="of the team"),
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=False),
+        sa.Column("quota_uc", BIG, nullable=False),
+        sa.CheckConstraint("quota_uc >= 0", name=op.f("ck_team_shares_not_negative")),
+        sa.ForeignKeyConstraint(["team_id"], ["teams.team_id"], name=op.f("fk_team_shares_team_id")),
+        sa.PrimaryKeyConstraint("team_id", "cycle_no", "user_id", name=op.f("pk_team_shares")),
+        comment="The quota of an apportioned team's cycle, shared out once, by the first member whose account opens it.",
+        sqlite_strict=True,
+    )
+    op.create_table(
         "users",
         sa.Column("user_id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -370,6 +455,7 @@ def create_tables() -> None:
             nullable=True,
             comment="more fresh ones in that hour are an anomaly; none while history is short",
         ),
+        sa.Column("override_until", columns.Instant(), nullable=True, comment="limits are lifted until then"),
         sa.Column("flagged_at", columns.Instant(), nullable=True),
         sa.Column("flag_reason", sa.Text(), nullable=True),
         sa.Column(
@@ -458,6 +544,9 @@ def create_tables() -> None:
         sa.Column(
             "arm_p", REAL, nullable=True, comment="chance that fresh is the better arm, by the rewards logged so far"
         ),
+        sa.Column(
+            "largest_uc", BIG, nullable=True, comment="cost of the largest request asked before in the running cycle"
+        ),
         sa.Column("threshold", REAL, nullable=True),
         sa.Column("p0", REAL, nullable=True),
         sa.Column("nudge_freshness", REAL, nullable=True),
@@ -522,3 +611,15 @@ def create_tables() -> None:
     )
     op.create_index("uq_ledger_entries_account_seq", "ledger_entries", ["account_id", "seq"], unique=True)
     op.create_index("uq_ledger_entries_leg_line", "ledger_entries", ["leg_id", "line"], unique=True)
+    op.create_table(
+        "subscriptions",
+        sa.Column("user_id", sa.Text(), nullable=False),
+        sa.Column("provider", sa.Text(), nullable=False),
+        sa.Column("plan", sa.Text(), nullable=True, comment="none once all payments were taken back"),
+        sa.Column("base_plan", sa.Text(), nullable=False, comment="the user's plan without it"),
+        sa.Column("paid_until", columns.Instant(), nullable=True),
+        sa.Column("as_of", columns.Instant(), nullable=False, comment="by the provider's clock"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name=op.f("fk_subscriptions_user_id")),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_subscriptions")),
+        sqlite_strict=True,
+    )

@@ -1,0 +1,184 @@
+"""What every rule of the state machine works with: one ledger, the model beside it, and what must hold after every step.
+
+Rules come in mixins, a file per subject. One that knows a new call derives from :class:`Machine`, keeps what it needs to know
+in a method ``remember`` that calls ``super().remember()``, and is named in :class:`tests.invariants.test_machine.LedgerMachine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+
+from credit_core import CreditCore, Decision, Request
+from credit_core.store.verify import Head
+from credit_core.units import to_us
+from tests.invariants.model import Terms, Wallet
+from tests.service.scenes import CREDIT, NOW, StoppedClock, scalar
+
+USERS = ("ada", "bob", "cyd")
+#: Who signs up later: time passes for them, and nothing else.
+LATER_USERS = ("dee", "eve")
+QUOTA = {"free": 20 * CREDIT, "basic": 200 * CREDIT}
+ZONES = ("UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Argentina/Buenos_Aires", "Pacific/Kiritimati")
+SIGNED_UP = (NOW, NOW - timedelta(days=38, hours=11), NOW - timedelta(days=40, minutes=1))
+JUDGED = ("unaffordable", "coverage_miss", "session_cap", "at_cap", "controller")
+CELLS = (("jazz", "calm"), ("rock", "wild"))
+
+users = st.sampled_from(USERS)
+zones = st.sampled_from(ZONES)
+plans = st.sampled_from(sorted(QUOTA))
+picks = st.integers(0, 10_000)
+#: How late an event comes.
+late = st.one_of(st.just(timedelta()), st.just(timedelta()), st.timedeltas(timedelta(), timedelta(days=1)))
+amounts = st.one_of(st.integers(1, 60).map(lambda n: n * CREDIT), st.integers(1, 30 * CREDIT))
+cells = st.sampled_from([(None, None), *CELLS])
+terms = st.builds(
+    Terms,
+    st.sampled_from(["3", "1", "2.5"]),
+    st.sampled_from(["0.4", "0", "1"]),
+    st.booleans(),
+    st.sampled_from([86_400, 900, 30]),
+    st.booleans(),
+)
+#: The least chance of a fresh one, and the share of its opening balance that a session may spend.
+chances = st.sampled_from([0.98, 0.98, 0.6, 0.02])
+shares = st.sampled_from([1.0, 1.0, 0.1])
+
+
+class Machine(RuleBasedStateMachine):
+    """One ledger and what a plain model says of it."""
+
+    new_ledger: Callable[[], str]
+
+    def remember(self) -> None:
+        """What is known before the first step. Mixins add theirs."""
+        self.numbers = count(1)
+        self.requests: list[tuple[Request, Decision]] = []
+        #: How each reserve ended, and what it was charged; a swept one counts its late settles.
+        self.ended: dict[tuple[str, str], tuple[str, int]] = {}
+        self.wallets: dict[str, Wallet] = {}
+        self.plans: dict[str, str] = {}
+        self.terms = {1: Terms()}
+        self.released = [1]
+        self.heads: list[Head] = []
+        self.assets = dict.fromkeys(CELLS, 0)
+
+    @initialize(
+        zones=st.lists(zones, min_size=3, max_size=3),
+        plans=st.lists(plans, min_size=3, max_size=3),
+        first=terms,
+        chance=chances,
+        share=shares,
+    )
+    def open(self, zones: list[str], plans: list[str], first: Terms, chance: float, share: float) -> None:
+        self.clock = StoppedClock(NOW)
+        self.core = CreditCore.open(type(self).new_ledger(), clock=self.clock)
+        self.remember()
+        self.fill("jazz", "calm", 20, NOW - timedelta(days=35))
+        self.fill("rock", "wild", 4, NOW)
+        version = self.proposed(first, chance, share)
+        self.core.release_version(version, author="olga")
+        self.released.append(version)
+        self.core.config()
+        for user, plan, zone, at in zip(USERS, plans, zones, SIGNED_UP, strict=True):
+            self.join(user, plan, zone, at)
+
+    def teardown(self) -> None:
+        if hasattr(self, "core"):
+            self.core.close()
+
+    # What several subjects do
+
+    def join(self, user: str, plan: str, zone: str, at: datetime) -> None:
+        self.core.add_user(user, plan, zone, at=at)
+        self.wallets[user], self.plans[user] = Wallet(QUOTA[plan], zone, at), plan
+
+    def fill(self, genre: str, mood: str, assets: int, at: datetime) -> None:
+        self.core.library.put(genre, mood, assets, at=at)
+        self.assets[genre, mood] += assets
+
+    def proposed(self, new: Terms, chance: float, share: float) -> int:
+        changes: dict[str, Any] = {
+            "rollover.burst_allowance": new.burst_allowance,
+            "saga.hold_ttl_s": new.hold_ttl_s,
+            "limits.enabled": new.limits,
+            "controller.p_min": chance,
+            "controller.p_max": 1.0,
+            "session.max_share": share,
+        }
+        for plan in QUOTA:
+            changes[f"plans.{plan}.cap_multiple"] = float(new.cap_multiple)
+            changes[f"plans.{plan}.soft_decay"] = float(new.soft_decay)
+        version = self.core.propose(changes, "olga", "")
+        self.terms[version] = new
+        return version
+
+    def awake(self, user: str) -> None:
+        """End the user's pause, if there is one: most of what happens happens to those who are not paused."""
+        if self.wallets[user].paused_at is not None:
+            self.core.resume(user, at=self.clock.now)
+            self.wallets[user].resume(self.clock.now)
+
+    def reconcile_all(self) -> None:
+        """Everything due by now is written, so that balances are what the next call will find."""
+        self.core.reconcile(at=self.clock.now)
+        for wallet in self.wallets.values():
+            wallet.catch_up(self.clock.now, self.live)
+
+    @property
+    def live(self) -> Terms:
+        return self.terms[self.released[-1]]
+
+    def at(self, behind: timedelta) -> datetime:
+        return self.clock.now - behind
+
+    def entries(self) -> int:
+        return int(scalar(self.core, "SELECT count(*) FROM ledger_entries"))
+
+    def pick(self, number: int) -> tuple[Request, Decision]:
+        """One of the requests; most of the time one that is still held, while there are any."""
+        held = [
+            made for made in self.requests if made[1].fresh and (made[0].user_id, made[0].request_id) not in self.ended
+        ]
+        among = held if held and number % 3 else self.requests
+        return among[number // 4 % len(among)]
+
+    def refused(self, error: type[Exception], call: Callable[[], Any]) -> None:
+        """``call`` raises ``error`` and writes nothing."""
+        before = self.entries()
+        with pytest.raises(error):
+            call()
+        assert self.entries() == before
+
+    def unchanged(self, call: Callable[[], Any]) -> Any:
+        """What ``call`` returns, which writes no entry."""
+        before = self.entries()
+        found = call()
+        assert self.entries() == before
+        return found
+
+    # After every step
+
+    @invariant()
+    def every_invariant_holds(self) -> None:
+        if hasattr(self, "core"):
+            assert self.core.verify(self.heads) == []
+
+    @invariant()
+    def every_balance_is_what_the_model_says(self) -> None:
+        for user, wallet in getattr(self, "wallets", {}).items():
+            balance = self.core.balance(user)
+            found: dict[str, tuple[int, int]] = {}
+            for lot in balance.lots:
+                avail, held = found.get(lot.kind, (0, 0))
+                found[lot.kind] = (avail + lot.avail_uc, held + lot.held_uc)
+            assert (balance.available_uc, balance.held_uc) == (wallet.available, wallet.held)
+            assert found == wallet.by_kind()
+            ends = scalar(self.core, "SELECT cycle_end_at FROM accounts WHERE account_id = :id", id=f"user:{user}")
+            assert ends == to_us(wallet.ends)
