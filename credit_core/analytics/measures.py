@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from credit_core.analytics import relations
+from credit_core.units import MICRO
 
 Expression = Callable[[Any], ColumnElement[Any]]
 
@@ -112,6 +113,33 @@ def spent_uc(f: Any) -> ColumnElement[Any]:
 def moved_uc(kind: str, sign: int) -> Expression:
     """Micro-credits that entries of one kind add (sign 1) or take (sign −1)."""
     return lambda f: case((f.kind == kind, sign * f.d_avail_uc), else_=0)
+
+
+def outstanding_uc(f: Any) -> ColumnElement[Any]:
+    """Micro-credits by which an entry changes what an account has, held ones included."""
+    return f.d_avail_uc + f.d_held_uc  # type: ignore[no-any-return]
+
+
+def at_price(amount: Expression) -> Expression:
+    """Micro-dollars of an amount at the unit price of its lot: ``policy.pricing.value_usd_micro``, in steps that int64 holds."""
+
+    def valued(f: Any) -> ColumnElement[Any]:
+        price, size = func.coalesce(f.unit_price_usd_micro, 0), func.abs(amount(f))
+        rest = (size % MICRO) * price + MICRO // 2
+        value = _divided(size) * price + _divided(rest)
+        return case((amount(f) < 0, -value), else_=value)
+
+    return valued
+
+
+def _divided(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Whole millions: what is divided is a multiple, so every engine's division is exact."""
+    return cast((value - value % MICRO) // MICRO, BigInteger)
+
+
+def sold(f: Any) -> ColumnElement[Any]:
+    """Grants of packs that were bought."""
+    return and_(legs("grant")(f), f.lot_kind == "purchased")
 
 
 # Aggregates ------------------------------------------------------------------------------------------------------------

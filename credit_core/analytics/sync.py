@@ -261,7 +261,8 @@ class Facts:
                 writer.execute("INSERT INTO lots SELECT * FROM incoming WHERE lot_id NOT IN (SELECT lot_id FROM lots)")
             with _incoming(writer, entries):
                 writer.execute(
-                    f"INSERT INTO facts SELECT e.*, l.kind, CAST({_LOCAL} AS DATE), hour({_LOCAL}), isodow({_LOCAL}) "
+                    "INSERT INTO facts SELECT e.*, l.kind, l.unit_price_usd_micro, "
+                    f"CAST({_LOCAL} AS DATE), hour({_LOCAL}), isodow({_LOCAL}) "
                     "FROM incoming e LEFT JOIN lots l ON e.lot_id = l.lot_id",
                     {"zone": self.zone},
                 )

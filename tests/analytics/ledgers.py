@@ -284,6 +284,9 @@ class Ledger:
                     "id": len(self.entries) + 1,
                     **row,
                     "lot_kind": self.lots[row["lot_id"]]["kind"] if row["lot_id"] else None,
+                    "unit_price_usd_micro": self.lots[row["lot_id"]].get("unit_price_usd_micro", 0)
+                    if row["lot_id"]
+                    else None,
                 }
             )
         self._pending.clear()
@@ -319,7 +322,12 @@ def busy(ledger: Ledger, seed: int = 7, accounts: int = 8, days: int = 12, reque
     for number, name in enumerate(names):
         ledger.account(name, list(PLANS)[number % 3], REGIONS[number % 2])
         ledger.grant(name, START + timedelta(seconds=chance.random() * 3_600))
+        # A price that leaves halves of a micro-dollar to round.
+        ledger.lot(name, "bonus", unit_price_usd_micro=136_273)
         ledger.grant(name, START + timedelta(days=1, seconds=number), credits=50 + number, kind="bonus")
+        ledger.lot(name, "purchased", unit_price_usd_micro=199_600 + number)
+        if number % 2:
+            ledger.grant(name, START + timedelta(days=2, seconds=number), credits=25, kind="purchased")
     instants = sorted(chance.random() * span for _ in range(requests))
     for number, offset in enumerate(instants):
         at = START + timedelta(microseconds=round(offset * 1e6))

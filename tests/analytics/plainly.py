@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from credit_core.analytics.filters import Filters
+from credit_core.policy.pricing import value_usd_micro
 
 Row = dict[str, Any]
 JUDGED = {"unaffordable", "coverage_miss", "session_cap", "at_cap", "controller"}
@@ -90,6 +91,14 @@ def _neighbours(rows: list[Row]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _valued(amount: Callable[[Row], int]) -> Callable[[list[Row]], int]:
+    return lambda rows: sum(value_usd_micro(amount(row), row["unit_price_usd_micro"] or 0) for row in rows)
+
+
+def _is_sold(row: Row) -> bool:
+    return row["kind"] == "grant" and row["line"] == 1 and row["lot_kind"] == "purchased"
+
+
 _ENDS = _legs("settle", "release", "partial")
 _ALL_JUDGED = _count(is_judged)
 _Figure = Callable[[list[Row]], Any]
@@ -101,6 +110,10 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
     "expired": (_moved("expire", -1), None),
     "clamped": (_moved("clamp", -1), None),
     "provider_cost": (_provider_cost, None),
+    "packs_sold": (_count(_is_sold), None),
+    "pack_sales": (_valued(lambda r: r["d_avail_uc"] if _is_sold(r) else 0), None),
+    "lot_revenue": (_valued(spent), None),
+    "breakage": (_valued(lambda r: -r["d_avail_uc"] if r["kind"] in ("expire", "clamp") else 0), None),
     "requests": (_count(is_request), None),
     "fresh": (_count(lambda r: is_judged(r) and r["outcome"] == "fresh"), None),
     "library": (_count(lambda r: is_judged(r) and r["outcome"] == "library"), None),
@@ -150,6 +163,8 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
 }
 #: slug → figure over the entries up to the end of the period.
 TO_DATE: dict[str, _Figure] = {
+    "liability": _valued(lambda r: r["d_avail_uc"] + r["d_held_uc"]),
+    "outstanding": lambda rows: sum(r["d_avail_uc"] + r["d_held_uc"] for r in rows),
     "open_holds": lambda rows: _count(_legs("reserve"))(rows) - _count(_ENDS)(rows),
     "open_holds_credits": lambda rows: sum(row["d_held_uc"] for row in rows),
 }

@@ -14,7 +14,7 @@ from tests.browser.conftest import Dashboard, OpenBrowserPage, sound, visit
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 TITLES = {
-    "": "Overview", "burn": "Burn rate", "library": "Coverage", "pace": "Surplus", "health": "Operations",
+    "": "Overview", "burn": "Burn rate", "library": "Coverage", "pace": "Surplus", "margins": "Economics", "health": "Operations",
     "question": "Explore", "controller": "Tuning",
     "versions": "Releases", "people": "Users", "trust": "Integrity",
 }  # fmt: skip

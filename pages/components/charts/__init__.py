@@ -12,6 +12,7 @@ from pages.components.charts.cells import cell_map, hour_of_week
 from pages.components.charts.courses import course
 from pages.components.charts.curves import Target, s_curve
 from pages.components.charts.lines import DAY, HOUR, burn_against_pace, quantile_bands, sparkline, time_lines
+from pages.components.charts.money import funnel, waterfall
 from pages.components.charts.style import (
     ACCOUNTS,
     BLUE,
@@ -68,6 +69,7 @@ __all__ = [
     "compact",
     "course",
     "distribution",
+    "funnel",
     "hour_of_week",
     "marks_from",
     "quantile_bands",
@@ -77,4 +79,5 @@ __all__ = [
     "sparkline",
     "stacked_bars",
     "time_lines",
+    "waterfall",
 ]

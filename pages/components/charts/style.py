@@ -60,6 +60,9 @@ FIXED_COLOURS: Mapping[str, str] = {
     "low": GREEN,
     "medium": ORANGE,
     "high": VERMILLION,
+    # money
+    "revenue": BLUE,
+    "provider_cost": ORANGE,
     # lots
     "monthly": BLUE,
     "rollover": SKY,
