@@ -5,11 +5,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from credit_core.errors import InvalidConfig
+
 DATABASE_VARIABLE = "CREDITS_DATABASE_URL"
 DEFAULT_DATABASE = "sqlite:///data/ledger.db"
 CATALOG_VARIABLE = "CREDITS_CATALOG"
+WEIGHTS_VARIABLE = "TITRATION_WEIGHTS"
 #: Payment provider → the variable that holds its webhook secret.
 PAYMENT_VARIABLES = {"stripe": "CREDITS_STRIPE_SECRET", "revenuecat": "CREDITS_REVENUECAT_SECRET"}
+
+
+def titration_weights() -> tuple[float, ...] | None:
+    """``TITRATION_WEIGHTS`` such as ``40/30/20/10``: surplus, freshness, credit health, library need; None where it is not set.
+
+    Raises :class:`InvalidConfig`.
+    """
+    said = os.environ.get(WEIGHTS_VARIABLE)
+    if not said:
+        return None
+    try:
+        weights = tuple(float(part) for part in said.split("/"))
+    except ValueError:
+        weights = ()
+    if len(weights) != 4:
+        raise InvalidConfig([f"{WEIGHTS_VARIABLE} is {said!r}. Give four numbers, such as 40/30/20/10."])
+    return weights
 
 
 def database_url() -> str:

@@ -86,6 +86,8 @@ def checked_real(value: object, name: str, least: float, most: float) -> float:
 
 def checked_instant(at: object, name: str = "at") -> datetime:
     """``at`` in UTC; a naive datetime is refused with :class:`InvalidInstant`."""
+    if type(at) is datetime and at.tzinfo is UTC:
+        return at
     if not isinstance(at, datetime):
         raise InvalidInstant(f"{name} must be an aware datetime, got {at!r}. Use datetime.now(datetime.UTC).")
     if at.tzinfo is None or at.utcoffset() is None:

@@ -21,6 +21,13 @@ _USER = "_user_of_bar"
 UNNAMED = "no model named"
 MOST_MODELS, MODELS_IN_A_ROW = 6, 2
 
+SPENDING = (
+    tables.Column("spent_credits", "Spent", "credits", help="Settled and imported less refunded, credits."),
+    tables.Column("credits_per_day", "A day", "credits"),
+    tables.Column("pace_credits", "Pace", "credits", help="What even spending of the quota would have come to."),
+    tables.Column("pace_ratio", "Of pace", "share", help="Spent ÷ pace: over 100 % runs out before the reset."),
+)
+
 st.title("Burn rate")
 facts, zone, options = session.facts(), session.zone(), session.options()
 if session.ledger().as_of is None:
@@ -48,7 +55,7 @@ def drill_bar() -> None:
 
 def to_fleet() -> None:
     st.session_state[MODEL] = ALL_MODELS
-    filters.clear()
+    filters.widen()
 
 
 def to_plan(plan: str) -> None:
@@ -93,11 +100,11 @@ def against_pace() -> None:
     """Burn so far beside pace, and its parts one step further down."""
     so_far, parts = st.columns([3, 2])
     with so_far:
-        st.subheader("Burn so far" if chosen.models else "Burn so far, against pace")
+        st.subheader("Burn so far, against pace" if paces["pace_credits"].notna().any() else "Burn so far")
         before = ask(standing.fleet_burn, chosen.compared()) if chosen.compare else None
         fig = charts.burn_against_pace(
             ask(standing.fleet_burn, chosen), x="day", burned="cum_spent_credits", pace="cum_pace_credits",
-            unit=charts.CREDITS, zone=zone, compare=before, shift=filters.shift(), compare_name=filters.compare_name(),
+            unit=credit_unit, zone=zone, compare=before, shift=filters.shift(), compare_name=filters.compare_name(),
             marks=marks, span=filters.span(),
         )  # fmt: skip
         plots.show(
@@ -107,15 +114,20 @@ def against_pace() -> None:
             on_days=filters.set_days,
         )
     with parts:
-        dimension, name, narrow = next_step()
-        st.subheader(f"By {name}")
-        frame = ask(queries.breakdown, chosen, "spent", by=dimension).fillna({dimension: UNNAMED})
-        frame = frame[frame["value"] != 0]
-        fig = charts.ranked_bars(
-            frame, label=dimension, value="value", unit=charts.CREDITS, series_colours=dimension != "user_id", limit=10
-        )
-        plots.show(fig, key=f"burn_by_{dimension}", alt=f"Credits burned by {name}.", on_click=narrow)
-        st.caption("Click a bar to open its user." if name == "user" else f"Click a bar to narrow to its {name}.")
+        by_next("spent", credit_unit)
+
+
+def by_next(slug: str, unit: charts.Unit) -> None:
+    """The parts of a metric one step further down."""
+    dimension, name, narrow = next_step()
+    st.subheader(f"By {name}")
+    frame = ask(queries.breakdown, chosen, slug, by=dimension).fillna({dimension: UNNAMED})
+    frame = frame[frame["value"] != 0]
+    fig = charts.ranked_bars(
+        frame, label=dimension, value="value", unit=unit, series_colours=dimension != "user_id", limit=10
+    )
+    plots.show(fig, key=f"burn_by_{dimension}", alt=f"{unit.title.capitalize()} burned by {name}.", on_click=narrow)
+    st.caption("Click a bar to open its user." if name == "user" else f"Click a bar to narrow to its {name}.")
 
 
 def next_step() -> tuple[str, str, Callable[[str], None]]:
@@ -130,7 +142,7 @@ def by_day() -> None:
     st.subheader("Burn a day, by plan")
     fig = charts.stacked_bars(
         ask(standing.burn_by_day, chosen), x="day", y="spent_credits", series="plan", pace="pace_credits",
-        unit=charts.CREDITS.per("day"), zone=zone, marks=marks,
+        unit=credit_unit.per("day"), zone=zone, marks=marks,
         compare=ask(standing.burn_by_day, chosen.compared()) if chosen.compare else None, shift=filters.shift(),
         compare_name=filters.compare_name(), span=filters.span(), domain=options.plans,
     )  # fmt: skip
@@ -151,7 +163,7 @@ def by_model(parted: pd.DataFrame) -> None:
                     parted[parted["model"] == model],
                     label="plan",
                     value="credits_per_day",
-                    unit=charts.CREDITS.per("day"),
+                    unit=credit_unit.per("day"),
                 )
                 plots.show(
                     fig, key=f"burn_model_{models.index(model)}", alt=f"Credits a day by plan, spent with {model}.",
@@ -166,15 +178,49 @@ def when_and_who() -> None:
     """The hours of the week, and who changed most."""
     hours, movers = st.columns(2)
     with hours:
-        st.subheader("When in the week")
-        fig = charts.hour_of_week(
-            ask(queries.hours_of_week, chosen, "spent"), weekday="dow", hour="hour", value="per_hour",
-            unit=charts.CREDITS.per("hour"), zone_name=facts.zone,
-        )  # fmt: skip
-        plots.show(fig, key="burn_hours", alt="Credits burned in each hour of the week.")
+        hours_of_week("spent", credit_unit)
     with movers:
         st.subheader("Top movers")
         drill.movers(chosen, "movers")
+
+
+def hours_of_week(slug: str, unit: charts.Unit) -> None:
+    """The hours of the week of a metric."""
+    st.subheader("When in the week")
+    fig = charts.hour_of_week(
+        ask(queries.hours_of_week, chosen, slug), weekday="dow", hour="hour", value="per_hour",
+        unit=unit.per("hour"), zone_name=facts.zone,
+    )  # fmt: skip
+    plots.show(fig, key="burn_hours", alt=f"{unit.title.capitalize()} in each hour of the week.")
+
+
+def counted() -> None:
+    """The page for plans that count generations: who makes how many, and how many are refused."""
+    summary = cards(
+        [Wanted(slug) for slug in ("generations", "active_accounts", "requests", "limit_hits", "provider_cost")], chosen
+    )
+    total = ask(queries.value, chosen, "generations")
+    said = f"**{numbers.counted(int(total.value or 0), 'generation')}** counted; these plans charge no credits, so there is no pace"
+    st.markdown(sentences.joined(said))
+    drill_bar()
+    if not ask(queries.value, chosen, "requests").value:
+        filters.nothing_here("Nobody generated anything in this period with these filters.")
+        drill.entries(chosen, "burn")
+        return
+    by_plan, parts = st.columns([3, 2])
+    with by_plan:
+        st.subheader("Generations a day, by plan")
+        fig = charts.stacked_bars(
+            ask(queries.daily, chosen, "generations", by="plan"), x="day", y="value", series="plan",
+            unit=charts.GENERATIONS.per("day"), zone=zone, marks=marks, span=filters.span(), domain=options.plans,
+        )  # fmt: skip
+        plots.show(fig, key="burn_a_day", alt="Generations by day and plan.", on_days=filters.set_days)
+    with parts:
+        by_next("generations", charts.GENERATIONS)
+    kpi.row(summary, key="burn")
+    hours_of_week("generations", charts.GENERATIONS)
+    users()
+    drill.entries(chosen, "burn")
 
 
 def users() -> None:
@@ -187,12 +233,7 @@ def users() -> None:
             tables.Column("user_id", "User", pinned=True),
             tables.Column("plan", "Plan", "slug"),
             tables.Column("region", "Region"),
-            tables.Column("spent_credits", "Spent", "credits", help="Settled and imported less refunded, credits."),
-            tables.Column("credits_per_day", "A day", "credits"),
-            tables.Column(
-                "pace_credits", "Pace", "credits", help="What even spending of the quota would have come to."
-            ),
-            tables.Column("pace_ratio", "Of pace", "share", help="Spent ÷ pace: over 100 % runs out before the reset."),
+            *(SPENDING if filters.charged() else ()),
             tables.Column("requests", "Requests", "count"),
             tables.Column("fresh", "Fresh", "count"),
             tables.Column("last_at", "Last seen", "instant"),
@@ -208,21 +249,24 @@ def users() -> None:
 
 if _USER in st.session_state:
     drill.to_user({"user_id": st.session_state.pop(_USER)})
-chosen = narrowed()
+chosen, credit_unit = narrowed(), filters.credit_unit()
+marks = charts.marks_from(ask(queries.release_marks, chosen))
+if not filters.charged():
+    counted()
+    st.stop()
 with states.loading(420):
     paces = ask(standing.pace_by_plan, chosen)
     parted = ask(queries.burn_by_plan_model, chosen).fillna({"model": UNNAMED})
     summary = cards(
         [
-            Wanted("spent", unit="credits"),
-            Wanted("burn_rate", unit="credits a day"),
+            Wanted("spent", unit=filters.credit_words()),
+            Wanted("burn_rate", unit=f"{filters.credit_words()} a day"),
             Wanted("active_accounts"),
             Wanted("requests"),
             Wanted("provider_cost"),
         ],
         chosen,
     )
-marks = charts.marks_from(ask(queries.release_marks, chosen))
 sentence(paces)
 drill_bar()
 if parted.empty:

@@ -12,6 +12,7 @@ from pages.components import charts, drill, filters, kpi, numbers, plots, senten
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
+from pages.components.text import figure_text
 
 guard()
 
@@ -42,7 +43,7 @@ MEASURES = {
         "Coverage × the share of assets that are not stale: 100 % is a full, recent cell.", most=1.0,
     ),
     "risk": Measure(
-        "Credits at risk", "at_risk_credits", charts.CREDITS.titled("credits at risk"), charts.ORANGE,
+        "Credits at risk", "at_risk_credits", charts.CREDITS.titled(figure_text(f"{filters.credit_words()} at risk")), charts.ORANGE,
         "Credits spent on fresh ones that the library could not answer.",
     ),
 }  # fmt: skip
@@ -288,6 +289,9 @@ def staleness(cells: pd.DataFrame) -> None:
 
 if _PICKED in st.session_state:
     st.session_state[CELL] = st.session_state.pop(_PICKED)
+if not filters.only_paced("library coverage"):
+    drill.entries(chosen, "coverage")
+    st.stop()
 with states.loading(420):
     everything = ask(queries.cells, chosen, config)
     waiting = ask(gaps.pantry_effect, chosen, config)

@@ -7,13 +7,12 @@ import pandas as pd
 import streamlit as st
 
 from credit_core.analytics import metrics, queries
-from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries import explore, series
 from credit_core.analytics.queries.explore import Point, Question
 from pages.components import charts, drill, filters, numbers, plots, sentences, session, states, tables, units_shown
 from pages.components.answers import ask
 from pages.components.session import guard
-from pages.components.text import one_line, shortened, title_of
+from pages.components.text import escape_markdown, one_line, shortened, title_of
 
 guard()
 
@@ -37,7 +36,7 @@ if ledger.as_of is None:
     st.stop()
 
 
-def controls() -> tuple[Question, str, Filters]:
+def controls() -> tuple[Question, str]:
     """What is asked: a metric, up to two dimensions, a kind of chart."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="question_bar"):
         slug = st.selectbox(
@@ -54,10 +53,7 @@ def controls() -> tuple[Question, str, Filters]:
             "Shown apart", TOPS, index=TOPS.index(6), key=TOP, bind="query-params", width=130, on_change=forget,
             help="Of each dimension; all others are one part, 'other'.",
         )  # fmt: skip
-        kept = filters.current()
-        if metrics.metric(slug).format == "credits":
-            kept = units_shown.of_one_unit(kept)
-    return Question(slug, tuple(name for name in (by, then) if name != NOTHING), top), chart, kept
+    return Question(slug, tuple(name for name in (by, then) if name != NOTHING), top), chart
 
 
 def offered(metric: metrics.Metric) -> list[str]:
@@ -109,7 +105,11 @@ def sentence() -> None:
     if written == numbers.UNKNOWN:
         st.markdown("Nothing is known of this metric in this period with these filters.")
         return
-    unit = f" {metric.unit}" if metric.format == "credits" else ""
+    unit = (
+        f" {escape_markdown(metric.unit.replace('credits', filters.credit_words(), 1))}"
+        if metric.format == "credits"
+        else ""
+    )
     before = numbers.metric(whole["before"], metric.format)
     was = f", {before} {sentences.within(filters.compare_name())}" if before != numbers.UNKNOWN else ""
     clauses = [f"{metric.title}: **{written}{unit}**{was}"]
@@ -363,7 +363,8 @@ def behind() -> None:
         )
 
 
-question, chart, chosen = controls()
+question, chart = controls()
+chosen = filters.current()
 metric, unit = question.metric, units_shown.unit_of(question.metric)
 with states.loading(420):
     apart = ask(explore.apart, chosen, question)

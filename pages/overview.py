@@ -11,6 +11,7 @@ from pages.components import charts, drill, filters, kpi, numbers, plots, senten
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
+from pages.components.text import escape_markdown
 
 guard()
 
@@ -41,6 +42,7 @@ if ledger.as_of is None:
     filters.no_entries()
     st.stop()
 config = session.core().config()
+charged, paced = filters.charged(), filters.paced()
 
 
 def sentence(targets: pd.DataFrame, ends: standing.RunningOut) -> None:
@@ -51,7 +53,9 @@ def sentence(targets: pd.DataFrame, ends: standing.RunningOut) -> None:
         sentences.joined(
             sentences.targets(missed, len(known)),
             sentences.plan_pace(ask(standing.pace_by_plan, chosen), ask(standing.since_release, chosen)),
-            sentences.running_out(len(ends.empty), len(ends.soon), sentences.weekday(ledger.as_of + AHEAD, zone)),
+            sentences.running_out(len(ends.empty), len(ends.soon), sentences.weekday(ledger.as_of + AHEAD, zone))
+            if paced
+            else "",
         )
     )
 
@@ -102,15 +106,18 @@ def by_day() -> None:
     answers, people = st.columns(2)
     with answers:
         st.subheader("Answers a day")
-        long = got.rename(columns={"misses": "miss"}).melt("day", ["fresh", "library", "miss"], "outcome", "value")
+        outcomes = ("fresh", "library", "miss") if paced else ("fresh", "declined")
+        long = got.rename(columns={"misses": "miss"}).melt("day", list(outcomes), "outcome", "value")
         fig = charts.time_lines(
             long, x="day", y="value", series="outcome", unit=charts.COUNT.titled("answers a day"), zone=zone, marks=marks,
-            span=filters.span(), domain=("fresh", "library", "miss"),
+            span=filters.span(), domain=outcomes,
         )  # fmt: skip
         plots.show(
             fig,
             key="answers",
-            alt="Fresh answers, library answers and coverage misses by day.",
+            alt="Fresh answers, library answers and coverage misses by day."
+            if paced
+            else "Fresh answers and refusals by day.",
             on_days=filters.set_days,
         )
     with people:
@@ -127,6 +134,11 @@ def by_day() -> None:
 def running_out(ends: standing.RunningOut) -> None:
     """Who runs out within a week."""
     st.subheader("Running out this week")
+    if not paced:
+        states.unknown(
+            f"Run-outs are foreseen for paced plans, not for plans that count {escape_markdown(filters.credit_words())}."
+        )
+        return
     if ends.soon.empty:
         states.unknown("Nobody is expected to run out within 7 days at the present burn.")
         return
@@ -156,15 +168,27 @@ def running_out(ends: standing.RunningOut) -> None:
     )
 
 
+def shown_targets(targets: pd.DataFrame) -> pd.DataFrame:
+    """Targets that plans of the unit can meet or miss: those of paced accounts are nothing to others."""
+    if paced:
+        return targets
+    nothing_to_run_out_of = (targets["slug"] == "run_out_share") & (not charged)
+    return targets[targets["met"].notna() & ~nothing_to_run_out_of]
+
+
 with states.loading(420):
-    goals = ask(queries.slos, chosen, config)
+    goals = shown_targets(ask(queries.slos, chosen, config))
     ends = ask(standing.running_out, chosen, ledger.as_of + AHEAD)
     summary = cards(
         [
-            Wanted("burn_rate", unit="credits a day", page="pages/burn_rate.py", page_label="Burn rate"),
+            Wanted(
+                "burn_rate", unit=f"{filters.credit_words()} a day", page="pages/burn_rate.py", page_label="Burn rate"
+            )
+            if charged
+            else Wanted("generations", page="pages/burn_rate.py", page_label="Who generates"),
             Wanted("active_accounts", page="pages/burn_rate.py", page_label="Who spends"),
-            Wanted("requests", page="pages/coverage.py", page_label="What for"),
-            Wanted("fresh_rate", page="pages/surplus.py", page_label="Who is ahead"),
+            Wanted("requests", page="pages/coverage.py", page_label="What for") if paced else Wanted("requests"),
+            Wanted("fresh_rate", page="pages/surplus.py", page_label="Who is ahead") if paced else Wanted("declined"),
             Wanted("provider_cost", page="pages/burn_rate.py", page_label="By model"),
         ],
         chosen,
@@ -176,7 +200,10 @@ by_day()
 movers, leavers = st.columns(2)
 with movers:
     st.subheader("What changed")
-    drill.movers(chosen, "movers")
+    if charged:
+        drill.movers(chosen, "movers")
+    else:
+        states.unknown("Plans that count generations spend no credits. Burn rate shows what they generate.")
 with leavers:
     running_out(ends)
 drill.entries(chosen, "overview")

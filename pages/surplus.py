@@ -209,7 +209,7 @@ def ran_out() -> None:
             tables.Column("run_out_at", "Ran out", "instant", help="First request that the balance did not cover."),
             tables.Column("granted_at", "Next grant", "instant"),
             tables.Column("dry_days", "Dry, days", "credits", help="From the run-out to the next grant."),
-            tables.Column("dry_share", "Of the cycle", "share"),
+            tables.Column("dry_share", "Of the cycle", "share", hidden=bool(rows["dry_share"].isna().all())),
             tables.Column("ongoing", "Still dry", "flag"),
         ],
         key="run_outs",
@@ -267,6 +267,11 @@ def summary(whole: standing.Spread, before: standing.Spread | None, course: pd.D
     ]
 
 
+if not filters.only_paced("surplus"):
+    if filters.charged():
+        ran_out()
+    drill.entries(chosen, "surplus")
+    st.stop()
 with states.loading(420):
     everybody = ask(queries.surplus_now, chosen)
     whole = ask(standing.spread, chosen)

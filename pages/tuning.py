@@ -63,7 +63,7 @@ def about(bench: Bench) -> str:
 def workbench(bench: Bench) -> None:
     """Controls, curve, preview, validation and bar: a moved control reruns this alone."""
     catalog = session.core().deployment.catalog
-    models = tuple(catalog.models)
+    models = tuple(name for name, model in catalog.models.items() if model.modality == "image")
     demands = bench.found.demands
     checked = check(bench.body, drafts.current().changes, models)
     draft = checked.config
@@ -107,6 +107,9 @@ def page() -> None:
         tuning_bar.stale(stale)
         return
     chosen = replace(filters.current(), compare=None)
+    if not filters.paced():
+        # The controller decides for paced plans alone, so another unit chosen for other pages narrows nothing here.
+        chosen = replace(chosen, unit=None, within=None, policies=())
     catalog = session.core().deployment.catalog
     found = tuning_preview.recent(session.facts(), catalog, database_url(), chosen)
     bench = Bench(version.version, schema.parse(version.body), version.body, found, chosen)

@@ -9,6 +9,8 @@ import pytest
 
 from credit_core.cli import main
 
+AGAINST_A_BASELINE = {"sqlite": ["saga", "hot"], "postgresql": ["saga", "two-phase lean", "two-phase own", "hot"]}
+
 
 @pytest.mark.postgres
 def test_the_small_benchmark_runs_on_both_engines_and_writes_its_figures(
@@ -17,9 +19,24 @@ def test_the_small_benchmark_runs_on_both_engines_and_writes_its_figures(
     out = tmp_path / "bench.json"
     assert main(["bench", "--small", "--postgres", postgres_url, "--out", str(out)]) == 0
     figures = json.loads(out.read_text(encoding="utf-8"))
-    for engine in ("sqlite", "postgresql"):
-        assert figures[engine]["violations"] == 0
-        for name in ("saga_per_s", "baseline_per_s", "saga_ratio", "authorize_p50_ms", "authorize_p95_ms"):
-            assert figures[engine][name] > 0, name
-        assert figures[engine]["authorize_p50_ms"] <= figures[engine]["authorize_p95_ms"]
-    assert "ratio" in capsys.readouterr().out
+    assert figures["fsync_ms"] > 0
+    for engine, subjects in AGAINST_A_BASELINE.items():
+        found = figures["engines"][engine]
+        assert found["violations"] == 0
+        for subject in subjects:
+            for name in ("per_s", "baseline_per_s", "ratio"):
+                assert found[subject][name] > 0, (engine, subject, name)
+        assert found["users"]["users"] == 200
+        assert 0 < found["authorize"]["p50_ms"] <= found["authorize"]["p95_ms"]
+        assert (found["hot"]["threads"], found["hot"]["errors"]) == (4, 0)
+    printed = capsys.readouterr().out
+    assert "fdatasync" in printed
+    assert printed.count("ratio") == 4
+
+
+def test_one_subject_on_one_engine_leaves_the_others_out(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["bench", "--small", "--only", "saga", "--engine", "sqlite", "--users", "50", "--out", str(out)]) == 0
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert list(figures["engines"]) == ["sqlite"]
+    assert sorted(figures["engines"]["sqlite"]) == ["saga", "users", "violations"]

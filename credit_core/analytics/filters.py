@@ -35,7 +35,11 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """A period, an optional comparison, and the values kept of each dimension (empty keeps all)."""
+    """A period, an optional comparison, and the values kept of each dimension (empty keeps all).
+
+    ``policies`` and ``unit`` say what was asked for; ``within`` are the plans that they leave (None leaves all), because
+    entries know plans. Amounts of different units are never summed: with more than one in the ledger, ``unit`` is set.
+    """
 
     period: Period
     compare: Period | None = None
@@ -45,6 +49,9 @@ class Filters:
     users: tuple[str, ...] = ()
     teams: tuple[str, ...] = ()
     cell: tuple[str, str] | None = None
+    policies: tuple[str, ...] = ()
+    unit: str | None = None
+    within: tuple[str, ...] | None = None
 
     def compared(self) -> Filters | None:
         """The same filters over the comparison period; None where nothing is compared."""

@@ -32,8 +32,8 @@ Expression = Callable[[Any], ColumnElement[Any]]
 
 #: Rules 4 to 8 of SPEC 4: decisions that reached the law.
 JUDGED = ("unaffordable", "coverage_miss", "session_cap", "at_cap", "controller")
-#: Rules 1 to 3.
-REFUSED = ("blocked", "rate_limited", "paused")
+#: Rules 1 to 3, and the counts of plans that have some.
+REFUSED = ("blocked", "rate_limited", "paused", "over_limit")
 #: Reasons of a release that are no failure of the provider.
 NOT_FAILED = ("swept", "cancelled")
 ENDS = ("settle", "release", "partial")
@@ -54,14 +54,29 @@ SHARED = (
 
 
 def judged(f: Any) -> ColumnElement[Any]:
-    """Opening entries decided by rules 4 to 8."""
-    chosen: ColumnElement[Any] = f.rule.in_(JUDGED)
-    return chosen
+    """Opening entries decided by rules 4 to 8 of a titrated plan, and answered: others refuse what is unaffordable."""
+    return and_(f.rule.in_(JUDGED), f.outcome.is_not(None))
 
 
 def judged_with(outcome: str) -> Expression:
     """Opening entries decided by rules 4 to 8 with this outcome."""
     return lambda f: and_(judged(f), f.outcome == outcome)
+
+
+def judged_by(rule: str) -> Expression:
+    """Opening entries of :func:`judged` decided by this rule."""
+    return lambda f: and_(judged(f), f.rule == rule)
+
+
+def served_fresh(f: Any) -> ColumnElement[Any]:
+    """Requests answered with a fresh one, by whichever policy; the fresh half of a deferred one is not another request."""
+    return and_(f.rule.in_((*JUDGED, "allowed")), f.outcome == "fresh")
+
+
+def declined(f: Any) -> ColumnElement[Any]:
+    """Requests that got no answer: refused by rules 1 to 3, over a plan's count, or unaffordable without a library."""
+    refused = or_(f.rule.in_(REFUSED), and_(f.rule == "unaffordable", f.outcome.is_(None)))
+    return and_(refused, f.parent_request_id.is_(None))
 
 
 def by_rule(*rules: str) -> Expression:
@@ -203,12 +218,12 @@ provider_cost = Aggregate(_provider_cost, lambda f: f.cost_usd_micro.is_not(None
 
 
 def closings() -> FromClause:
-    """Closed cycles by the instant they ended, and whether what was kept reached the cap: kept ≥ (c − 1)·Q."""
+    """Closed cycles of titrated plans by the instant they ended, and whether what was kept reached the cap: kept ≥ (c − 1)·Q."""
     c = relations.cycles.c
     # A member without a share in the cycle has nothing to be capped.
     at_cap = (c.quota_uc > 0) & (c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
     columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), at_cap.label("at_cap"))
-    return select(*columns).where(c.closed_at.is_not(None)).subquery("closings")
+    return select(*columns).where(c.closed_at.is_not(None), relations.paced(c.plan)).subquery("closings")
 
 
 def neighbours(entries: FromClause) -> FromClause:
@@ -217,4 +232,4 @@ def neighbours(entries: FromClause) -> FromClause:
     before = func.lag(e.outcome).over(partition_by=(e.user_id, e.session_id), order_by=(e.occurred_at, e.id))
     columns = (*(e[name] for name in SHARED), e.occurred_at, e.outcome, before.label("outcome_before"))
     days = (e[name] for name in ("day", "hour", "dow") if name in e)
-    return select(*columns, *days).where(judged(e), e.outcome.is_not(None)).subquery("neighbours")
+    return select(*columns, *days).where(judged(e)).subquery("neighbours")

@@ -223,25 +223,37 @@ _DECISIONS = (
         "requests", "Requests", "requests", "neutral", "answers of authorize, and rows of recorded usage",
         "SPEC 6, requests", m.requested,
     ),
+    Metric(
+        slug="generations",
+        title="Generations",
+        unit="generations",
+        format="count",
+        direction="neutral",
+        definition="generations of plans that count them, less those that failed",
+        source="SPEC 3, daily_count, plan_credits, guest_window",
+        numerator=m.total(lambda f: f.d_count),
+        dimensions=ENDED,
+        summable=("day", *ENDED),
+    ),
     _number(
-        "fresh", "Fresh", "decisions", "neutral", "decisions by rules 4–8 for a fresh one",
-        "SPEC 6, fresh rate", m.judged_with("fresh"),
+        "fresh", "Fresh", "decisions", "neutral", "requests answered with a fresh one: by rules 4–8, or allowed by counts and balance",
+        "SPEC 6, fresh rate", m.served_fresh,
     ),
     _number(
         "library", "Library", "decisions", "neutral", "decisions by rules 4–8 for the library",
         "SPEC 6, fresh rate", m.judged_with("library"),
     ),
     _number(
-        "declined", "Declined", "requests", "down", "requests refused by rules 1–3",
-        "SPEC 4, rules 1–3", m.by_rule(*m.REFUSED),
+        "declined", "Declined", "requests", "down", "refused: by rules 1–3, over a plan's count, or unaffordable where no library answers",
+        "SPEC 4, rules 1–3; SPEC 3", m.declined,
     ),
     _number(
         "rate_limit_hits", "Rate-limit hits", "requests", "down", "requests refused by rule 2",
-        "SPEC 6, rate-limit hits", m.legs("rate_limited"),
+        "SPEC 6, rate-limit hits", m.by_rule("rate_limited"),
     ),
     _number(
-        "limit_hits", "Limit hits", "requests", "down", "requests over a count of their plan or guest window",
-        "SPEC 3, limits", m.by_rule("over_limit"),
+        "limit_hits", "Limit hits", "requests", "down", "requests over the counts of their plan: by day, month or guest's window",
+        "SPEC 3", m.by_rule("over_limit"),
     ),
     _number(
         "anomalies", "Anomalies", "generations", "down", "fresh ones in an hour that the user's own history does not explain",
@@ -256,7 +268,7 @@ _DECISIONS = (
         "SPEC 4, rule 6", m.by_rule("session_cap"),
     ),
     _number(
-        "unaffordable", "Unaffordable", "decisions", "down", "decisions by rule 4",
+        "unaffordable", "Unaffordable", "decisions", "down", "decisions by rule 4, of any plan",
         "SPEC 4, rule 4", m.by_rule("unaffordable"),
     ),
     _rate(
@@ -277,7 +289,7 @@ _DECISIONS = (
     ),
     _rate(
         "unaffordable_share", "Unaffordable share", "down", "decisions by rule 4 / decisions by rules 4–8", "SPEC 4, rule 4",
-        m.count(m.by_rule("unaffordable")), m.count(m.judged),
+        m.count(m.judged_by("unaffordable")), m.count(m.judged),
     ),
     _rate(
         "idle_library_share", "Library while ahead", "down",
@@ -367,7 +379,7 @@ _ACCOUNTS = (
         unit="share",
         format="share",
         direction="down",
-        definition="accounts with a decision by rule 4 / active accounts",
+        definition="accounts with a decision by rule 4, of any plan / active accounts",
         source="SPEC 6, run-out",
         numerator=m.accounts(m.by_rule("unaffordable")),
         denominator=m.accounts(m.requested),
@@ -380,7 +392,7 @@ _ACCOUNTS = (
         unit="share",
         format="share",
         direction="down",
-        definition="closings whose kept ≥ (c − 1)·Q / closings",
+        definition="closings of titrated plans whose kept ≥ (c − 1)·Q / closings",
         source="SPEC 6, at-cap share",
         numerator=m.count(lambda c: c.at_cap),
         denominator=m.rows,

@@ -45,7 +45,7 @@ _LEFT_OUT = frozenset({
     "prior_mode", "strategy", "available_uc", "paced_uc", "days_left", "session_images", "session_fresh", "session_fresh_uc",
     "session_opening_uc", "segment", "conserving", "health", "under_represented", "threshold", "p0", "nudge_freshness",
     "nudge_credit_health", "nudge_library", "nudge_segment", "nudge_conservation", "nudge_mode", "u01", "retry_after_s",
-    "cell_new", "arm_p", "largest_uc", "ip_hash",
+    "cell_new", "arm_p", "largest_uc", "limit_count", "used_count", "resets_at", "counted_at", "ip_hash",
 })  # fmt: skip
 _DUCKDB = {
     BigInteger: "BIGINT",
@@ -124,6 +124,14 @@ config_releases = _copy_of(
     schema.config_releases, ("release_id", "version", "arm", "share", "released_at", "author", "reason", "action")
 )
 checks = _copy_of(schema.checks, ("check_id", "checked_at", "entries", "duration_ms", "violations", "actor"))
+#: What each plan runs by, from the newest catalogue that has it (:mod:`credit_core.policy.plans`).
+plans = Table(
+    "plans",
+    metadata,
+    Column("plan", Text),
+    Column("quota_policy", Text),
+    Column("credit_unit", Text),
+)
 #: How far the copy has come; one row, which moves with the data in one transaction.
 copy_state = Table(
     "copy_state",
@@ -166,6 +174,7 @@ def in_dimensions(relation: FromClause, filters: Filters) -> ColumnElement[bool]
     """Condition on plan, region, model, user, team and cell of a relation with one row per entry."""
     c = relation.c
     conditions: list[ColumnElement[bool]] = [c[name].in_(kept) for name, kept in entry_dimensions(filters) if kept]
+    conditions.append(within(c.plan, filters))
     if filters.cell is not None:
         conditions += [c.genre == filters.cell[0], c.mood == filters.cell[1]]
     return _all(conditions)
@@ -180,6 +189,16 @@ def entry_dimensions(filters: Filters) -> tuple[tuple[str, tuple[str, ...]], ...
         ("user_id", filters.users),
         ("team_id", filters.teams),
     )
+
+
+def within(plan: ColumnElement[Any], filters: Filters) -> ColumnElement[bool]:
+    """Condition on a plan's name: one of those that policy and unit leave."""
+    return true() if filters.within is None else plan.in_(filters.within)
+
+
+def paced(plan: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Condition on a plan's name, in the copy alone: its accounts are paced by the controller, so they have a surplus."""
+    return plan.in_(select(plans.c.plan).where(plans.c.quota_policy == "titrated_monthly"))
 
 
 def in_period(instant: ColumnElement[Any], filters: Filters) -> ColumnElement[bool]:
@@ -200,6 +219,7 @@ def of_accounts(relation: FromClause, filters: Filters) -> ColumnElement[bool]:
     c = relation.c
     kept_values = (("plan", filters.plans), ("region", filters.regions))
     conditions: list[ColumnElement[bool]] = [c[name].in_(kept) for name, kept in kept_values if kept]
+    conditions.append(within(c.plan, filters))
     if filters.users:
         conditions.append(c.account_id.in_(select(users.c.account_id).where(users.c.user_id.in_(filters.users))))
     if filters.teams:

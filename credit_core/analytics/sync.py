@@ -31,6 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from credit_core.analytics import relations
 from credit_core.analytics.source import START, Chunk, Source, Watermark, columns_of, open_source
 from credit_core.errors import LedgerUnavailable
+from credit_core.policy.plans import Plan
 from credit_core.store import schema
 from credit_core.store.engine import open_engine
 from credit_core.units import checked_zone, from_us
@@ -54,6 +55,7 @@ _TOKENS = {
     "config_versions": select(func.count(schema.config_versions.c.version)),
     "config_releases": select(func.count(schema.config_releases.c.release_id)),
     "checks": select(func.count(schema.checks.c.check_id)),
+    "plans": select(func.count(schema.catalogs.c.version)),
 }
 _LOCAL = "timezone($zone, make_timestamptz(occurred_at))"
 
@@ -298,13 +300,16 @@ class Facts:
                 statements[table.name] = narrowed
         tokens = self._read_tokens()
         for name in tokens:
-            if tokens[name] != self._tokens.get(name) or (copied and name in _WITH_ENTRIES):
+            moved = tokens[name] != self._tokens.get(name)
+            if name != relations.plans.name and (moved or (copied and name in _WITH_ENTRIES)):
                 statements[name] = select(
                     *columns_of(schema.metadata.tables[name], relations.metadata.tables[name].columns.keys())
                 )
-        if not statements:
+        tables = self._source.read(statements) if statements else {}
+        if tokens[relations.plans.name] != self._tokens.get(relations.plans.name):
+            tables[relations.plans.name] = self._plans()
+        if not tables:
             return False
-        tables = self._source.read(statements)
         with self._transaction() as writer:
             for name, rows in tables.items():
                 partly = touched is not None and relations.metadata.tables[name] in _BY_ACCOUNT
@@ -317,6 +322,20 @@ class Facts:
         self._touched = set()
         self._tokens = tokens
         return True
+
+    def _plans(self) -> pa.Table:
+        """Policy and unit of every plan that any catalogue had, by the newest that has it."""
+        catalogs = schema.catalogs.c
+        with self.engine.connect() as connection:
+            bodies = connection.execute(select(catalogs.body).order_by(catalogs.version)).scalars().all()
+        known = {name: row for body in bodies for name, row in body.get("plans", {}).items()}
+        usual = Plan.model_fields["credit_unit"].default
+        columns = {
+            "plan": list(known),
+            "quota_policy": [row["quota_policy"] for row in known.values()],
+            "credit_unit": [row.get("credit_unit", usual) for row in known.values()],
+        }
+        return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
     def _read_tokens(self) -> dict[str, tuple[Any, ...]]:
         """Per small table, figures that change whenever the table does."""

@@ -178,6 +178,14 @@ def _check_salt(core: CreditCore, asked: str | None, salt: bytes | None) -> None
         )
 
 
+def _spent(summary: Summary) -> str:
+    """Credits spent: one figure, or one for each unit where there are several."""
+    if summary.spent_uc is not None:
+        return f"{format_credits(summary.spent_uc)} credits"
+    by_unit = sorted(summary.spent_by_unit.items())
+    return ", ".join(f"{format_credits(uc)} {unit} credits" for unit, uc in by_unit if uc)
+
+
 def _words(summary: Summary) -> str:
     parts = [f"{getattr(summary, name)} {name.replace('_', ' ')}" for name in _PARTS if getattr(summary, name)]
     head = f"{summary.rows_read} rows read from {summary.source}, {summary.users} users, {summary.images} images"
@@ -191,7 +199,7 @@ def _words(summary: Summary) -> str:
     lines = [
         f"{head}, {span}.",
         f"{' + '.join(parts) or '0'} {sign} {summary.rows_read} rows read.",
-        f"{summary.new} new, {summary.known} known already. {format_credits(summary.spent_uc)} credits spent by them. "
+        f"{summary.new} new, {summary.known} known already. {_spent(summary)} spent by them. "
         f"{summary.seconds:.1f} s, {summary.rows_read / max(summary.seconds, 0.1):.0f} rows/s.",
     ]
     if summary.swept or summary.late_settles:

@@ -20,6 +20,7 @@ import numpy as np
 
 from credit_core import settings
 from credit_core.errors import Conflict, LedgerError
+from credit_core.importers import demo_others
 from credit_core.importers.frame import SUCCEEDED, Event, Rejects, Summary, noted, row_id
 from credit_core.importers.govern import Act, Clock, Governor, Signup
 from credit_core.policy.decision import Decision
@@ -43,6 +44,8 @@ class Person(NamedTuple):
     joined_at: datetime
     images_a_day: float
     favourites: tuple[int, ...]
+    other: demo_others.Other | None = None
+    visit: demo_others.Visit | None = None
 
 
 def parameters(path: Path | None = None) -> dict[str, Any]:
@@ -85,14 +88,15 @@ def _fill(
     people = _people(rng, wanted, start)
     _stock(core, rng, wanted, start)
     summary = Summary("govern", "demo", users=len(people))
-    joining = sorted(people, key=lambda person: (person.joined_at, person.user_id))
-    joined_at = [person.joined_at for person in joining]
+    happening = sorted(_happenings(core, wanted, people, until), key=lambda one: (one[0], one[1]))
+    instants = [at for at, _, _ in happening]
 
-    def join(unit: Unit, after: datetime | None, until: datetime) -> None:
-        """Sign up everybody who joined meanwhile, whether or not they will ever ask for anything."""
-        for p in joining[0 if after is None else bisect_right(joined_at, after) : bisect_right(joined_at, until)]:
-            unit.now = p.joined_at
-            accounts.add_user_in(unit, core.deployment, p.user_id, p.plan, p.timezone, p.region, p.segment, p.joined_at)
+    def meanwhile(unit: Unit, after: datetime | None, until: datetime) -> None:
+        """Sign up everybody who joined meanwhile, whether or not they will ever ask for anything, and sell what was bought."""
+        first = 0 if after is None else bisect_right(instants, after)
+        for at, _, happen in happening[first : bisect_right(instants, until)]:
+            unit.now = at
+            happen(unit)
 
     def told(events: Iterator[Event]) -> Iterator[Event]:
         for event in events:
@@ -105,7 +109,7 @@ def _fill(
     signups = {person.user_id: Signup(person.plan, person.timezone, person.region, person.segment) for person in people}
     with Rejects(None) as rejects:
         outcomes = _outcomes(wanted, start, until)
-        governor = Governor(core, lambda e: signups[e.user_id], summary, rejects, outcomes, clock, join)
+        governor = Governor(core, lambda e: signups[e.user_id], summary, rejects, outcomes, clock, meanwhile)
         events = noted(_events(rng, wanted, people, start, until), summary)
         governor.run(
             told(events), [*_releases(core, wanted, start, until), *_restocks(core, rng, wanted, start, until)]
@@ -123,6 +127,29 @@ def _fill(
     return summary
 
 
+def _happenings(
+    core: CreditCore, wanted: Mapping[str, Any], people: list[Person], until: datetime
+) -> Iterator[tuple[datetime, str, Callable[[Unit], None]]]:
+    """Sign-ups and purchases: when, whose, and what is written."""
+
+    def join(p: Person, unit: Unit) -> None:
+        session = None if p.visit is None else p.visit.session_id
+        accounts.add_user_in(
+            unit, core.deployment, p.user_id, p.plan, p.timezone, p.region, p.segment, p.joined_at, session
+        )
+
+    def buy(p: demo_others.Purchase, unit: Unit) -> None:
+        price = p.unit_price_usd_micro
+        accounts.grant_in(unit, core.deployment, p.user_id, p.credits_uc, "purchased", p.key, p.at, None, price)
+
+    catalog = core.deployment.catalog
+    for number, p in enumerate(people):
+        yield p.joined_at, p.user_id, partial(join, p)
+        if p.other is not None and catalog.plan(p.plan).quota_policy == "prepaid":
+            for one in demo_others.purchases(wanted, catalog, number, p.user_id, p.other, p.joined_at, until):
+                yield one.at, p.user_id, partial(buy, one)
+
+
 def _people(rng: np.random.Generator, wanted: Mapping[str, Any], start: datetime) -> list[Person]:
     plans, regions, activity = wanted["plans"], wanted["regions"], wanted["activity"]
     cells = len(wanted["library"]["genres"]) * len(wanted["library"]["moods"])
@@ -134,16 +161,19 @@ def _people(rng: np.random.Generator, wanted: Mapping[str, Any], start: datetime
         there = rng.random() < wanted["initial_share"]
         # Growth: the density of sign-ups rises towards the end.
         day = rng.random() * 0.5 if there else (wanted["days"] - 1) * math.sqrt(rng.random())
+        joined_at, other = start + timedelta(days=float(day)), demo_others.chosen(wanted, number)
         people.append(
             Person(
                 user_id=f"user-{number:05d}",
-                plan=plan,
+                plan=plan if other is None else other.plan,
                 region=region,
                 timezone=str(rng.choice(regions[region][1:])),
                 segment="high_engagement" if rng.random() < activity["high_engagement_share"] else None,
-                joined_at=start + timedelta(days=float(day)),
+                joined_at=joined_at,
                 images_a_day=float(np.exp(np.log(median) + sigma * rng.standard_normal())),
                 favourites=tuple(int(cell) for cell in rng.choice(cells, size=3, p=_popularity(cells), replace=False)),
+                other=other,
+                visit=None if there else demo_others.session_before(wanted, number, joined_at, start),
             )
         )
     return people
@@ -221,6 +251,8 @@ def _events(
         _person_events(np.random.default_rng([int(wanted["seed"]), number]), wanted, person, cells, until)
         for number, person in enumerate(people)
     ]
+    visits = [*demo_others.visits(wanted, start, until), *(person.visit for person in people if person.visit)]
+    streams += [demo_others.guest_events(wanted, number, visit, until) for number, visit in enumerate(visits)]
     in_order = heapq.merge(*streams, key=lambda e: (e.started_at, e.user_id, e.line))
     for line, event in enumerate(in_order, 1):
         yield event._replace(line=line, request_id=row_id(event.content, 1))
@@ -234,6 +266,8 @@ def _person_events(
     shares = np.array(list(activity["images"].values()))
     images_per_session = activity["requests_per_session"] * float(np.dot(sizes, shares / shares.sum()))
     sessions_a_day = person.images_a_day / images_per_session
+    if person.other is not None:
+        sessions_a_day = person.other.generations_a_day / activity["requests_per_session"]
     weights = np.array(activity["hours"], dtype=float)
     popularity, size_shares = _cumulated(_popularity(len(cells))), _cumulated(shares)
     zone, day, number = ZoneInfo(person.timezone), person.joined_at.astimezone(ZoneInfo(person.timezone)).date(), 0
@@ -254,7 +288,7 @@ def _person_events(
                 if person.joined_at <= at < until:
                     content = f"{person.user_id}/{number}/{turn}"
                     genre, mood = cells[cell]
-                    yield Event(
+                    event = Event(
                         number,
                         content,
                         person.user_id,
@@ -267,9 +301,16 @@ def _person_events(
                         genre,
                         mood,
                     )
+                    yield event if person.other is None else _other(rng, event, person.other)
                 at += timedelta(microseconds=max(1, int(rng.exponential(gap) * 1e6)))
             free_at = at
         day += timedelta(days=1)
+
+
+def _other(rng: np.random.Generator, event: Event, other: demo_others.Other) -> Event:
+    """The event as one of a plan that is not titrated: one generation, of a modality and mostly by a model of its own."""
+    ask = demo_others.asked(rng, other.asks)
+    return event._replace(images=1, genre=None, mood=None, modality=ask.modality, model=ask.model)
 
 
 def _cumulated(weights: _Weights) -> _Weights:

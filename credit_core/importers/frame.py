@@ -100,7 +100,6 @@ class Summary:
     swept: int = 0
     late_settles: int = 0
     images: int = 0
-    spent_uc: int = 0
     assumed_images: int = 0
     users: int = 0
     first_at: str | None = None
@@ -108,6 +107,13 @@ class Summary:
     seconds: float = 0.0
     dry_run: bool = False
     rules: dict[str, int] = field(default_factory=dict)
+    spent_by_unit: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def spent_uc(self) -> int | None:
+        """Micro-credits spent by the rows; None where they are of more than one unit, which are never summed."""
+        spent = [uc for uc in self.spent_by_unit.values() if uc]
+        return None if len(spent) > 1 else sum(spent)
 
     @property
     def accounted(self) -> int:
@@ -120,6 +126,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         return asdict(self) | {
+            "spent_uc": self.spent_uc,
             "accounted": self.accounted,
             "complete": self.accounted == self.rows_read,
             "rows_per_s": round(self.rows_read / max(self.seconds, 0.1)),

@@ -150,6 +150,8 @@ class Governor:
             setattr(self._summary, name, getattr(self._summary, name) + count)
         for rule, count in batch.rules.items():
             self._summary.rules[rule] = self._summary.rules.get(rule, 0) + count
+        for credit_unit, uc in batch.spent.items():
+            self._summary.spent_by_unit[credit_unit] = self._summary.spent_by_unit.get(credit_unit, 0) + uc
         for reject in batch.rejects:
             self._rejects.add(reject)
         self._known_users.update(event.user_id for event in part)
@@ -170,6 +172,7 @@ class _Batch:
         self.reached = governor._reached
         self.counts: Counter[str] = Counter()
         self.rules: Counter[str] = Counter()
+        self.spent: Counter[str] = Counter()
         self.rejects: list[Reject] = []
 
     def take(self, part: list[Event], through: datetime) -> _Batch:
@@ -224,7 +227,7 @@ class _Batch:
         )
         if any(line["kind"] == "import" for line in unit.leg(opening_leg(event.user_id, event.request_id))):
             raise InvalidRequest("was recorded before, in mode record; a row is taken once. Use a ledger of its own.")
-        if not unit.has_user(event.user_id):
+        if not accounts.is_guest(event.user_id) and not unit.has_user(event.user_id):
             terms = self._governor._signup(event)
             accounts.add_user_in(
                 unit, self._deployment, event.user_id, terms.plan, terms.timezone, terms.region, terms.segment, at
@@ -280,7 +283,8 @@ class _Batch:
     def _count(self, lines: list[Row]) -> None:
         self.counts["settled" if lines[0]["kind"] == "settle" else "released"] += 1
         self.counts["swept"] += _swept(lines[0])
-        self.counts["spent_uc"] -= sum(line["d_avail_uc"] + line["d_held_uc"] for line in lines)
+        unit = self._deployment.catalog.plan(lines[0]["plan"]).credit_unit
+        self.spent[unit] -= sum(line["d_avail_uc"] + line["d_held_uc"] for line in lines)
 
 
 def _swept(line: Row) -> bool:

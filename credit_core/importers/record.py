@@ -34,24 +34,29 @@ def run(
     known_users: set[str] = set()
     for part in chunks(events, CHUNK):
         act = partial(_take, deployment=core.deployment, part=part, signup=signup, model=model)
-        counts = core.deployment.ledger.run(act)
+        counts, spent = core.deployment.ledger.run(act)
         for name, count in counts.items():
             setattr(summary, name, getattr(summary, name) + count)
+        for credit_unit, uc in spent.items():
+            summary.spent_by_unit[credit_unit] = summary.spent_by_unit.get(credit_unit, 0) + uc
         known_users.update(event.user_id for event in part)
         summary.users = len(known_users)
 
 
 def _take(
     unit: Unit, deployment: Deployment, part: list[Event], signup: Callable[[Event], Signup], model: str | None
-) -> Counter[str]:
+) -> tuple[Counter[str], Counter[str]]:
+    """What became of the rows, and the micro-credits that they spend, by unit."""
     counts: Counter[str] = Counter(imported=len(part))
+    spent: Counter[str] = Counter()
     unit.lock_users([event.user_id for event in part])
     unit.preload_legs([opening_leg(event.user_id, event.request_id) for event in part])
     new: dict[tuple[str, str], Event] = {}
     for event in part:
         lines = unit.leg(opening_leg(event.user_id, event.request_id))
         if lines:
-            counts["spent_uc"] -= sum(line["d_avail_uc"] for line in lines if line["kind"] == "import")
+            credit_unit = deployment.catalog.plan(lines[0]["plan"]).credit_unit
+            spent[credit_unit] -= sum(line["d_avail_uc"] for line in lines if line["kind"] == "import")
         else:
             new.setdefault((event.user_id, event.request_id), event)
     counts["new"], counts["known"] = len(new), len(part) - len(new)
@@ -80,10 +85,10 @@ def _take(
             }  # fmt: skip
             delta = Delta(lot, -cost_uc, 0) if cost_uc else Delta(None, 0, 0)
             unit.append(account, "import", opening_leg(user_id, event.request_id), [delta], event.started_at, **facts)
-            counts["spent_uc"] += cost_uc
+            spent[deployment.catalog.plan(account.plan).credit_unit] += cost_uc
             account.demand_uc += _price_uc(deployment, account.plan, event)
         cycles.set_due(unit, account)
-    return counts
+    return counts, spent
 
 
 def _granted(

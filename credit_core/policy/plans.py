@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -295,4 +296,10 @@ def provider_cost_usd_micro(catalog: Catalog, model: str | None, images: int) ->
     row = catalog.models.get(model or "")
     if row is None or row.provider_cost_usd is None:
         return None
-    return units.dollars_to_usd_micro(row.provider_cost_usd) * images
+    return _usd_micro(row.provider_cost_usd) * images
+
+
+@cache
+def _usd_micro(dollars: float) -> int:
+    """Converting exactly takes as long as the rest of a settle's arithmetic, and a catalogue has few prices."""
+    return units.dollars_to_usd_micro(dollars)

@@ -103,8 +103,8 @@ def guest(plan: Plan, windows: Iterable[tuple[str, Window]], at: datetime) -> li
 
 
 def tightest(allowances: Iterable[Allowance]) -> Allowance | None:
-    """The one with the least room; of equals the one that resets last."""
-    return min(allowances, key=lambda a: (a.limit - a.used, -a.resets_at.timestamp()), default=None)
+    """The one with the least room; of equals the one that resets last. Over a limit by any number is no room."""
+    return min(allowances, key=lambda a: (max(a.limit - a.used, 0), -a.resets_at.timestamp()), default=None)
 
 
 def decide(state: State, request: Request, model: str | None, at: datetime, u01: float) -> Decision:

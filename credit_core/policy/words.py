@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from credit_core.policy.decision import Allowance, Decision
+from credit_core.policy.plans import COUNTED
 from credit_core.units import format_credits
 
 
@@ -21,16 +22,19 @@ def sentence(decision: Decision) -> str:
         case "paused":
             return "Refused: the account is paused."
         case "unaffordable" if decision.outcome is None:
-            return f"Refused: it costs {cost}, but only {_credits(state.available_uc)} were available.{_help(decision)}"
+            return f"Refused: it costs {cost}, but only {_there(state.available_uc)} available.{_help(decision)}"
         case "over_limit":
             return f"Refused: {_limit(state.allowance)}.{_help(decision)}"
         case "allowed" if state.allowance is not None:
             left = decision.remaining
-            return f"Fresh for {cost}: {_limit(state.allowance)} before it, so {left} are left."
+            verb = "is" if left == 1 else "are"
+            return f"Fresh{_price(decision)}: {_limit(state.allowance)} before it, so {left or 'none'} {verb} left."
+        case "allowed" if state.policy in COUNTED:
+            return f"Fresh: plan {state.plan} has no limit."
         case "allowed":
-            return f"Fresh for {cost}, of {_credits(state.available_uc)} available."
+            return f"Fresh{_price(decision)}: {_there(state.available_uc)} available."
         case "unaffordable":
-            return f"Library: a fresh one costs {cost}, but only {_credits(state.available_uc)} were available."
+            return f"Library: a fresh one costs {cost}, but only {_there(state.available_uc)} available."
         case "coverage_miss" if decision.miss:
             return (
                 f"Fresh, without a draw: the library covers {_share(state.coverage)} of this cell, "
@@ -60,20 +64,40 @@ def sentence(decision: Decision) -> str:
     )
 
 
+_PER = {
+    "day": "today",
+    "month": "this cycle",
+    "free": "this cycle by free models",
+    "session": "by this session in its window",
+    "ip": "from this address in its window",
+}
+
+
 def _limit(allowance: Allowance | None) -> str:
     assert allowance is not None, "a count decided"
-    per = {"day": "today", "month": "this cycle", "free": "this cycle by free models"}.get(allowance.name)
-    per = per or f"in this window, by {'address' if allowance.name == 'ip' else 'session'}"
-    return f"{allowance.used} of {allowance.limit} generations were used {per}"
+    what = "generation" if allowance.limit == 1 else "generations"
+    verb = "was" if allowance.used == 1 else "were"
+    return f"{allowance.used or 'none'} of {allowance.limit} {what} {verb} used {_PER[allowance.name]}"
+
+
+def _price(decision: Decision) -> str:
+    """What it costs, on plans where generations cost anything."""
+    if decision.state.policy in COUNTED:
+        return ""
+    return " for nothing" if decision.state.cost_uc == 0 else f" for {_credits(decision.state.cost_uc)}"
 
 
 def _help(decision: Decision) -> str:
     """What would help somebody who was refused."""
     state = decision.state
+    if decision.rule == "over_limit" and state.allowance is not None:
+        fewer = f" {decision.remaining} at once would still do." if decision.remaining else ""
+        if decision.images > state.allowance.limit:
+            return fewer or " Another plan would help."
+        then = f"{state.allowance.resets_at:%Y-%m-%d %H:%M} UTC"
+        return f"{fewer} The count resets at {then}; ask again then, under a new request id."
     if state.affordable_model is not None:
         return f" The balance covers model {state.affordable_model}."
-    if state.allowance is not None and decision.rule == "over_limit":
-        return f" The count resets at {state.allowance.resets_at:%Y-%m-%d %H:%M} UTC; ask again then, under a new request id."
     return " A pack, another plan or the next grant would help."
 
 
@@ -84,3 +108,8 @@ def _share(value: float | None) -> str:
 def _credits(amount_uc: int) -> str:
     text = format_credits(amount_uc)
     return f"{text} credit" if text == "1" else f"{text} credits"
+
+
+def _there(amount_uc: int) -> str:
+    text = _credits(amount_uc)
+    return f"{text} was" if text == "1 credit" else f"{text} were"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, datetime
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from credit_core import units
@@ -18,6 +20,8 @@ from credit_core.store.records import Account, Lot, User, leg_id, pool_of
 from credit_core.store.unit import Delta, Unit
 
 DEFAULT_REGION = "global"
+#: Users that :func:`add_users` signs up in one transaction.
+BATCH = 5_000
 
 
 def add_user(
@@ -32,7 +36,7 @@ def add_user(
 ) -> Balance:
     """Sign a user up and grant what the plan begins with. The same call again changes nothing; other terms raise :class:`Conflict`.
 
-    ``guest_session``: the session the user was a guest in before, for the funnel.
+    ``guest_session``: the session the user was a guest in before, for the funnel; a later call need not name it.
     """
     at = deployment.instant(at)
     deployment.ledger.run(
@@ -64,8 +68,9 @@ def add_user_in(
         raise InvalidRequest(f"Plan {plan!r} is for guests, who are not added: authorize with user_id None.")
     if unit.has_user(user_id):
         existing, account = unit.user(user_id)
+        linked = guest_session is None or existing.guest_session == guest_session
         known = (account.plan, account.region, existing.timezone, existing.segment, existing.team_id)
-        if known != (plan, region, timezone, segment, None):
+        if known != (plan, region, timezone, segment, None) or not linked:
             raise Conflict(
                 f"User {user_id!r} exists on plan {account.plan!r} in {existing.timezone}, region {account.region!r}. Nothing was changed."
             )
@@ -165,6 +170,31 @@ def blank_user(
         session_consent=True, blocked_at=None, created_at=at, session_last_at=None, session_images=0, session_fresh=0,
         session_fresh_uc=0, session_opening_uc=0, session_cells=[], bucket_level=0.0, bucket_at=None, guest_session=guest_session,
     )  # fmt: skip
+
+
+def add_users(
+    deployment: Deployment,
+    user_ids: Iterable[str],
+    plan: str,
+    timezone: str = "UTC",
+    region: str | None = None,
+    segment: str | None = None,
+    at: datetime | None = None,
+) -> int:
+    """Sign many users up on the same terms, :data:`BATCH` in a transaction; returns how many. Repeating it changes nothing."""
+    at = deployment.instant(at)
+    count = 0
+    stream = iter(user_ids)
+    while batch := [units.checked_user(user_id) for user_id in islice(stream, BATCH)]:
+
+        def sign_up(unit: Unit, batch: list[str] = batch) -> None:
+            unit.lock_users(batch)
+            for user_id in batch:
+                add_user_in(unit, deployment, user_id, plan, timezone, region, segment, at)
+
+        deployment.ledger.run(sign_up)
+        count += len(batch)
+    return count
 
 
 def grant(

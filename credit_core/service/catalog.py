@@ -40,15 +40,18 @@ def read(folder: Path) -> Read:
             continue
         found = {key: f"{path.name}:{line}" for key, line in _lines(text).items()}
         for section, rows in tables.items():
-            if not isinstance(rows, dict) or not isinstance(body.setdefault(section, {}), dict):
-                body[section] = rows
+            if section not in body:
+                body[section] = dict(rows) if isinstance(rows, dict) else rows
                 continue
-            for name in rows.keys() & body[section].keys():
-                faults.append(
-                    f"{found.get((section, name), path.name)}: {section}.{name} stands at {places.get((section, name))} too"
-                )
-            body[section] |= rows
-        places |= found
+            if isinstance(rows, dict) and isinstance(body[section], dict):
+                twice: set[tuple[str, ...]] = {(section, name) for name in rows.keys() & body[section].keys()}
+                body[section] |= rows
+            else:
+                twice = {(section,)}
+            for key in sorted(twice):
+                here, there = found.get(key, path.name), places.get(key, "another file")
+                faults.append(f"{here}: {'.'.join(key)} stands at {there} too")
+        places = found | places
     if faults:
         raise InvalidConfig(faults)
     return Read(body, plans.parse(body, places))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from credit_core import units
+from credit_core import settings, units
 from credit_core.errors import Conflict, InvalidConfig, InvalidRequest, NotFound, StaleParent
 from credit_core.policy import config as schema
 from credit_core.policy.config import Config
@@ -17,6 +17,8 @@ from credit_core.store.ledger import Connection
 
 #: Treatment and control are of equal size, so an experiment takes at most half of the accounts (SPEC 5).
 MAX_EXPERIMENT_SHARE = 0.5
+#: What ``TITRATION_WEIGHTS`` sets, in its order.
+WEIGHTS = tuple(f"strategies.weight_{name}" for name in ("surplus", "freshness", "credit", "library"))
 
 
 class Published(NamedTuple):
@@ -27,11 +29,14 @@ class Published(NamedTuple):
 
 
 def ensure_first_version(deployment: Deployment, at: datetime) -> None:
-    """Give a new deployment its first version, the shipped defaults, released to all."""
+    """Give a new deployment its first version, released to all: the shipped defaults, with ``TITRATION_WEIGHTS`` where set."""
+    weights = settings.titration_weights()
+    changes = {} if weights is None else dict(zip(WEIGHTS, weights, strict=True))
 
     def write(connection: Connection) -> None:
         if configs.last_release_id(connection) == 0:
-            number = configs.add_version(connection, None, Config().body(), "titrate", "Shipped defaults", at)
+            body = schema.apply_changes(Config().body(), changes).body()
+            number = configs.add_version(connection, None, body, "titrate", "Shipped defaults", at)
             configs.add_release(
                 connection, configs.Release(1, number, "all", 1.0, None, at, "titrate", "Shipped defaults", "release")
             )

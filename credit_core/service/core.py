@@ -35,19 +35,16 @@ from credit_core.service.corrections import Refunded
 from credit_core.service.cycles import Reconciled
 from credit_core.service.deployment import Deployment
 from credit_core.service.ends import Ended
+from credit_core.service.library import Library
 from credit_core.service.lookup import Balance, Explanation, Profile
 from credit_core.service.offline import Spend, Synced
 from credit_core.service.premium import AppliedPayment, LimitOverride
 from credit_core.service.sweep import Swept
 from credit_core.service.teams import Team
-from credit_core.store import configs, library, migrate, reads
+from credit_core.store import configs, migrate, reads
 from credit_core.store import verify as invariants
 from credit_core.store.ledger import Ledger
-from credit_core.store.library import Cell
 from credit_core.store.verify import Check, Head, Violation
-
-#: Assets that one call may add to a cell.
-MOST_ASSETS = 1_000_000
 
 
 class CreditCore:
@@ -356,7 +353,7 @@ class CreditCore:
         return found
 
     def users(self) -> int:
-        """Number of users."""
+        """Number of users who signed up; guests are not among them."""
         with self.deployment.ledger.reading() as connection:
             return reads.count_users(connection)
 
@@ -396,42 +393,6 @@ class CreditCore:
     def roll_back(self, author: str, reason: str) -> int:
         """Release what was live before; see :func:`credit_core.service.configure.roll_back`."""
         return configure.roll_back(self.deployment, author, reason)
-
-
-class Library:
-    """The library of ready assets."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        """Use :attr:`CreditCore.library`."""
-        self._deployment = deployment
-
-    def put(self, genre: str, mood: str, count: int, at: datetime | None = None) -> None:
-        """Add ``count`` assets to cell ``genre`` × ``mood``."""
-        units.checked_count(count, "count", 1, MOST_ASSETS)
-        genre, mood = units.checked_id(genre, "genre"), units.checked_id(mood, "mood")
-        at = self._deployment.instant(at)
-        self._deployment.ledger.write(lambda connection: library.put(connection, genre, mood, count, at))
-        self._deployment.library_changed()
-
-    def coverage(self, genre: str, mood: str, at: datetime | None = None) -> float:
-        """min(1, assets/target) of the cell at ``at``."""
-        return self.cell(genre, mood, at).coverage(self._settings().target)
-
-    def cell(self, genre: str, mood: str, at: datetime | None = None) -> Cell:
-        """What the cell holds at ``at``."""
-        genre, mood = units.checked_id(genre, "genre"), units.checked_id(mood, "mood")
-        at = self._deployment.instant(at)
-        stale_days = self._settings().stale_days
-        with self._deployment.ledger.reading() as connection:
-            return library.cell(connection, genre, mood, at, stale_days)
-
-    def _settings(self) -> Any:
-        live = self._deployment.live
-        with self._deployment.ledger.reading() as connection:
-            live.refresh(connection)
-            config = live.load(connection, live.rollout.version)
-        assert config is not None, "a release names an existing version"
-        return config.coverage
 
 
 def _user(user_id: str) -> str:

@@ -9,13 +9,12 @@ from credit_core import units
 from credit_core.errors import InvalidRequest
 from credit_core.policy import customer, plans, quotas
 from credit_core.policy.customer import ONE_IMAGE, View
-from credit_core.policy.decision import Allowance
 from credit_core.policy.plans import Plan, QuotaPolicy
 from credit_core.policy.standing import Asked, Charge, Offer, Period, Standing, Taken, Use, mean_per_day
 from credit_core.service import lookup
 from credit_core.service.deployment import Deployment
 from credit_core.service.lookup import Profile
-from credit_core.store import customers, guests, reads
+from credit_core.store import customers, reads
 from credit_core.store.ledger import Connection
 
 #: The pace a customer is told is the mean of this long, or since they signed up where that is shorter.
@@ -87,28 +86,16 @@ def _titrated(connection: Connection, deployment: Deployment, profile: Profile, 
 
 
 def _plan_credits(connection: Connection, deployment: Deployment, profile: Profile, known: Standing) -> Standing:
-    plan, zone = deployment.catalog.plan(profile.plan), units.checked_zone(profile.timezone)
-    cycle = (profile.cycle_start_at, profile.next_reset_at or known.at)
-    moment = max(known.at, profile.cycle_start_at)
-    since = min(profile.cycle_start_at, quotas.day_of(moment, zone)[0])
-    counted = reads.counted(connection, profile.account_id, since)
-    uses = [
-        use
-        for modality in ("text", "image", "video")
-        for use in _uses(modality, quotas.monthly(plan, modality, False, counted, zone, cycle, moment))
-    ]
+    plan = deployment.catalog.plan(profile.plan)
     return _titrated(connection, deployment, profile, known)._replace(
-        uses=tuple(uses), offers=_offers(deployment.catalog, plan)
+        uses=_uses(profile), offers=_offers(deployment.catalog, plan)
     )
 
 
 def _daily(connection: Connection, deployment: Deployment, profile: Profile, known: Standing) -> Standing:
-    plan, zone = deployment.catalog.plan(profile.plan), units.checked_zone(profile.timezone)
-    start, end = quotas.day_of(known.at, zone)
-    allowances = quotas.daily(plan.daily_limit, reads.counted(connection, profile.account_id, start), zone, known.at)
-    return known._replace(
-        uses=tuple(_uses(None, allowances)), next_reset_at=end, offers=_offers(deployment.catalog, plan)
-    )
+    plan = deployment.catalog.plan(profile.plan)
+    _, end = quotas.day_of(known.at, units.checked_zone(profile.timezone))
+    return known._replace(uses=_uses(profile), next_reset_at=end, offers=_offers(deployment.catalog, plan))
 
 
 def _prepaid(connection: Connection, deployment: Deployment, profile: Profile, known: Standing) -> Standing:
@@ -119,22 +106,25 @@ def _prepaid(connection: Connection, deployment: Deployment, profile: Profile, k
 
 def _guest(connection: Connection, deployment: Deployment, profile: Profile, known: Standing) -> Standing:
     plan = deployment.catalog.plan(profile.plan)
-    windows = guests.of_guest(connection, profile.account_id)
-    limit = quotas.tightest(quotas.guest(plan, windows, known.at))
-    assert limit is not None, "a guest has a window, open or not"
+    strictest = profile.counts[0].allowance
     return known._replace(
-        guest_used=limit.used,
-        guest_limit=limit.limit,
-        guest_resets_at=limit.resets_at,
+        guest_used=strictest.used,
+        guest_limit=strictest.limit,
+        guest_resets_at=strictest.resets_at,
         offers=_offers(deployment.catalog, plan),
     )
 
 
-def _uses(modality: str | None, allowances: list[Allowance]) -> list[Use]:
-    return [Use(modality, _PERIOD[a.name], a.used, a.limit) for a in allowances]
+def _uses(profile: Profile) -> tuple[Use, ...]:
+    """The profile's counts; free models' alone where nothing else can be paid for, since they limit no other."""
+    return tuple(
+        Use(one.modality, _PERIOD[one.allowance.name], one.allowance.used, one.allowance.limit)
+        for one in profile.counts
+        if one.allowance.name != "free" or not profile.quota_uc
+    )
 
 
-_PERIOD: Mapping[str, Period] = {"day": "day", "month": "month"}
+_PERIOD: Mapping[str, Period] = {"day": "day", "month": "month", "free": "month"}
 
 
 def _offers(catalog: plans.Catalog, plan: Plan) -> tuple[Offer, ...]:

@@ -68,8 +68,9 @@ def set_due(unit: Unit, account: Account) -> None:
 
 def _expires_alone(lot: Lot, account: Account) -> bool:
     """True for a lot with an end of its own; those that end with the cycle are the closing's."""
-    ends_with_cycle = lot.kind in PACED_KINDS and lot.expires_at is not None and lot.expires_at >= account.cycle_end_at
-    return lot.expires_at is not None and lot.avail_uc > 0 and not ends_with_cycle
+    if lot.expires_at is None or lot.avail_uc == 0:
+        return False
+    return not account.cycled or lot.kind not in PACED_KINDS or lot.expires_at < account.cycle_end_at
 
 
 def _expire_lots(unit: Unit, deployment: Deployment, account: Account, due: datetime) -> int:
@@ -131,7 +132,8 @@ def _close_cycle(unit: Unit, deployment: Deployment, account: Account) -> None:
     )  # fmt: skip
     account.cycle_no, account.cycle_start_at, account.cycle_end_at = number, end, next_end
     account.timezone, account.quota_uc, account.demand_uc, account.largest_uc = zone.key, upcoming.quota_uc, 0, 0
-    account.plan, account.cycled = upcoming.plan, deployment.catalog.plan(upcoming.plan).cycled
+    if upcoming.plan != account.plan:
+        account.plan, account.cycled = upcoming.plan, deployment.catalog.plan(upcoming.plan).cycled
     if owner is not None and upcoming.leaves:
         owner.team_id = None
         unit.touch(owner)

@@ -231,15 +231,17 @@ def _give_back(
     deltas = [Delta(lots.get(part.lot_id), part.amount_uc, -part.amount_uc) for part in held]
     facts = copied(reserve[0])
     own = {"images": reserve[0]["images"], "cost_usd_micro": cost_usd_micro, "reason": reason}
-    own |= quotas.uncount(unit, deployment, account, reserve[0])
+    own |= quotas.uncount(unit, account, reserve[0])
     lines = unit.append(account, kind, ending_leg(user_id, request_id), deltas, at, **facts, **own)
     _after_end(unit, deployment, account, reserve[0], lots, at, facts)
     return _ended(lines)
 
 
 def _reserve_of(unit: Unit, user_id: str, request_id: str) -> tuple[Account, list[Row], list[Row]]:
+    opening, ending = opening_leg(user_id, request_id), ending_leg(user_id, request_id)
+    unit.load(user_id, opening, ending)
     unit.user(user_id)
-    reserve = unit.leg(opening_leg(user_id, request_id))
+    reserve = unit.leg(opening)
     if not reserve:
         raise NotFound(f"There is no request {request_id!r} of user {user_id!r}. Authorize it first.")
     if reserve[0]["kind"] != "reserve":
@@ -247,7 +249,7 @@ def _reserve_of(unit: Unit, user_id: str, request_id: str) -> tuple[Account, lis
             f"Request {request_id!r} of user {user_id!r} was answered {reserve[0]['status']}: nothing is held, so nothing can end."
         )
     account = unit.lock_accounts([reserve[0]["account_id"]])[0]
-    return account, reserve, unit.leg(ending_leg(user_id, request_id))
+    return account, reserve, unit.leg(ending)
 
 
 def lots_of(unit: Unit, account: Account, parts: list[Part]) -> dict[str, Lot]:

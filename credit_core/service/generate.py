@@ -87,10 +87,11 @@ def authorize_in(
     ``started``: ``perf_counter`` of the call. Without ``challenge`` an anomaly only flags, whatever is configured.
     """
     user_id = _user_of(request)
-    if accounts.is_guest(user_id) and not unit.has_user(user_id):
+    leg = opening_leg(user_id, request.request_id)
+    unit.load(user_id, leg)
+    if user_id == accounts.guest_id(request.session_id) and not unit.has_user(user_id):
         accounts.open_guest(unit, deployment, request.session_id, at)
     user, account = unit.user(user_id)
-    leg = opening_leg(user_id, request.request_id)
     content = content_hash(request, unit.salts["content"])
     lines = unit.leg(leg)
     if lines:
@@ -153,7 +154,9 @@ def _allow(
     decision = _signed(allowed(state, request, offer.quote.model, at, u01), request, live, at)
     if decision.rule in ("allowed", "unaffordable"):
         account.demand_uc += state.cost_uc
-    return decision, quotas.count(unit, account, plan, request, decision, ip_hash)
+    if not decision.fresh:
+        return decision, {}
+    return decision, quotas.count(unit, account, plan, request.images, ip_hash, at)
 
 
 def _watch(unit: Unit, user: User, account: Account, live: Live, at: datetime, *, challenge: bool) -> bool | None:
@@ -205,6 +208,9 @@ def authorize_deferred(unit: Unit, deployment: Deployment, line: Row, child_id: 
     request = decisions.request_of(line)._replace(request_id=child_id)
     user, account = unit.user(_user_of(request))
     cycles.catch_up(unit, deployment, account, at)
+    if deployment.catalog.plan(account.plan).quota_policy != "titrated_monthly":
+        # The user has changed to a plan that defers nothing; the request waits for its end.
+        return None
     live = deployment.live.of(unit.connection, account.account_id)
     state = _state(unit, deployment, user, account, request, live, line["cost_uc"], at)._replace(deferred=True)
     decision = _decide(unit, deployment, account, request, live, state, at)

@@ -14,13 +14,14 @@ from credit_core.policy.lots import PACED_KINDS, spending_key
 from credit_core.policy.quotas import decide as allowed
 from credit_core.policy.standing import Lifetime
 from credit_core.policy.words import sentence
-from credit_core.service import shares
+from credit_core.service import quotas, shares
 from credit_core.service.deployment import Deployment
+from credit_core.service.quotas import Count
 from credit_core.store import decisions, reads, rewards
 from credit_core.store.ledger import Connection
 from credit_core.store.reads import Holding, Moved
 from credit_core.store.records import pool_of
-from credit_core.units import to_us, uc_to_credits
+from credit_core.units import checked_zone, to_us, uc_to_credits
 
 
 class LotBalance(NamedTuple):
@@ -61,8 +62,8 @@ class Profile(NamedTuple):
     """One user as support sees them: terms, cycle, pace and what the next reset brings.
 
     ``next_amount_uc`` is the balance right after the reset if nothing more is spent; ``surplus_days`` is None for a plan
-    without a quota, ``next_reset_at`` for one without cycles. A pause stops the days: ``days_left`` stays what it was when
-    it began.
+    that is not paced, ``next_reset_at`` for one without cycles; ``counts`` are those of a plan that has some. A pause stops
+    the days: ``days_left`` stays what it was when it began.
     """
 
     user_id: str
@@ -89,6 +90,9 @@ class Profile(NamedTuple):
     session_consent: bool
     config_version: int
     arm: str
+    quota_policy: str
+    credit_unit: str
+    counts: tuple[Count, ...]
     team_id: str | None = None
 
 
@@ -108,24 +112,28 @@ def profile_in(connection: Connection, deployment: Deployment, user_id: str, mom
     lots = reads.open_lots(connection, account.account_id)
     live = deployment.live.of(connection, account.account_id)
     upcoming = shares.next_terms(connection, deployment, account, user, foresee=True)
+    tuning, plan = live.config.plan(account.plan), deployment.catalog.plan(account.plan)
+    zone = checked_zone(account.timezone if plan.cycled else user.timezone)
+    counts = quotas.standing(connection, account, plan, zone, moment)
     paced = sum(lot.avail_uc for lot in lots if lot.kind in PACED_KINDS)
     other = account.avail_uc - paced
-    tuning, plan = live.config.plan(account.plan), deployment.catalog.plan(account.plan)
+    titrated = plan.quota_policy == "titrated_monthly"
     carried = 0
-    if plan.quota_policy == "titrated_monthly" and not upcoming.leaves:
+    if titrated and not upcoming.leaves:
         burst = live.config.rollover.burst_allowance
         cap = cycles.cap_at(account.cycle_end_at, tuning.cap_multiple, burst_allowance=burst)
         carried = cycles.close(paced, account.quota_uc, cap, tuning.soft_decay).carried_uc
     length = cycles.days_between(account.cycle_start_at, account.cycle_end_at)
     left = min(max(cycles.days_between(account.paused_at or moment, account.cycle_end_at), 0.0), length)
     quota = uc_to_credits(account.quota_uc)
-    ahead = surplus.surplus(uc_to_credits(paced), quota, length, left) if quota else 0.0
+    ahead = surplus.surplus(uc_to_credits(paced), quota, length, left) if titrated and quota else 0.0
     return Profile(
         user_id, account.account_id, account.plan, account.region, user.timezone, user.segment, user.created_at,
         account.cycle_start_at, account.cycle_end_at if plan.cycled else None, length, left, account.quota_uc,
         account.avail_uc, account.held_uc, paced,
-        other + carried + upcoming.quota_uc, surplus.surplus_days(ahead, quota, length) if quota else None, account.mode,
-        account.paused_at, user.blocked_at, user.conserving, user.session_consent, live.version, live.arm, user.team_id,
+        other + carried + upcoming.quota_uc, surplus.surplus_days(ahead, quota, length) if titrated and quota else None,
+        account.mode, account.paused_at, user.blocked_at, user.conserving, user.session_consent, live.version, live.arm,
+        plan.quota_policy, plan.credit_unit, counts, user.team_id,
     )  # fmt: skip
 
 

@@ -96,8 +96,7 @@ def sync_in(
         lots = unit.lots(account)
         deltas = [Delta(lots[part.lot_id], -part.amount_uc, 0) for part in parts] or [Delta(None, 0, 0)]
         cost = plans.provider_cost_usd_micro(deployment.catalog, model, request.images)
-        if plan.counting:
-            facts |= {"d_count": request.images, "counted_at": quotas.counted_at(account, plan, spent_at)}
+        facts |= quotas.count(unit, account, plan, request.images, None, spent_at)
         unit.append(account, "import", leg, deltas, spent_at, **facts, reason="offline", cost_usd_micro=cost)
         account.demand_uc += cost_uc
         taken.append(request.request_id)

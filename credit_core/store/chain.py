@@ -26,6 +26,7 @@ GENESIS = bytes(32)
 _MISSING = b"\xff\xff\xff\xff"
 _values = itemgetter(*HASHED)
 _length = struct.Struct(">I").pack
+_LENGTHS = tuple(_length(number) for number in range(256))
 _real = struct.Struct(">d").pack
 #: Reals that happen to be whole are still hashed as reals, whatever Python type carries them.
 _IS_REAL = tuple(
@@ -53,7 +54,8 @@ def entry_hash(row: Mapping[str, Any], prev_hash: bytes, salt: bytes) -> bytes:
             data = b"%d" % units.to_us(value)
         else:
             data = bytes(value)
-        parts.append(_length(len(data)))
+        size = len(data)
+        parts.append(_LENGTHS[size] if size < 256 else _length(size))
         parts.append(data)
     details = row["details"]
     parts.append(_MISSING if details is None else _details_digest(details, salt))

@@ -60,8 +60,11 @@ def details_of(request: Request, decision: Decision) -> dict[str, Any] | None:
 
 
 def from_columns(row: Mapping[str, Any]) -> Decision:
-    """The decision that an opening entry logged. ``row`` holds the columns of ``ledger_entries``; it is line 1 of its leg."""
-    details = row["details"] or {}
+    """The decision that an opening entry logged. ``row`` holds the columns of ``ledger_entries``; it is line 1 of its leg.
+
+    ``details`` may be kept back; then the recommended model is unknown.
+    """
+    details = row.get("details") or {}
     state = State(
         plan=row["plan"],
         policy=row["quota_policy"],

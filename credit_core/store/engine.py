@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import select
+import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.pool import NullPool
 
 from credit_core.errors import InvalidRequest, LedgerUnavailable
 
 APP_ROLE = "titrate_app"
 BUSY_TIMEOUT_MS = 30_000
+#: Pages kept per SQLite connection; its default of 2 MiB holds less than the upper levels of a large ledger's indexes.
+CACHE_KIB = 32 * 1_024
+#: A connection that rested longer is asked for a sign of life before it is used; a network may have forgotten it.
+PING_AFTER_S = 30.0
 _SUPPORTED = ("sqlite", "postgresql")
 
 
@@ -51,14 +58,18 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
         url = URL.create("sqlite", database=f"file:{Path(path).resolve()}", query={"mode": "ro", "uri": "true"})
     else:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+    # The connection used last has the newest pages: any other must read again what this one wrote.
     engine = create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000, "isolation_level": None, "cached_statements": 256}
+        url,
+        pool_use_lifo=True,
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000, "isolation_level": None, "cached_statements": 256},
     )
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         if read_only:
             cursor.execute("PRAGMA query_only=ON")
         else:
@@ -78,9 +89,26 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
 def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
     options: dict[str, Any] = (
-        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27, "pool_pre_ping": True}
+        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27, "pool_use_lifo": True}
     )
-    engine = create_engine(url, connect_args={"connect_timeout": 10}, **options)
+    # store/pipeline.py prepares what is worth it; what psycopg had prepared it would drop at a rollback, ours with it.
+    engine = create_engine(url, connect_args={"connect_timeout": 10, "prepare_threshold": None}, **options)
+
+    @event.listens_for(engine, "checkin")
+    def _rests(connection: Any, record: Any) -> None:
+        record.info["titrate_rests"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _lives(connection: Any, record: Any, _proxy: Any) -> None:
+        """A connection that the server has ended has an end of file to read; one that rested long is asked."""
+        rested = time.monotonic() - record.info.get("titrate_rests", float("inf"))
+        if rested == float("inf"):
+            return
+        try:
+            if rested > PING_AFTER_S or _has_something_to_read(connection):
+                engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
 
     @event.listens_for(engine, "connect")
     def _session(connection: Any, _record: Any) -> None:
@@ -91,6 +119,9 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
             cursor.execute("SET synchronous_commit = 'on'")
             if read_only:
                 cursor.execute("SET default_transaction_read_only = on")
+            else:
+                # Every statement here finds its rows by key: planning an entry's columns anew costs more than running it.
+                cursor.execute("SET plan_cache_mode = 'force_generic_plan'")
             if not owner:
                 cursor.execute(
                     "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = %s AND pg_has_role(current_user, oid, 'MEMBER'))",
@@ -101,3 +132,9 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
         connection.commit()
 
     return engine
+
+
+def _has_something_to_read(connection: Any) -> bool:
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -29,7 +29,9 @@ def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Window]:
     wanted = sorted(set(keys))
     made = upsert(connection, guest_windows).on_conflict_do_nothing()
     for key in wanted:
-        connection.execute(made, {"window_key": key, "opened_at": None, "used": 0})
+        name, _, rest = key.partition(":")
+        hashed = bytes.fromhex(rest) if name == "ip" else None
+        connection.execute(made, {"window_key": key, "ip_hash": hashed, "opened_at": None, "used": 0})
     rows = connection.execute(_LOCK, {"keys": wanted}).all()
     return {row.window_key: Window(row.opened_at, row.used) for row in rows}
 

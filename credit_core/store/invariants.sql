@@ -22,6 +22,29 @@ FROM ledger_entries e
 LEFT JOIN lots l ON l.lot_id = e.lot_id
 WHERE (e.d_avail_uc <> 0 OR e.d_held_uc <> 0) AND (l.lot_id IS NULL OR l.account_id <> e.account_id);
 
+SELECT account_id, counted_at, SUM(d_count)
+FROM ledger_entries
+WHERE d_count IS NOT NULL
+GROUP BY account_id, counted_at
+HAVING SUM(d_count) < 0;
+
+SELECT w.window_key, w.used, COALESCE(SUM(e.d_count), 0)
+FROM guest_windows w
+LEFT JOIN ledger_entries e ON e.account_id = SUBSTR(w.window_key, 9) AND e.d_count IS NOT NULL AND e.counted_at >= w.opened_at
+WHERE w.ip_hash IS NULL
+GROUP BY w.window_key, w.used
+HAVING w.used <> COALESCE(SUM(e.d_count), 0);
+
+SELECT w.window_key, w.used, COALESCE(SUM(e.d_count), 0)
+FROM guest_windows w
+LEFT JOIN (SELECT g.ip_hash, g.counted_at, g.d_count
+  FROM ledger_entries g
+  JOIN accounts a ON a.account_id = g.account_id AND a.kind = 'guest'
+  WHERE g.d_count IS NOT NULL AND g.ip_hash IS NOT NULL) e ON e.ip_hash = w.ip_hash AND e.counted_at >= w.opened_at
+WHERE w.ip_hash IS NOT NULL
+GROUP BY w.window_key, w.used
+HAVING w.used <> COALESCE(SUM(e.d_count), 0);
+
 -- 2
 SELECT account_id, seq
 FROM (SELECT account_id, seq, line, leg_id, SUM(d_avail_uc) OVER w AS avail_uc, SUM(d_held_uc) OVER w AS held_uc
@@ -75,6 +98,26 @@ LEFT JOIN (SELECT user_id, request_id, -SUM(d_avail_uc + d_held_uc) AS settled_u
   WHERE kind = 'settle'
   GROUP BY user_id, request_id) s ON s.user_id = r.user_id AND s.request_id = r.request_id
 WHERE r.refunded_uc > COALESCE(s.settled_uc, 0);
+
+SELECT leg_id, line, kind, d_count
+FROM ledger_entries
+WHERE (d_count IS NULL) <> (counted_at IS NULL)
+  OR (d_count IS NULL AND kind = 'reserve' AND quota_policy IN ('daily_count', 'plan_credits', 'guest_window'))
+  OR (d_count IS NOT NULL AND (line <> 1 OR images IS NULL OR NOT CASE kind
+WHEN 'reserve' THEN d_count > 0 AND d_count = images
+WHEN 'import' THEN d_count > 0 AND d_count = images
+WHEN 'release' THEN d_count < 0 AND d_count = -images
+WHEN 'partial' THEN d_count < 0 AND d_count = -images
+ELSE d_count <> d_count END));
+
+SELECT e.leg_id, e.d_count, r.d_count
+FROM (SELECT leg_id, user_id, request_id, d_count, counted_at
+  FROM ledger_entries
+  WHERE kind IN ('release', 'partial') AND line = 1) e
+JOIN (SELECT user_id, request_id, d_count, counted_at
+  FROM ledger_entries
+  WHERE kind = 'reserve' AND line = 1) r ON r.user_id = e.user_id AND r.request_id = e.request_id
+WHERE COALESCE(e.d_count, 0) <> -COALESCE(r.d_count, 0) OR e.counted_at <> r.counted_at;
 
 -- 4
 SELECT a.account_id, a.held_uc, COALESCE(o.held_uc, 0)

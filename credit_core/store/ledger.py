@@ -27,7 +27,8 @@ T = TypeVar("T")
 Connection: TypeAlias = sqlalchemy.Connection
 #: Keys of this deployment, made once: for the controller's draw, the digest of details, and hashes of request content and of addresses.
 SALTS = ("draw", "details", "content", "origin")
-_RETRIED = frozenset({"40001", "40P01", "55P03"})
+#: Lost races, and (26000) prepared statements that a connection pooler dropped.
+_RETRIED = frozenset({"40001", "40P01", "55P03", "26000"})
 _DRIVER_ERRORS = (DBAPIError, sqlite3.Error, psycopg.Error)
 _DUPLICATES = (sqlite3.IntegrityError, psycopg.IntegrityError, psycopg.errors.DuplicateTable)
 _ATTEMPTS = 12

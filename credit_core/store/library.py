@@ -6,12 +6,29 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Table, bindparam, case, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from credit_core.policy import guardrails
 from credit_core.store.prepared import Prepared
-from credit_core.store.schema import library_cells, library_days
+from credit_core.store.schema import ledger_entries, library_cells, library_days
+
+#: Days of requests that a cell's demand is measured on.
+DEMAND_DAYS = 28
+#: A taken cell comes back to the queue after this, if it still lacks assets.
+LEASE = timedelta(hours=1)
+_JUDGED = [guardrails.RULES[rule] for rule in range(guardrails.UNAFFORDABLE, guardrails.CONTROLLER + 1)]
 
 
 class Cell(NamedTuple):
@@ -108,6 +125,58 @@ def marks(connection: Connection, genre: str, mood: str) -> tuple[bool, bool]:
         )
     ).first()
     return (False, False) if row is None else (row.requested_at is not None, row.queued_at is not None)
+
+
+class Queued(NamedTuple):
+    """A cell of the pantry queue, what it holds, and how often one plan asked for it in the last :data:`DEMAND_DAYS`."""
+
+    genre: str
+    mood: str
+    assets: int
+    plan: str
+    requests: int
+
+
+def queue(connection: Connection, at: datetime) -> list[Queued]:
+    """The pantry queue's cells that nobody has taken, by the plans that asked: rules 4 to 8 of SPEC 4 alone."""
+    cells, asked = library_cells.c, ledger_entries.c
+    held = func.coalesce(
+        select(func.sum(_days.assets))
+        .where(_days.genre == cells.genre, _days.mood == cells.mood, _days.day <= at.astimezone(UTC).date().isoformat())
+        .scalar_subquery(),
+        0,
+    )
+    demand = (
+        select(asked.genre, asked.mood, asked.plan, func.count().label("requests"))
+        .where(
+            asked.occurred_at > at - timedelta(days=DEMAND_DAYS),
+            asked.occurred_at <= at,
+            asked.genre.is_not(None),
+            asked.rule.in_(_JUDGED),
+            # Other quota policies refuse what they cannot afford; they never ask the library.
+            asked.outcome.is_not(None),
+        )
+        .group_by(asked.genre, asked.mood, asked.plan)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(cells.genre, cells.mood, held, demand.c.plan, demand.c.requests)
+        .join(demand, (demand.c.genre == cells.genre) & (demand.c.mood == cells.mood))
+        .where(cells.queued_at <= at, _is_free(at))
+        .order_by(cells.genre, cells.mood, demand.c.plan)
+    )
+    return [Queued(row[0], row[1], int(row[2]), row[3], int(row[4])) for row in rows]
+
+
+def take(connection: Connection, genre: str, mood: str, at: datetime) -> bool:
+    """Lend a queued cell to a worker for :data:`LEASE`; False where another one has it."""
+    cells = library_cells.c
+    statement = update(library_cells).where(cells.genre == genre, cells.mood == mood, _is_free(at)).values(taken_at=at)
+    return connection.execute(statement).rowcount == 1
+
+
+def _is_free(at: datetime) -> ColumnElement[bool]:
+    return or_(library_cells.c.taken_at.is_(None), library_cells.c.taken_at <= at - LEASE)
 
 
 def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:

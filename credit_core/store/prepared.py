@@ -1,27 +1,40 @@
-"""Statements of the hot path, compiled once per engine and run on the driver's own cursor.
+"""Statements of the hot path, compiled once per engine and run on the driver itself.
 
 SQLAlchemy builds the statement and converts the values; what is left out is its per-execution bookkeeping, which costs
-about three times the statement itself on SQLite (docs/decisions/0003-hot-path.md).
+about three times the statement itself on SQLite, and on PostgreSQL the round trip per statement
+(docs/decisions/0003-hot-path.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Insert, Select
+from sqlalchemy import Connection, Dialect, Insert, Select, Table
+from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.types import TypeDecorator
 
+from credit_core.store import pipeline
+
 _Convert = Callable[[Any], Any]
+_Values = Mapping[str, Any]
+#: From here on COPY is faster than as many inserts.
+_MANY = 50
 
 
 class _Form(NamedTuple):
     sql: str
-    names: tuple[str, ...]
-    positional: bool
-    binds: tuple[_Convert | None, ...]
+    name: bytes
+    text: bytes
+    values: Callable[[_Values], tuple[Any, ...]]
+    binds: tuple[tuple[int, _Convert], ...]
     results: tuple[tuple[int, _Convert], ...]
+    copy_to: str | None
+    keys: tuple[str, ...]
 
 
 class Prepared:
@@ -30,31 +43,16 @@ class Prepared:
     def __init__(self, statement: Select[Any] | UpdateBase, keys: Sequence[str] = ()) -> None:
         """Nothing is compiled before the first use."""
         self._statement = statement
-        self._keys = list(keys) or None
+        self._keys = tuple(keys)
         self._forms: dict[str, _Form] = {}
 
     def rows(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """Run a select and return its rows, converted."""
-        form = self._form(connection.dialect)
-        cursor = connection.connection.cursor()
-        try:
-            cursor.execute(form.sql, _bound(form, values))
-            found: Any = cursor.fetchall()
-        finally:
-            cursor.close()
-        return [_converted(row, form.results) for row in found] if form.results else found
+        return fetch(connection, [(self, values)])[0]
 
-    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    def run(self, connection: Connection, rows: Sequence[_Values]) -> None:
         """Run an insert, update or delete once per row."""
-        form = self._form(connection.dialect)
-        cursor = connection.connection.cursor()
-        try:
-            if len(rows) == 1:
-                cursor.execute(form.sql, _bound(form, rows[0]))
-            else:
-                cursor.executemany(form.sql, [_bound(form, row) for row in rows])
-        finally:
-            cursor.close()
+        write(connection, [(self, rows)])
 
     def _form(self, dialect: Dialect) -> _Form:
         form = self._forms.get(dialect.name)
@@ -63,36 +61,115 @@ class Prepared:
         return form
 
     def _compiled(self, dialect: Dialect) -> _Form:
-        keys = self._keys if isinstance(self._statement, Insert) else None
-        compiled: Any = self._statement.compile(dialect=dialect, column_keys=keys)
-        names = tuple(compiled.positiontup or compiled.binds)
-        columns = self._statement.selected_columns if isinstance(self._statement, Select) else ()
-        # The drivers already give int, float, str and bytes; only the schema's own types need converting.
-        processors = [
+        postgres = dialect.name == "postgresql"
+        statement = self._statement
+        compiled: Any = statement.compile(
+            dialect=psycopg.dialect(paramstyle="numeric_dollar") if postgres else dialect,  # type: ignore[no-untyped-call]
+            column_keys=list(self._keys) if isinstance(statement, Insert) and self._keys else None,
+        )
+        names = tuple(compiled.positiontup)
+        types = [compiled.binds[name].type for name in names]
+        columns = statement.selected_columns if isinstance(statement, Select) else ()
+        results = [
+            # The drivers already give int, float, str and bytes; only the schema's own types need converting.
             column.type.dialect_impl(dialect).result_processor(dialect, None)
             if isinstance(column.type, TypeDecorator)
             else None
             for column in columns
         ]
+        table = statement.table if isinstance(statement, Insert) and set(names) == set(self._keys) else None
         return _Form(
             sql=compiled.string,
-            names=names,
-            positional=compiled.positiontup is not None,
-            binds=tuple(compiled.binds[name].type.dialect_impl(dialect).bind_processor(dialect) for name in names),
-            results=tuple((index, process) for index, process in enumerate(processors) if process is not None),
+            text=compiled.string.encode(),
+            name=b"titrate_" + hashlib.blake2b(compiled.string.encode(), digest_size=8).hexdigest().encode(),
+            values=itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
+            binds=tuple(
+                (index, partial(kind.process_bind_param, dialect=dialect))
+                for index, kind in enumerate(types)
+                if isinstance(kind, TypeDecorator)
+            ),
+            results=tuple((index, process) for index, process in enumerate(results) if process is not None),
+            copy_to=table.name if isinstance(table, Table) else None,
+            keys=names,
         )
 
 
-def _bound(form: _Form, values: Mapping[str, Any]) -> Any:
-    bound = [
-        values[name] if convert is None else convert(values[name])
-        for name, convert in zip(form.names, form.binds, strict=True)
+def fetch(connection: Connection, asked: Sequence[tuple[Prepared, _Values]]) -> list[list[tuple[Any, ...]]]:
+    """Run selects in order, on PostgreSQL in one round trip; the rows of each, converted."""
+    forms = [statement._form(connection.dialect) for statement, _ in asked]
+    found: list[list[tuple[Any, ...]]] = []
+    if connection.dialect.name == "postgresql":
+        steps = [_step(form, values) for form, (_, values) in zip(forms, asked, strict=True)]
+        found = pipeline.fetched(connection, steps)
+    else:
+        cursor: Any = connection.connection.cursor()
+        try:
+            for form, (_, values) in zip(forms, asked, strict=True):
+                cursor.execute(form.sql, _bound(form, values))
+                found.append(cursor.fetchall())
+        finally:
+            cursor.close()
+    return [
+        [_converted(row, form.results) for row in rows] if form.results else rows
+        for form, rows in zip(forms, found, strict=True)
     ]
-    return bound if form.positional else dict(zip(form.names, bound, strict=True))
+
+
+def write(
+    connection: Connection, batches: Iterable[tuple[Prepared, Sequence[_Values]]], *, commit: bool = False
+) -> None:
+    """Run inserts, updates and deletes in order, each once per row; on PostgreSQL in one round trip, many inserts by COPY.
+
+    ``commit``: the caller commits next, so on PostgreSQL the COMMIT may travel along.
+    """
+    if connection.dialect.name == "postgresql":
+        _write_postgresql(connection, batches, commit=commit)
+        return
+    cursor = connection.connection.cursor()
+    try:
+        for statement, rows in batches:
+            form = statement._form(connection.dialect)
+            if len(rows) == 1:
+                cursor.execute(form.sql, _bound(form, rows[0]))
+            else:
+                cursor.executemany(form.sql, [_bound(form, row) for row in rows])
+    finally:
+        cursor.close()
+
+
+def _write_postgresql(
+    connection: Connection, batches: Iterable[tuple[Prepared, Sequence[_Values]]], *, commit: bool
+) -> None:
+    steps: list[pipeline.Step] = []
+    for statement, rows in batches:
+        form = statement._form(connection.dialect)
+        if form.copy_to is not None and len(rows) >= _MANY:
+            if steps:
+                pipeline.written(connection, steps, commit=False)
+                steps = []
+            lines = (pipeline.dumped(_bound(form, row)) for row in rows)
+            pipeline.copied(connection, form.copy_to, form.keys, lines)
+        else:
+            steps.extend(_step(form, row) for row in rows)
+    if steps or commit:
+        pipeline.written(connection, steps, commit=commit)
+
+
+def _step(form: _Form, values: _Values) -> pipeline.Step:
+    return pipeline.Step(form.name, form.text, pipeline.dumped(_bound(form, values)))
+
+
+def _bound(form: _Form, values: _Values) -> Sequence[Any]:
+    bound = list(form.values(values))
+    for index, convert in form.binds:
+        if bound[index] is not None:
+            bound[index] = convert(bound[index])
+    return bound
 
 
 def _converted(row: tuple[Any, ...], results: tuple[tuple[int, _Convert], ...]) -> tuple[Any, ...]:
     values = list(row)
     for index, convert in results:
-        values[index] = convert(values[index])
+        if values[index] is not None:
+            values[index] = convert(values[index])
     return tuple(values)

@@ -8,9 +8,20 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select, text
 
-from credit_core.policy.quotas import Counted
+from credit_core.policy.quotas import Counted, Window
 from credit_core.store.records import Account, Lot, User, opening_leg
-from credit_core.store.schema import IS_COUNTED, LOT_IS_OPEN, accounts, deferrals, holds, ledger_entries, lots, users
+from credit_core.store.schema import (
+    IS_COUNTED,
+    LOT_IS_OPEN,
+    accounts,
+    deferrals,
+    guest_windows,
+    holds,
+    ledger_entries,
+    lots,
+    users,
+)
+from credit_core.units import GUEST
 
 
 class Holding(NamedTuple):
@@ -76,6 +87,23 @@ def open_lots(connection: Connection, account_id: str) -> list[Lot]:
     return [Lot(**row._mapping) for row in rows]
 
 
+def counted(connection: Connection, account_id: str, since: datetime) -> list[Counted]:
+    """What the account's entries count from ``since`` on."""
+    entry = ledger_entries.c
+    rows = connection.execute(
+        select(entry.counted_at, entry.modality, entry.d_avail_uc, entry.d_count)
+        .where(entry.account_id == account_id, entry.counted_at >= since, text(IS_COUNTED))
+        .order_by(entry.seq)
+    )
+    return [Counted(at, modality, moved_uc == 0, count) for at, modality, moved_uc, count in rows]
+
+
+def window(connection: Connection, key: str) -> Window:
+    """A guest's window; one that never opened is empty."""
+    row = connection.execute(select(guest_windows).where(guest_windows.c.window_key == key)).one_or_none()
+    return Window(None, 0) if row is None else Window(row.opened_at, row.used)
+
+
 def moved(connection: Connection, account_id: str) -> list[Moved]:
     """The account's entries summed by kind and outcome."""
     entry = ledger_entries.c
@@ -85,17 +113,6 @@ def moved(connection: Connection, account_id: str) -> list[Moved]:
         .group_by(entry.kind, entry.outcome)
     )
     return [Moved(kind, outcome, int(avail), int(held), entries) for kind, outcome, avail, held, entries in rows]
-
-
-def counted(connection: Connection, account_id: str, since: datetime) -> list[Counted]:
-    """What an account's entries count from ``since`` on."""
-    entry = ledger_entries.c
-    rows = connection.execute(
-        select(entry.counted_at, entry.modality, entry.d_avail_uc, entry.d_count)
-        .where(entry.account_id == account_id, entry.counted_at >= since, text(IS_COUNTED))
-        .order_by(entry.seq)
-    )
-    return [Counted(at, modality, moved == 0, count) for at, modality, moved, count in rows]
 
 
 def entries_after(
@@ -129,8 +146,9 @@ def count_entries(connection: Connection) -> int:
 
 
 def count_users(connection: Connection) -> int:
-    """Number of users."""
-    return connection.execute(select(func.count()).select_from(users)).scalar_one()
+    """Number of users who signed up; guests are not among them."""
+    signed_up = ~users.c.user_id.startswith(GUEST, autoescape=True)
+    return connection.execute(select(func.count()).select_from(users).where(signed_up)).scalar_one()
 
 
 def due_accounts(connection: Connection, at: datetime, limit: int) -> list[str]:

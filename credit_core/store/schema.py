@@ -6,23 +6,66 @@ at every commit equal to it (:mod:`credit_core.store.verify` holds the queries t
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    CheckConstraint,
-    Column,
-    ForeignKey,
-    Identity,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text, text
 
 from credit_core.policy.lots import LOT_KINDS
-from credit_core.policy.payments import KINDS as EVENT_KINDS
 from credit_core.store.columns import Document, Flag, Instant, big, real
+from credit_core.store.metadata import metadata, one_of
+from credit_core.store.side_tables import (
+    TEAM_MODES,
+    catalogs,
+    checks,
+    config_releases,
+    config_versions,
+    deployment,
+    drafts,
+    guest_windows,
+    library_cells,
+    library_days,
+    origins,
+    payment_events,
+    plan_demand,
+    rewards,
+    subscriptions,
+    team_members,
+    team_shares,
+    teams,
+)
+
+__all__ = [
+    "APPEND_ONLY",
+    "ENDING_KINDS",
+    "ENTRY_KINDS",
+    "IS_COUNTED",
+    "LOT_IS_OPEN",
+    "OPENING_KINDS",
+    "TEAM_MODES",
+    "accounts",
+    "catalogs",
+    "checks",
+    "config_releases",
+    "config_versions",
+    "cycles",
+    "deferrals",
+    "deployment",
+    "drafts",
+    "guest_windows",
+    "holds",
+    "ledger_entries",
+    "library_cells",
+    "library_days",
+    "lots",
+    "metadata",
+    "origins",
+    "payment_events",
+    "plan_demand",
+    "rewards",
+    "subscriptions",
+    "team_members",
+    "team_shares",
+    "teams",
+    "users",
+]
 
 ENTRY_KINDS = (
     "grant", "adjust", "rollover", "expire", "clamp", "import", "reserve", "settle", "release", "partial", "refund",
@@ -34,44 +77,9 @@ OPENING_KINDS = ("reserve", "library", "defer", "rate_limited", "rejected")
 LOT_IS_OPEN = "avail_uc + held_uc > 0"
 #: Entries that count generations.
 IS_COUNTED = "d_count IS NOT NULL"
-#: Whether a team's members spend from one account or each from a share of the quota.
-TEAM_MODES = ("pooled", "apportioned")
 #: Kinds that end a reserve.
 ENDING_KINDS = ("settle", "release", "partial")
 
-
-def _in(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-deployment = Table(
-    "deployment",
-    metadata,
-    Column("key", Text, primary_key=True),
-    Column("value", Text, nullable=False),
-    comment="One row per fact of this deployment: salts, reporting zone.",
-    sqlite_strict=True,
-)
-
-catalogs = Table(
-    "catalogs",
-    metadata,
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("body", Document, nullable=False),
-    Column("content_hash", Text, nullable=False),
-    Column("loaded_at", Instant, nullable=False),
-    sqlite_strict=True,
-)
 
 accounts = Table(
     "accounts",
@@ -106,8 +114,8 @@ accounts = Table(
     ),
     Column("paid_until", Instant, comment="end of what was paid for; none: not billed through webhooks"),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
-    CheckConstraint(_in("kind", ("user", "team", "guest")), "kind"),
-    CheckConstraint(_in("mode", ("conserve", "steady", "spend")), "mode"),
+    CheckConstraint(one_of("kind", ("user", "team", "guest")), "kind"),
+    CheckConstraint(one_of("mode", ("conserve", "steady", "spend")), "mode"),
     Index(None, "due_at"),
     sqlite_strict=True,
 )
@@ -145,51 +153,6 @@ users = Table(
     sqlite_strict=True,
 )
 
-teams = Table(
-    "teams",
-    metadata,
-    Column("team_id", Text, primary_key=True),
-    Column("plan", Text, nullable=False),
-    Column("region", Text, nullable=False),
-    Column("mode", Text, nullable=False),
-    Column("timezone", Text, nullable=False),
-    Column("anchor_day", Text, nullable=False, comment="local date the team's cycles count from, ISO 8601"),
-    Column("created_at", Instant, nullable=False),
-    CheckConstraint(_in("mode", TEAM_MODES), "mode"),
-    sqlite_strict=True,
-)
-
-team_members = Table(
-    "team_members",
-    metadata,
-    Column("user_id", Text, primary_key=True),
-    Column("from_cycle", Integer, primary_key=True, autoincrement=False, comment="of the team; the newest row counts"),
-    Column("team_id", Text, ForeignKey("teams.team_id"), nullable=False),
-    Column(
-        "weight",
-        Integer,
-        nullable=False,
-        comment="in the apportioned quota; 0 from the cycle on that begins without the member",
-    ),
-    Column("plan", Text, comment="that one who leaves goes on with"),
-    CheckConstraint("weight >= 0", "not_negative"),
-    Index(None, "team_id"),
-    sqlite_strict=True,
-)
-
-team_shares = Table(
-    "team_shares",
-    metadata,
-    Column("team_id", Text, ForeignKey("teams.team_id"), primary_key=True),
-    Column("cycle_no", Integer, primary_key=True, autoincrement=False, comment="of the team"),
-    Column("user_id", Text, primary_key=True),
-    Column("plan", Text, nullable=False),
-    Column("quota_uc", big(), nullable=False),
-    CheckConstraint("quota_uc >= 0", "not_negative"),
-    sqlite_strict=True,
-    comment="The quota of an apportioned team's cycle, shared out once, by the first member whose account opens it.",
-)
-
 lots = Table(
     "lots",
     metadata,
@@ -202,7 +165,7 @@ lots = Table(
     Column("avail_uc", big(), nullable=False),
     Column("held_uc", big(), nullable=False),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
-    CheckConstraint(_in("kind", LOT_KINDS), "kind"),
+    CheckConstraint(one_of("kind", LOT_KINDS), "kind"),
     Index(
         "ix_lots_open",
         "account_id",
@@ -299,7 +262,7 @@ ledger_entries = Table(
     Column("prev_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     CheckConstraint("seq >= 1 AND line >= 1", "positive"),
-    CheckConstraint(_in("kind", ENTRY_KINDS), "kind"),
+    CheckConstraint(one_of("kind", ENTRY_KINDS), "kind"),
     Index("uq_ledger_entries_account_seq", "account_id", "seq", unique=True),
     Index("uq_ledger_entries_leg_line", "leg_id", "line", unique=True),
     Index(
@@ -340,40 +303,6 @@ deferrals = Table(
     sqlite_strict=True,
 )
 
-guest_windows = Table(
-    "guest_windows",
-    metadata,
-    Column("window_key", Text, primary_key=True, comment="session:account or ip:keyed hash"),
-    Column("opened_at", Instant, comment="first generation of the running window"),
-    Column("used", Integer, nullable=False, comment="not-failed generations in it"),
-    CheckConstraint("used >= 0", "not_negative"),
-    sqlite_strict=True,
-)
-
-origins = Table(
-    "origins",
-    metadata,
-    Column("user_id", Text, primary_key=True),
-    Column("ip_hash", LargeBinary, primary_key=True),
-    Column("ip", Text, nullable=False),
-    Column("first_seen_at", Instant, nullable=False),
-    comment="Addresses in the clear; the only table that can be erased.",
-    sqlite_strict=True,
-)
-
-rewards = Table(
-    "rewards",
-    metadata,
-    Column("user_id", Text, primary_key=True),
-    Column("request_id", Text, primary_key=True),
-    Column("outcome", Text, nullable=False, comment="fresh or library"),
-    Column("value", real(), nullable=False),
-    Column("rewarded_at", Instant, nullable=False),
-    CheckConstraint("value >= 0 AND value <= 1", "share"),
-    CheckConstraint(_in("outcome", ("fresh", "library")), "outcome"),
-    sqlite_strict=True,
-)
-
 cycles = Table(
     "cycles",
     metadata,
@@ -392,120 +321,6 @@ cycles = Table(
     Column("carried_uc", big()),
     Column("cap_multiple", real()),
     CheckConstraint("end_at > start_at", "forward"),
-    sqlite_strict=True,
-)
-
-library_days = Table(
-    "library_days",
-    metadata,
-    Column("genre", Text, primary_key=True),
-    Column("mood", Text, primary_key=True),
-    Column("day", Text, primary_key=True, comment="UTC date the assets were added, ISO 8601"),
-    Column("assets", Integer, nullable=False),
-    CheckConstraint("assets >= 0", "not_negative"),
-    sqlite_strict=True,
-)
-
-library_cells = Table(
-    "library_cells",
-    metadata,
-    Column("genre", Text, primary_key=True),
-    Column("mood", Text, primary_key=True),
-    Column("requested_at", Instant, comment="first time anybody asked for the cell"),
-    Column("queued_at", Instant, comment="joined the pantry queue"),
-    sqlite_strict=True,
-)
-
-plan_demand = Table(
-    "plan_demand",
-    metadata,
-    Column("plan", Text, primary_key=True),
-    Column("day", Text, primary_key=True, comment="UTC date that the rate holds for, ISO 8601"),
-    Column("rate", real(), nullable=False, comment="mean demand of the plan's accounts, credits a day"),
-    sqlite_strict=True,
-)
-
-config_versions = Table(
-    "config_versions",
-    metadata,
-    Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("parent", Integer),
-    Column("body", Document, nullable=False),
-    Column("author", Text, nullable=False),
-    Column("created_at", Instant, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("content_hash", Text, nullable=False),
-    sqlite_strict=True,
-)
-
-config_releases = Table(
-    "config_releases",
-    metadata,
-    Column("release_id", Integer, primary_key=True, autoincrement=False),
-    Column("version", Integer, ForeignKey("config_versions.version"), nullable=False),
-    Column("arm", Text, nullable=False),
-    Column("share", real(), nullable=False),
-    Column("salt", Text, comment="of the experiment; kept while it ramps"),
-    Column("released_at", Instant, nullable=False),
-    Column("author", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    CheckConstraint(_in("arm", ("all", "treatment")), "arm"),
-    CheckConstraint("share > 0 AND share <= 1", "share"),
-    CheckConstraint(_in("action", ("release", "rollback")), "action"),
-    sqlite_strict=True,
-)
-
-payment_events = Table(
-    "payment_events",
-    metadata,
-    Column("provider", Text, primary_key=True),
-    Column("event_id", Text, primary_key=True),
-    Column("received_at", Instant, nullable=False),
-    Column("occurred_at", Instant, nullable=False, comment="by the provider's clock"),
-    Column("kind", Text, nullable=False),
-    Column("user_id", Text, comment="none where neither the event nor its payment names one"),
-    Column("reference", Text, nullable=False, comment="of the payment, purchase or subscription it is about"),
-    Column("terms", Document, nullable=False, comment="plan, pack, paid_until, amount: what the event names"),
-    Column("digest", LargeBinary, nullable=False, comment="SHA-256 of the body as it came"),
-    Column("effect", Document, nullable=False, comment="what it did when it came"),
-    CheckConstraint(_in("kind", (*EVENT_KINDS, "override")), "kind"),
-    Index(None, "user_id"),
-    Index(None, "reference"),
-    sqlite_strict=True,
-)
-
-subscriptions = Table(
-    "subscriptions",
-    metadata,
-    Column("user_id", Text, ForeignKey("users.user_id"), primary_key=True),
-    Column("provider", Text, nullable=False),
-    Column("plan", Text, comment="none once all payments were taken back"),
-    Column("base_plan", Text, nullable=False, comment="the user's plan without it"),
-    Column("paid_until", Instant),
-    Column("as_of", Instant, nullable=False, comment="by the provider's clock"),
-    sqlite_strict=True,
-)
-
-drafts = Table(
-    "drafts",
-    metadata,
-    Column("operator", Text, primary_key=True),
-    Column("parent", Integer, ForeignKey("config_versions.version"), primary_key=True),
-    Column("changes", Document, nullable=False, comment="dotted key → value"),
-    Column("saved_at", Instant, nullable=False),
-    sqlite_strict=True,
-)
-
-checks = Table(
-    "checks",
-    metadata,
-    Column("check_id", big(), Identity(always=True), primary_key=True),
-    Column("checked_at", Instant, nullable=False),
-    Column("entries", big(), nullable=False),
-    Column("duration_ms", real(), nullable=False),
-    Column("violations", Document, nullable=False, comment="invariant → number of rows that break it"),
-    Column("actor", Text, nullable=False),
     sqlite_strict=True,
 )
 

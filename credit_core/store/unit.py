@@ -7,94 +7,25 @@ derived tables equal the entries' sums by construction. Nothing is written befor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, select
 
 from credit_core.errors import InvalidAmount, LedgerError, NotFound
 from credit_core.policy.lots import LotView, spending_key
 from credit_core.policy.quotas import Counted, Window
-from credit_core.store import chain, guests, reads
-from credit_core.store.prepared import Prepared
+from credit_core.store import chain, counts, guests, statements
+from credit_core.store.prepared import Prepared, fetch, write
 from credit_core.store.records import Account, Lot, User, pool_of
-from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
+from credit_core.store.schema import ledger_entries
 from credit_core.units import to_us
 
 Row = dict[str, Any]
+_Record = TypeVar("_Record", Account, User, Lot)
 #: What both engines hold in 64 bits.
 _LARGEST = 2**63 - 1
-_BLANK: Row = {column.name: None for column in ledger_entries.columns if column.name != "id"}
-_ACCOUNT = tuple(field.name for field in fields(Account))
-_USER = tuple(field.name for field in fields(User))
-_LOT = tuple(field.name for field in fields(Lot))
-_CYCLE = tuple(column.name for column in cycles.columns)
-
-_BOTH = (
-    select(*(accounts.c[name] for name in _ACCOUNT), *(users.c[name].label(f"user_{name}") for name in _USER))
-    .join_from(users, accounts, users.c.account_id == accounts.c.account_id)
-    .with_for_update()
-)
-_USER_ROW = Prepared(_BOTH.where(users.c.user_id == bindparam("user_id")))
-_USER_ROWS = _BOTH.where(users.c.user_id.in_(bindparam("user_ids", expanding=True))).order_by(accounts.c.account_id)
-_ACCOUNT_ROWS = (
-    select(accounts)
-    .where(accounts.c.account_id.in_(bindparam("account_ids", expanding=True)))
-    .order_by(accounts.c.account_id)
-    .with_for_update()
-)
-_OWNERS = select(users).where(users.c.account_id.in_(bindparam("account_ids", expanding=True)))
-_OPEN_LOTS = select(lots).where(lots.c.account_id.in_(bindparam("account_ids", expanding=True)), text(LOT_IS_OPEN))
-_ACCOUNT_LOTS = Prepared(select(lots).where(lots.c.account_id == bindparam("account_id"), text(LOT_IS_OPEN)))
-_ONE_LOT = select(lots).where(lots.c.lot_id == bindparam("lot_id"))
-_ENTRY_COLUMNS = tuple(column for column in ledger_entries.columns if column.name not in ("prev_hash", "hash"))
-_LEG = Prepared(
-    select(*_ENTRY_COLUMNS).where(ledger_entries.c.leg_id == bindparam("leg_id")).order_by(ledger_entries.c.line)
-)
-_ENTRY_NAMES = tuple(column.name for column in _ENTRY_COLUMNS)
-_LEGS = (
-    select(*_ENTRY_COLUMNS)
-    .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
-    .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
-)
-_RESERVES = select(ledger_entries.c.occurred_at, ledger_entries.c.recorded_at).where(
-    ledger_entries.c.account_id == bindparam("account_id"),
-    ledger_entries.c.seq >= bindparam("start"),
-    ledger_entries.c.seq < bindparam("before"),
-    ledger_entries.c.user_id == bindparam("user_id"),
-    ledger_entries.c.kind == "reserve",
-    ledger_entries.c.line == 1,
-)
-#: Entries of an account that one look back reads.
-_PAGE = 2_000
-_INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(_BLANK))
-
-
-def _update_by_key(table: Table, key: str, names: Iterable[str]) -> Any:
-    return (
-        update(table).where(table.c[key] == bindparam(f"key_{key}")).values({name: bindparam(name) for name in names})
-    )
-
-
-_ACCOUNT_CHANGES = tuple(name for name in _ACCOUNT if name not in ("account_id", "kind", "created_at"))
-_USER_CHANGES = tuple(name for name in _USER if name not in ("user_id", "created_at"))
-_LOT_CHANGES = ("avail_uc", "held_uc", "expires_at")
-_UPDATE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", _ACCOUNT_CHANGES))
-_UPDATE_USER = Prepared(_update_by_key(users, "user_id", _USER_CHANGES))
-_UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", _LOT_CHANGES))
-_INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns))
-_INSERT_DEFERRAL = Prepared(insert(deferrals), tuple(column.name for column in deferrals.columns))
-_DELETE_DEFERRAL = Prepared(delete(deferrals).where(deferrals.c.leg_id == bindparam("key_leg_id")))
-_DELETE_HOLD = Prepared(delete(holds).where(holds.c.leg_id == bindparam("key_leg_id")))
-
-
-def _update_cycle(*names: str) -> Prepared:
-    return Prepared(_update_by_key(cycles, "cycle_no", names).where(cycles.c.account_id == bindparam("key_account_id")))
-
-
-_CLOSE_CYCLE = _update_cycle("closed_at", "unspent_uc", "kept_uc", "carried_uc", "cap_multiple", "demand_uc")
-_MOVE_CYCLE = _update_cycle("end_at", "plan", "quota_uc")
 
 
 class Delta(NamedTuple):
@@ -143,11 +74,35 @@ class Unit:
         known = self._users.get(user_id)
         if known is None:
             # PostgreSQL finds nothing where the user came to another account while it waited for the lock: ask again.
-            rows = _USER_ROW.rows(self.connection, user_id=user_id) or _USER_ROW.rows(self.connection, user_id=user_id)
+            rows = statements.USER_ROW.rows(self.connection, user_id=user_id) or statements.USER_ROW.rows(
+                self.connection, user_id=user_id
+            )
             if not rows:
                 raise NotFound(f"There is no user {user_id!r}. Add them first: core.add_user(user_id, plan).")
             known = self._adopt(rows[0])
         return known, self._accounts[known.account_id]
+
+    def load(self, user_id: str, *leg_ids: str) -> None:
+        """Lock the user and their account, then load its open lots and these legs: on PostgreSQL in one round trip.
+
+        A user who does not exist is left to :meth:`user` to report.
+        """
+        if user_id in self._users:
+            return
+        wanted = [leg_id for leg_id in leg_ids if leg_id not in self._legs]
+        asked: list[tuple[Prepared, Row]] = [
+            (statements.USER_ROW, {"user_id": user_id}),
+            (statements.USER_LOTS, {"user_id": user_id}),
+        ]
+        found, lots_found, *legs = fetch(
+            self.connection, asked + [(statements.LEG, {"leg_id": leg_id}) for leg_id in wanted]
+        )
+        for leg_id, rows in zip(wanted, legs, strict=True):
+            self._legs[leg_id] = [dict(zip(statements.ENTRY_NAMES, row, strict=True)) for row in rows]
+        if found:
+            account_id = self._adopt(found[0]).account_id
+            if account_id not in self._lots:
+                self._lots[account_id] = {lot.lot_id: lot for lot in (Lot(*row) for row in lots_found)}
 
     def has_user(self, user_id: str) -> bool:
         """Whether the user exists. After :meth:`lock_users` this asks the database only about users it did not find."""
@@ -165,7 +120,7 @@ class Unit:
         wanted = sorted({user_id for user_id in user_ids if user_id not in self._users})
         if not wanted:
             return
-        for row in self.connection.execute(_USER_ROWS, {"user_ids": wanted}).all():
+        for row in self.connection.execute(statements.USER_ROWS, {"user_ids": wanted}).all():
             self._adopt(row)
         self._absent.update(user_id for user_id in wanted if user_id not in self._users)
         self._load_lots([self._users[user_id].account_id for user_id in wanted if user_id in self._users])
@@ -174,10 +129,10 @@ class Unit:
         """Load and lock accounts in order, with their owners and open lots; those that do not exist are left out."""
         wanted = sorted({account_id for account_id in account_ids if account_id not in self._accounts})
         if wanted:
-            for row in self.connection.execute(_ACCOUNT_ROWS, {"account_ids": wanted}).all():
+            for row in self.connection.execute(statements.ACCOUNT_ROWS, {"account_ids": wanted}).all():
                 self._accounts[row.account_id] = Account(**row._mapping)
             personal = [account_id for account_id in wanted if pool_of(account_id) is None]
-            for row in self.connection.execute(_OWNERS, {"account_ids": personal}).all() if personal else ():
+            for row in self.connection.execute(statements.OWNERS, {"account_ids": personal}).all() if personal else ():
                 user = self._users.setdefault(row.user_id, User(**row._mapping))
                 self._owners.setdefault(user.account_id, user)
             self._load_lots(wanted)
@@ -195,7 +150,7 @@ class Unit:
         """The account's lots that hold anything, by id, and those made in this transaction."""
         found = self._lots.get(account.account_id)
         if found is None:
-            rows = [Lot(*row) for row in _ACCOUNT_LOTS.rows(self.connection, account_id=account.account_id)]
+            rows = [Lot(*row) for row in statements.ACCOUNT_LOTS.rows(self.connection, account_id=account.account_id)]
             found = self._lots[account.account_id] = {lot.lot_id: lot for lot in rows}
         return found
 
@@ -203,7 +158,7 @@ class Unit:
         """One lot of the account, empty ones included; None where there is none."""
         held = self.lots(account)
         if lot_id not in held:
-            row = self.connection.execute(_ONE_LOT, {"lot_id": lot_id}).first()
+            row = self.connection.execute(statements.ONE_LOT, {"lot_id": lot_id}).first()
             if row is None:
                 return None
             held[lot_id] = Lot(**row._mapping)
@@ -219,31 +174,11 @@ class Unit:
 
     def counted(self, account: Account, since: datetime) -> list[Counted]:
         """What the account's entries count from ``since`` on, those of this transaction too."""
-        pending = [
-            Counted(row["counted_at"], row["modality"], row["d_avail_uc"] == 0, row["d_count"])
-            for row in self._entries
-            if row["account_id"] == account.account_id and row["d_count"] is not None and row["counted_at"] >= since
-        ]
-        return reads.counted(self.connection, account.account_id, since) + pending
+        return counts.counted(self.connection, account.account_id, since, self._entries)
 
     def fresh_since(self, account: Account, user_id: str, since: datetime) -> list[datetime]:
-        """Instants of the user's fresh generations from ``since`` on, newest entries first; recorded_at never falls along seq."""
-        found = [
-            row["occurred_at"]
-            for row in self._entries
-            if row["user_id"] == user_id
-            and row["kind"] == "reserve"
-            and row["line"] == 1
-            and row["occurred_at"] >= since
-        ]
-        before = account.seq + 1
-        while before > 1:
-            start = max(before - _PAGE, 1)
-            wanted = {"account_id": account.account_id, "user_id": user_id, "start": start, "before": before}
-            page = self.connection.execute(_RESERVES, wanted).all()
-            found += [row.occurred_at for row in page if row.occurred_at >= since]
-            before = 1 if any(row.recorded_at < since for row in page) else start
-        return found
+        """Instants of the user's fresh generations from ``since`` on."""
+        return counts.fresh_since(self.connection, account, user_id, since, self._entries)
 
     def windows(self, keys: Iterable[str]) -> dict[str, Window]:
         """Guests' windows by key, locked in key order."""
@@ -261,14 +196,16 @@ class Unit:
         """The lines of a leg, in order; empty where it was never written."""
         rows = self._legs.get(leg_id)
         if rows is None:
-            found = _LEG.rows(self.connection, leg_id=leg_id)
-            rows = self._legs[leg_id] = [dict(zip(_ENTRY_NAMES, row, strict=True)) for row in found]
+            found = statements.LEG.rows(self.connection, leg_id=leg_id)
+            rows = self._legs[leg_id] = [dict(zip(statements.ENTRY_NAMES, row, strict=True)) for row in found]
         return rows
 
     def lot_lines(self, account: Account, lot_id: str, kinds: Iterable[str]) -> list[Row]:
         """Entries of ``kinds`` that moved one lot, or name it in their details, in order; those of this transaction included."""
         entry = ledger_entries.c
-        query = select(*_ENTRY_COLUMNS).where(entry.account_id == account.account_id, entry.kind.in_(list(kinds)))
+        query = select(*statements.ENTRY_COLUMNS).where(
+            entry.account_id == account.account_id, entry.kind.in_(list(kinds))
+        )
         written = [dict(row._mapping) for row in self.connection.execute(query.order_by(entry.seq)).all()]
         pending = [row for row in self._entries if row["account_id"] == account.account_id and row["kind"] in kinds]
         return [row for row in (*written, *pending) if lot_id in (row["lot_id"], (row["details"] or {}).get("lot_id"))]
@@ -279,14 +216,14 @@ class Unit:
         for start in range(0, len(wanted), 2_000):
             part = wanted[start : start + 2_000]
             self._legs.update((leg_id, []) for leg_id in part)
-            for row in self.connection.execute(_LEGS, {"leg_ids": part}).all():
+            for row in self.connection.execute(statements.LEGS, {"leg_ids": part}).all():
                 self._legs[row.leg_id].append(dict(row._mapping))
 
     def _adopt(self, row: Sequence[Any]) -> User:
-        user = User(*row[len(_ACCOUNT) :])
+        user = User(*row[len(statements.ACCOUNT) :])
         self._users[user.user_id] = user
         if user.account_id not in self._accounts:
-            self._accounts[user.account_id] = Account(*row[: len(_ACCOUNT)])
+            self._accounts[user.account_id] = Account(*row[: len(statements.ACCOUNT)])
         self._owners.setdefault(user.account_id, user)
         return user
 
@@ -294,7 +231,7 @@ class Unit:
         wanted = [account_id for account_id in account_ids if account_id not in self._lots]
         if wanted:
             self._lots.update((account_id, {}) for account_id in wanted)
-            for row in self.connection.execute(_OPEN_LOTS, {"account_ids": wanted}).all():
+            for row in self.connection.execute(statements.OPEN_LOTS, {"account_ids": wanted}).all():
                 self._lots[row.account_id][row.lot_id] = Lot(**row._mapping)
 
     # Changing ----------------------------------------------------------------------------------------------------
@@ -307,7 +244,7 @@ class Unit:
         every = {name: facts[name] for name in EVERY_LINE if name in facts}
         written: list[Row] = []
         for line, (lot, d_avail, d_held) in enumerate(deltas, 1):
-            row = _BLANK | (facts if line == 1 else every)
+            row = statements.BLANK | (facts if line == 1 else every)
             account.seq += 1
             account.avail_uc += d_avail
             account.held_uc += d_held
@@ -398,7 +335,7 @@ class Unit:
 
     def open_cycle(self, row: Row) -> None:
         """A new row of ``cycles``."""
-        self._new_cycles.append(dict.fromkeys(_CYCLE) | row)
+        self._new_cycles.append(dict.fromkeys(statements.CYCLE) | row)
 
     def close_cycle(self, account_id: str, cycle_no: int, **values: Any) -> None:
         """Fill in what the closing of a cycle found."""
@@ -420,58 +357,45 @@ class Unit:
 
     def write_last(self) -> None:
         """Run what :meth:`finally_write` postponed, so that later acts of this transaction see it."""
-        writes, self._last = self._last, []
-        for write in writes:
-            write()
+        postponed, self._last = self._last, []
+        for act in postponed:
+            act()
 
     # Writing -----------------------------------------------------------------------------------------------------
 
     def flush(self) -> int:
-        """Write everything back; returns the number of entries. Called once, by the ledger, right before it commits."""
-        run = self.connection.execute
-        if self._new_accounts:
-            run(insert(accounts), [_row(account, _ACCOUNT) for account in self._new_accounts])
-        if self._new_users:
-            run(insert(users), [_row(user, _USER) for user in self._new_users])
-        if self._new_lots:
-            run(insert(lots), [_row(lot, _LOT) for lot in self._new_lots.values()])
-        if self._new_cycles:
-            run(insert(cycles), self._new_cycles)
-        for statement, rows in self._batches():
-            statement.run(self.connection, rows)
+        """Write everything back; returns the number of entries. Called once, by the ledger, right before it commits.
+
+        On PostgreSQL the COMMIT travels with the writes, where nothing is left for :meth:`finally_write`.
+        """
+        write(self.connection, self._batches(), commit=not self._last)
         self.write_last()
         return len(self._entries)
 
     def _batches(self) -> Iterator[tuple[Prepared, list[Row]]]:
-        new_accounts = {account.account_id for account in self._new_accounts}
-        new_users = {user.user_id for user in self._new_users}
         yield from (
             (statement, rows)
             for statement, rows in (
-                (_MOVE_CYCLE, self._moved_cycles),
-                (_CLOSE_CYCLE, self._closed_cycles),
-                (_INSERT_ENTRY, self._entries),
+                (statements.INSERT_ACCOUNT, _rows(self._new_accounts, statements.ACCOUNT)),
+                (statements.INSERT_USER, _rows(self._new_users, statements.USER)),
+                (statements.INSERT_LOT, _rows(self._new_lots.values(), statements.LOT)),
+                (statements.INSERT_CYCLE, self._new_cycles),
+                (statements.MOVE_CYCLE, self._moved_cycles),
+                (statements.CLOSE_CYCLE, self._closed_cycles),
+                (statements.INSERT_ENTRY, self._entries),
                 (
-                    _UPDATE_ACCOUNT,
-                    [
-                        _changes(a, "account_id", _ACCOUNT_CHANGES)
-                        for key, a in sorted(self._dirty_accounts.items())
-                        if key not in new_accounts
-                    ],
+                    statements.UPDATE_ACCOUNT,
+                    _rows(_changed(self._dirty_accounts, self._new_accounts), statements.ACCOUNT_CHANGES, "account_id"),
                 ),
                 (
-                    _UPDATE_USER,
-                    [
-                        _changes(u, "user_id", _USER_CHANGES)
-                        for key, u in sorted(self._dirty_users.items())
-                        if key not in new_users
-                    ],
+                    statements.UPDATE_USER,
+                    _rows(_changed(self._dirty_users, self._new_users), statements.USER_CHANGES, "user_id"),
                 ),
-                (_UPDATE_LOT, [_changes(lot, "lot_id", _LOT_CHANGES) for _, lot in sorted(self._dirty_lots.items())]),
-                (_INSERT_DEFERRAL, self._deferrals),
-                (_DELETE_DEFERRAL, self._ended_deferrals),
-                (_INSERT_HOLD, list(self._holds.values())),
-                (_DELETE_HOLD, [{"key_leg_id": leg_id} for leg_id in sorted(self._ended_holds)]),
+                (statements.UPDATE_LOT, _rows(_changed(self._dirty_lots), statements.LOT_CHANGES, "lot_id")),
+                (statements.INSERT_DEFERRAL, self._deferrals),
+                (statements.DELETE_DEFERRAL, self._ended_deferrals),
+                (statements.INSERT_HOLD, list(self._holds.values())),
+                (statements.DELETE_HOLD, [{"key_leg_id": leg_id} for leg_id in sorted(self._ended_holds)]),
             )
             if rows
         )
@@ -484,9 +408,14 @@ EVERY_LINE = (
 )  # fmt: skip
 
 
-def _row(record: Account | User | Lot, names: Iterable[str]) -> Row:
-    return {name: getattr(record, name) for name in names}
+def _changed(dirty: Mapping[str, _Record], new: Sequence[_Record] = ()) -> list[_Record]:
+    """Those of ``dirty`` that are not ``new``, in the order of their keys: the order in which writers lock."""
+    made = {id(record) for record in new}
+    return [record for _, record in sorted(dirty.items()) if id(record) not in made]
 
 
-def _changes(record: Account | User | Lot, key: str, names: Iterable[str]) -> Row:
-    return _row(record, names) | {f"key_{key}": getattr(record, key)}
+def _rows(records: Iterable[Account | User | Lot], names: Sequence[str], key: str | None = None) -> list[Row]:
+    """The fields ``names`` of each record; ``key`` adds the field that an update finds its row by."""
+    heads = names if key is None else (*names, f"key_{key}")
+    values = attrgetter(*names) if key is None else attrgetter(*names, key)
+    return [dict(zip(heads, values(record), strict=True)) for record in records]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from credit_core.policy.decision import State
+from credit_core.policy.plans import COUNTED
 from credit_core.service.lookup import Explanation
-from pages.components import numbers
+from pages.components import numbers, session
 
 _NUDGES = {
     "freshness": "Freshness: few images so far in the session",
@@ -34,11 +36,14 @@ def decision(explanation: Explanation) -> None:
     with made:
         st.markdown("What it made of it")
         _table(_made(explanation), "made")
-    st.caption(f"Configuration version {logged.config_version}, arm {logged.arm}, strategy {logged.strategy}.")
+    law = "" if logged.strategy is None else f", strategy {logged.strategy}"
+    st.caption(f"Configuration version {logged.config_version}, arm {logged.arm}{law}.")
 
 
 def _seen(explanation: Explanation) -> list[tuple[str, str]]:
     state = explanation.logged.state
+    if state.policy != "titrated_monthly":
+        return _counted(state)
     cell = numbers.share(state.coverage)
     return [
         ("Available, all lots", f"{numbers.credits(state.available_uc)} credits"),
@@ -56,8 +61,37 @@ def _seen(explanation: Explanation) -> list[tuple[str, str]]:
     ]
 
 
+def _counted(state: State) -> list[tuple[str, str]]:
+    """What a plan of another policy looks at: the balance, the price, and the count with the least room."""
+    limit = state.allowance
+    rows = []
+    if state.policy not in COUNTED:
+        rows += [
+            ("Available, all lots", f"{numbers.credits(state.available_uc)} credits"),
+            ("Cost", f"{numbers.credits(state.cost_uc)} credits"),
+        ]
+    if limit is not None:
+        resets = numbers.instant(limit.resets_at, session.zone())
+        rows += [
+            ("Count with the least room", limit.name),
+            ("Used before it", f"{limit.used} of {limit.limit}"),
+            ("Count resets", resets),
+        ]
+    elif state.policy in COUNTED:
+        rows.append(("Limit", "none"))
+    if state.affordable_model is not None:
+        rows.append(("A model the balance covers", state.affordable_model))
+    return rows
+
+
 def _made(explanation: Explanation) -> list[tuple[str, str]]:
     logged = explanation.logged
+    if logged.state.policy != "titrated_monthly":
+        rows = [("Rule", logged.rule.replace("_", " ")), ("Answer", logged.status.replace("_", " ").lower())]
+        rows += [("Model", logged.model)] if logged.model is not None else []
+        rows += [] if logged.retry_after_s is None else [("Ask again after", numbers.duration(logged.retry_after_s))]
+        left = logged.remaining
+        return rows + ([] if left is None else [("Left after it", numbers.count(left))])
     rows = [
         ("Surplus S", f"{numbers.decimal(logged.surplus, 2, sign=True)} credits"),
         ("Surplus days", numbers.days(logged.surplus_days)),

@@ -1,4 +1,4 @@
-"""The bar above every page: period, comparison, plans, regions and teams. What it says lives in the URL.
+"""The bar above every page: period, comparison, policies, plans, regions, teams and credit unit. What it says lives in the URL.
 
 ``app.py`` draws it once for all pages, so what is chosen stays when the page changes; pages read :func:`current`.
 A period ends at the ledger's anchor: now, or, where the newest entry is older than 36 hours, the end of that entry's
@@ -8,7 +8,7 @@ day. It begins at a midnight of the reporting zone. Links between pages need not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -19,12 +19,14 @@ from streamlit.delta_generator import DeltaGenerator
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters, Period
 from credit_core.policy.cycles import first_instant
-from pages.components import numbers, session, states
-from pages.components.text import sentence_list, title_of
+from pages.components import charts, numbers, session, states
+from pages.components.answers import ask
+from pages.components.text import escape_markdown, figure_text, sentence_list, title_of
 
 #: Keys of the bound widgets, which are the names of the URL's parameters too.
 PERIOD, RANGE, COMPARE, PLAN, REGION, TEAM = "period", "range", "compare", "plan", "region", "team"
-KEYS = (PERIOD, RANGE, COMPARE, PLAN, REGION, TEAM)
+POLICY, UNIT = "policy", "unit"
+KEYS = (PERIOD, RANGE, COMPARE, PLAN, REGION, TEAM, POLICY, UNIT)
 
 #: Periods as the URL has them, and how many days of the reporting zone each covers.
 TODAY, CUSTOM = "today", "custom"
@@ -34,6 +36,10 @@ PERIODS = {TODAY: "Today", "7d": "7 days", "28d": "28 days", "90d": "90 days", C
 _DEFAULT_FIRST = [DEFAULT_PERIOD, *(name for name in PERIODS if name != DEFAULT_PERIOD)]
 PREVIOUS, NOTHING = "previous", "none"
 COMPARISONS = {PREVIOUS: "vs previous", NOTHING: "vs nothing"}
+
+#: Stands for the unit with most entries behind the other filters.
+MOST = "most"
+_PLURALS = {POLICY: "policies", PLAN: "plans", REGION: "regions", TEAM: "teams"}
 
 #: A ledger whose newest entry is older than this is read as of the end of that entry's day.
 OLD_AFTER = timedelta(hours=36)
@@ -85,7 +91,7 @@ def previous(period: Period, zone: ZoneInfo) -> Period:
 
 
 def current() -> Filters:
-    """What the bar says: the period, what it is compared with, and the plans, regions and teams kept."""
+    """What the bar says: the period, what it is compared with, and the policies, plans, regions, teams and unit kept."""
     return st.session_state[_CHOSEN][0]
 
 
@@ -154,10 +160,58 @@ def range_days(text: str, first: date, last: date) -> tuple[date, ...]:
     return tuple(min(max(day, first), last) for day in days)
 
 
-def clear() -> None:
-    """Keep every plan, region and team again. Only from a widget's callback."""
+def widen() -> None:
+    """Keep every plan, region and team again, of the same policies and unit. Only from a widget's callback."""
     for key in (PLAN, REGION, TEAM):
         st.session_state[key] = []
+
+
+def clear() -> None:
+    """Keep everything again. Only from a widget's callback."""
+    widen()
+    st.session_state[POLICY] = []
+    st.session_state[UNIT] = MOST
+
+
+def credit_words() -> str:
+    """What amounts are in: 'credits', or 'studio credits' where the ledger has credits of more than one unit."""
+    unit = current().unit
+    return "credits" if unit is None else unit if not charged() else f"{unit} credits"
+
+
+def credit_unit() -> charts.Unit:
+    """Credits as an axis, named as :func:`credit_words`."""
+    return charts.CREDITS.titled(figure_text(credit_words()))
+
+
+def charged() -> bool:
+    """True where plans of the unit charge credits; the others count generations, and no credits move."""
+    present = session.options()
+    return not present.terms or present.charges(current().unit)
+
+
+def paced() -> bool:
+    """True where plans of the unit are paced by the controller, so that they have a surplus and a fresh rate."""
+    present = session.options()
+    return not present.terms or present.paced(current().unit)
+
+
+def only_paced(what: str) -> bool:
+    """True on a page of ``what`` that only paced plans have; else what is chosen has none, and says how to get there."""
+    if paced():
+        return True
+    units = [unit for unit in session.options().units if session.options().paced(unit)]
+    with st.container(border=True):
+        st.markdown(f":material/filter_alt_off: **Plans that count {escape_markdown(credit_words())} have no {what}.**")
+        st.caption(escape_markdown("Only plans that the controller paces have it."))
+        for unit in units:
+            st.button(f"Show {unit} plans", on_click=_to_unit, args=(unit,), key=f"_to_{unit}")
+    return False
+
+
+def _to_unit(unit: str) -> None:
+    clear()
+    st.session_state[UNIT] = unit
 
 
 def nothing_here(what: str = "Nothing happened in this period with these filters.") -> None:
@@ -165,7 +219,8 @@ def nothing_here(what: str = "Nothing happened in this period with these filters
     with st.container(border=True):
         st.markdown(f":material/filter_alt_off: **{what}**")
         chosen = current()
-        if chosen.plans or chosen.regions or chosen.teams:
+        narrowed = chosen.plans or chosen.regions or chosen.teams or chosen.policies
+        if narrowed or st.session_state.get(UNIT, MOST) != MOST:
             st.button("Clear filters", on_click=clear, key=f"_clear_{what}")
         else:
             st.caption("Choose a longer period above.")
@@ -194,7 +249,15 @@ def bar() -> DeltaGenerator:
         st.session_state[_UNREADABLE] = True
     period = period_of(asked.period, chosen, until, zone)
     compare = previous(period, zone) if asked.compare == PREVIOUS else None
-    result = Filters(period, compare, plans=tuple(asked.plans), regions=tuple(asked.regions), teams=tuple(asked.teams))
+    result = Filters(
+        period,
+        compare,
+        plans=tuple(asked.plans),
+        regions=tuple(asked.regions),
+        teams=tuple(asked.teams),
+        policies=tuple(asked.policies),
+    )
+    result = _of_one_unit(result, asked.unit, present)
     st.session_state[_CHOSEN] = (result, asked.period, until)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="filter_bar"):
         st.selectbox(
@@ -210,7 +273,7 @@ def bar() -> DeltaGenerator:
             "Compare with", list(COMPARISONS), format_func=COMPARISONS.__getitem__, label_visibility="collapsed",
             width=138, **_twin(COMPARE, asked.compare),
         )  # fmt: skip
-        _popover(asked, present)
+        _popover(asked, present, result.unit)
         return st.container(width="content")
 
 
@@ -222,6 +285,10 @@ def words() -> str:
     said = [f"{_days(chosen.period, zone)}{against}, days of {zone.key}"]
     kept = [title_of(plan) for plan in chosen.plans], list(chosen.regions), list(chosen.teams)
     said += [sentence_list(names) for names in kept if names]
+    if chosen.policies:
+        said.append(sentence_list([title_of(policy) for policy in chosen.policies]))
+    if chosen.unit is not None:
+        said.append(credit_words())
     if until.old and until.newest is not None:
         age = numbers.duration((session.now() - until.newest).total_seconds())
         said.append(f"the newest entry is {age} old, so periods end with its day")
@@ -251,6 +318,8 @@ class _Asked(NamedTuple):
     plans: list[str]
     regions: list[str]
     teams: list[str]
+    policies: list[str]
+    unit: str
 
 
 def _bound(present: queries.Options) -> _Asked:
@@ -267,21 +336,55 @@ def _bound(present: queries.Options) -> _Asked:
         plans = st.multiselect("Plans asked", present.plans, key=PLAN, bind="query-params")
         regions = st.multiselect("Regions asked", present.regions, key=REGION, bind="query-params")
         teams = st.multiselect("Teams asked", present.teams, key=TEAM, bind="query-params")
-    return _Asked(period, days or "", compare, plans, regions, teams)
+        policies = st.multiselect("Policies asked", present.policies, key=POLICY, bind="query-params")
+        unit = st.selectbox("Unit asked", [MOST, *present.units], key=UNIT, bind="query-params")
+    return _Asked(period, days or "", compare, plans, regions, teams, policies, unit)
 
 
-def _popover(asked: _Asked, present: queries.Options) -> None:
-    kept = (
+def _of_one_unit(result: Filters, asked: str, present: queries.Options) -> Filters:
+    """The filters with the plans that their policies leave of one unit: credits of different units are never summed."""
+    kept = [one for one in present.terms if not result.policies or one.quota_policy in result.policies]
+    unit = None
+    if len(present.units) > 1:
+        unit = asked if asked != MOST else _most_used(replace(result, within=tuple(one.plan for one in kept)), present)
+        kept = [one for one in kept if one.credit_unit == unit]
+    if unit is None and not result.policies:
+        return result
+    return replace(result, unit=unit, within=tuple(one.plan for one in kept))
+
+
+def _most_used(kept: Filters, present: queries.Options) -> str:
+    """The unit with most entries behind the filters; where there are none, that of paced plans before others."""
+    entries = ask(queries.entries_by_plan, replace(kept, compare=None))
+    possible = [
+        one for one in present.terms if one.plan in (kept.within or ()) and (not kept.plans or one.plan in kept.plans)
+    ] or present.terms
+    counts = {one.credit_unit: 0 for one in possible}
+    for one in possible:
+        counts[one.credit_unit] += entries.get(one.plan, 0)
+    return max(sorted(counts), key=lambda unit: (counts[unit], present.paced(unit)))
+
+
+def _popover(asked: _Asked, present: queries.Options, unit: str | None) -> None:
+    kept = [
         (PLAN, asked.plans, present.plans),
         (REGION, asked.regions, present.regions),
         (TEAM, asked.teams, present.teams),
-    )
-    active = sum(bool(values) for _, values, _ in kept)
+    ]
+    if len(present.policies) > 1:
+        kept.insert(0, (POLICY, asked.policies, present.policies))
+    active = sum(bool(values) for _, values, _ in kept) + (asked.unit != MOST)
     with st.popover(f"Filters · {active}" if active else "Filters", key="filter_popover"):
         for key, values, all_values in kept:
             st.multiselect(
-                key.capitalize(), all_values, placeholder=f"All {key}s", disabled=not all_values, **_twin(key, values)
-            )
+                key.capitalize(), all_values, placeholder=f"All {_PLURALS[key]}", disabled=not all_values,
+                format_func=title_of if key == POLICY else str, **_twin(key, values),
+            )  # fmt: skip
+        if unit is not None:
+            st.selectbox(
+                "Credit unit", present.units, format_func=title_of, help="Credits of different units are never summed.",
+                **_twin(UNIT, unit),
+            )  # fmt: skip
         st.button("Clear", on_click=clear, key="filter_clear", disabled=not active)
 
 

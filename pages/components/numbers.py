@@ -14,6 +14,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, SupportsFloat
 from zoneinfo import ZoneInfo
 
+import pandas as pd
+
 from credit_core.units import MICRO, checked_instant
 
 UNKNOWN = "–"
@@ -26,8 +28,8 @@ Better = Literal["up", "down", "neutral"]
 
 
 def is_unknown(value: object) -> bool:
-    """None, NaN, NaT and infinities are unknown."""
-    if value is None or value != value:
+    """None, NaN, NaT, pd.NA and infinities are unknown."""
+    if value is None or value is pd.NA or value != value:
         return True
     return isinstance(value, float) and math.isinf(value)
 

@@ -130,7 +130,9 @@ def _packs(catalog: Catalog, bill: pricing.Bill) -> None:
             f"{number} × {escape_markdown(catalog.packs[name].title)}" for name, number in chosen.items()
         )
         st.success(
-            f"**{named}** cost least, {numbers.money(price)}: margin {numbers.money(margin)}.", icon=":material/check:"
+            f"**{named}** at {numbers.money(price)} would do"
+            + (f": margin {numbers.money(margin)}." if margin is not None else "."),
+            icon=":material/check:",
         )
     smallest = pricing.smallest_pack(catalog)
     if smallest is None:

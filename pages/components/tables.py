@@ -63,8 +63,8 @@ class Column:
         if self.kind == "day":
             return numbers.day(_stamp(value), zone)
         if self.kind == "flag":
-            return "yes" if value else "no"
-        if value is None or value != value or value == "":
+            return numbers.UNKNOWN if numbers.is_unknown(value) else "yes" if value else "no"
+        if numbers.is_unknown(value) or value == "":
             return numbers.UNKNOWN
         return title_of(one_line(value)) if self.kind == "slug" else one_line(value)
 

@@ -37,6 +37,7 @@ _REACH: Mapping[str, tuple[float, float, float | None]] = {
     "session.max_fresh": (1, 60, 1),
     "coverage.target": (1, 100, 1),
     "coverage.stale_days": (1, 180, 1),
+    "limits.anomaly_hours": (1, 168, 1),
     "limits.*": (1, 1_000, None),
     "saga.hold_ttl_s": (30, 14_400, None),
     "plans.*.cap_multiple": (1, 12, 0.5),

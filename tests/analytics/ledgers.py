@@ -9,7 +9,9 @@ from typing import Any
 
 from sqlalchemy import Engine, LargeBinary, Table, Text, insert, text, update
 
+from credit_core import settings
 from credit_core.policy.guardrails import RULES
+from credit_core.service import catalog
 from credit_core.store import schema
 from credit_core.store.columns import Document, Flag, Instant
 from credit_core.store.engine import open_engine
@@ -19,6 +21,9 @@ START = datetime(2025, 3, 1, tzinfo=UTC)
 CREDIT = 1_000_000
 JUDGED = RULES[4:9]
 PLANS = {"free": 20, "basic": 200, "premium": 600}
+#: Plans of other policies: credits of a cycle, 0 where there are none.
+OTHERS = {"creator_pro": 1500, "creator_free": 0, "prepaid": 0, "daily": 0, "guest": 0}
+CATALOG = catalog.read(settings.catalog_folder())
 REGIONS = ("eu", "us")
 GENRES, MOODS = ("noir", "pop", "folk"), ("calm", "bright")
 MODELS = ("dalle-3-hd", "stable-diffusion-xl")
@@ -70,7 +75,7 @@ class Ledger:
         self, name: str, plan: str = "basic", region: str = "eu", start: datetime = START, days: int = 30, **more: Any
     ) -> Row:
         """An account called ``name``, its user ``u-name``, its first cycle and a monthly lot ``name-monthly``."""
-        quota = PLANS[plan] * CREDIT
+        quota = (PLANS | OTHERS)[plan] * CREDIT
         row = {
             "account_id": name,
             "kind": "user",
@@ -184,8 +189,13 @@ class Ledger:
         **facts: Any,
     ) -> list[Row]:
         """The opening leg of a request that reserves nothing."""
-        kinds = {"session_cap": "defer", "rate_limited": "rate_limited", "blocked": "rejected", "paused": "rejected",
-                 "over_limit": "rejected"}  # fmt: skip
+        kinds = {
+            "session_cap": "defer",
+            "rate_limited": "rate_limited",
+            "over_limit": "rate_limited",
+            "blocked": "rejected",
+            "paused": "rejected",
+        }
         seen = {
             "rule": rule,
             "outcome": outcome,
@@ -200,8 +210,14 @@ class Ledger:
             "config_version": 1,
             "arm": "all",
             "cost_uc": CREDIT,
+            "quota_policy": self.policy(name),
         }
-        return self.leg(name, kinds.get(rule, "library"), at, **(seen | facts))
+        refused = rule == "unaffordable" and outcome is None
+        return self.leg(name, "rejected" if refused else kinds.get(rule, "library"), at, **(seen | facts))
+
+    def policy(self, name: str) -> str:
+        """Quota policy of an account's plan."""
+        return CATALOG.catalog.plan(self.accounts[name]["plan"]).quota_policy
 
     def reserve(
         self, name: str, request_id: str, at: datetime, *parts: tuple[str, int], rule: str = "controller", **facts: Any
@@ -224,6 +240,7 @@ class Ledger:
             "config_version": 1,
             "arm": "all",
             "cost_uc": sum(amount for _, amount in taken),
+            "quota_policy": self.policy(name),
         }
         return self.leg(name, "reserve", at, *((lot, -amount, amount) for lot, amount in taken), **(seen | facts))
 
@@ -309,6 +326,7 @@ def make(url: str, reporting_zone: str | None = "UTC") -> Ledger:
             )
             connection.execute(text("CREATE INDEX ix_ledger_entries_tx_id ON ledger_entries (tx, id)"))
     ledger = Ledger(url, engine)
+    ledger.add(schema.catalogs, {"version": 1, "body": CATALOG.body})
     if reporting_zone is not None:
         ledger.add(schema.deployment, {"key": "reporting_zone", "value": reporting_zone})
     return ledger
@@ -447,3 +465,51 @@ def _ending(ledger: Ledger, chance: random.Random, reserved: list[Row], at: date
                 (settled[0]["lot_id"], back, 0),
                 **{key: settled[0][key] for key in kept},
             )
+
+
+#: Accounts of :func:`mixed` beside the titrated ones of :func:`busy`, by plan.
+MIXED = ("creator_pro", "creator_free", "prepaid", "daily", "guest")
+
+
+def mixed(ledger: Ledger, seed: int = 11, requests: int = 160) -> Ledger:
+    """:func:`busy`, and accounts of every other policy: what they may do is theirs, and its credits are of other units."""
+    chance = random.Random(seed)
+    for number, plan in enumerate(MIXED):
+        ledger.account(plan, plan, REGIONS[number % 2], kind="guest" if plan == "guest" else "user")
+    ledger.grant("creator_pro", START)
+    ledger.grant("prepaid", START, credits=50, kind="welcome")
+    for number in range(requests):
+        at = START + timedelta(microseconds=round(number * 12 * 86_400e6 / requests))
+        _other_request(ledger, chance, chance.choice(MIXED), f"o-{number}", at)
+    return busy(ledger)
+
+
+def _other_request(ledger: Ledger, chance: random.Random, name: str, request_id: str, at: datetime) -> None:
+    seen = {
+        "cycle_days": 30.0,
+        "modality": chance.choice(("text", "image", "video")),
+        "quota_policy": ledger.policy(name),
+    }
+    way = chance.random()
+    if way < 0.3:
+        rule = "unaffordable" if name in ("creator_pro", "creator_free", "prepaid") else "over_limit"
+        limit = {"limit_name": "day"} if rule == "over_limit" else {}
+        ledger.answer(name, request_id, at, rule, None, **seen, **limit)
+        return
+    if name in ("daily", "guest", "creator_free"):
+        seen |= {"d_count": 1, "limit_name": "day", "model": "stable-diffusion-xl"}
+        nothing = (None, 0, 0)
+        given = {key: value for key, value in seen.items() if key not in ("d_count", "limit_name")}
+        answer = {"rule": "allowed", "outcome": "fresh", "status": "RESERVED", "request_id": request_id, "cost_uc": 0}
+        reserved = ledger.leg(name, "reserve", at, nothing, **seen, **answer)
+        failed = way > 0.85
+        ended = {"reason": "provider_error", "d_count": -1} if failed else {"cost_usd_micro": 80_000, "latency_ms": 4e3}
+        kind = "release" if failed else "settle"
+        copied = {key: given[key] for key in ("modality",)} | {"request_id": request_id, "model": reserved[0]["model"]}
+        ledger.leg(name, kind, at + timedelta(seconds=7), nothing, **copied, **ended)
+        return
+    lot = "welcome" if name == "prepaid" else "monthly"
+    cost = chance.choice((500_000, 2 * CREDIT, 3 * CREDIT))
+    ledger.fresh(
+        name, request_id, at, (lot, cost), rule="allowed", **seen, d_count=1 if name == "creator_pro" else None
+    )

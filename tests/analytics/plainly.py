@@ -28,6 +28,8 @@ def kept(row: Row, filters: Filters) -> bool:
         ("user_id", filters.users),
     )
     wanted = all(not values or row[name] in values for name, values in pairs)
+    if filters.within is not None and row["plan"] not in filters.within:
+        return False
     return wanted and (filters.cell is None or (row["genre"], row["mood"]) == filters.cell)
 
 
@@ -39,7 +41,13 @@ def spent(row: Row) -> int:
 
 
 def is_judged(row: Row) -> bool:
-    return row["rule"] in JUDGED
+    return row["rule"] in JUDGED and row["outcome"] is not None
+
+
+def is_declined(row: Row) -> bool:
+    if row["rule"] == "unaffordable":
+        return row["outcome"] is None
+    return row["rule"] in ("blocked", "rate_limited", "paused", "over_limit")
 
 
 def is_request(row: Row) -> bool:
@@ -115,11 +123,12 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
     "lot_revenue": (_valued(spent), None),
     "breakage": (_valued(lambda r: -r["d_avail_uc"] if r["kind"] in ("expire", "clamp") else 0), None),
     "requests": (_count(is_request), None),
-    "fresh": (_count(lambda r: is_judged(r) and r["outcome"] == "fresh"), None),
+    "generations": (lambda rows: sum(row["d_count"] or 0 for row in rows), None),
+    "fresh": (_count(lambda r: r["rule"] in {*JUDGED, "allowed"} and r["outcome"] == "fresh"), None),
     "library": (_count(lambda r: is_judged(r) and r["outcome"] == "library"), None),
-    "declined": (_count(lambda r: r["rule"] in ("blocked", "rate_limited", "paused")), None),
-    "rate_limit_hits": (_count(lambda r: r["rule"] == "rate_limited"), None),
+    "declined": (_count(is_declined), None),
     "limit_hits": (_count(lambda r: r["rule"] == "over_limit"), None),
+    "rate_limit_hits": (_count(lambda r: r["rule"] == "rate_limited"), None),
     "anomalies": (_count(lambda r: r["anomaly"] is True and r["line"] == 1), None),
     "coverage_misses": (_count(lambda r: is_judged(r) and r["miss"]), None),
     "session_capped": (_count(lambda r: r["rule"] == "session_cap"), None),
@@ -131,7 +140,7 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
     ),
     "coverage_miss_rate": (_count(lambda r: is_judged(r) and r["miss"]), _ALL_JUDGED),
     "session_capped_share": (_count(lambda r: r["rule"] == "session_cap"), _ALL_JUDGED),
-    "unaffordable_share": (_count(lambda r: r["rule"] == "unaffordable"), _ALL_JUDGED),
+    "unaffordable_share": (_count(lambda r: is_judged(r) and r["rule"] == "unaffordable"), _ALL_JUDGED),
     "idle_library_share": (
         _count(lambda r: r["rule"] == "controller" and r["outcome"] == "library" and r["surplus_days"] > 3),
         _count(lambda r: r["rule"] == "controller" and r["outcome"] == "library"),

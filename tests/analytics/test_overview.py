@@ -23,6 +23,7 @@ def test_options_are_the_values_present_sorted(facts: Facts) -> None:
     present = queries.options(facts)
     assert present.plans == ("basic", "free", "premium")
     assert present.regions == ("eu", "us")
+    assert present.terms == tuple(queries.Terms(plan, "titrated_monthly", "titrated") for plan in present.plans)
     assert present.models == ("dalle-3-hd", "stable-diffusion-xl")
     assert present.cells == tuple((genre, mood) for genre in ("folk", "noir", "pop") for mood in ("bright", "calm"))
 
@@ -35,7 +36,17 @@ def test_as_of_an_empty_ledger_is_unknown(ledger: Ledger, copied: Copy) -> None:
 
 def test_daily_outcomes_are_the_daily_metrics_side_by_side(facts: Facts, whole: Filters) -> None:
     frame = queries.daily_outcomes(facts, whole)
-    assert list(frame) == ["day", "active_accounts", "requests", "fresh", "library", "misses", "declined"]
+    assert list(frame) == [
+        "day",
+        "active_accounts",
+        "requests",
+        "fresh",
+        "library",
+        "misses",
+        "declined",
+        "limit_hits",
+        "generations",
+    ]
     for name, slug in (
         ("active_accounts",) * 2,
         ("requests",) * 2,
@@ -43,6 +54,8 @@ def test_daily_outcomes_are_the_daily_metrics_side_by_side(facts: Facts, whole: 
         ("library",) * 2,
         ("misses", "coverage_misses"),
         ("declined",) * 2,
+        ("limit_hits",) * 2,
+        ("generations",) * 2,
     ):
         assert frame[name].to_list() == queries.daily(facts, whole, slug)["numerator"].to_list()
 

@@ -96,6 +96,9 @@ def test_a_logged_decision_computes_again_to_itself(ledger: Ledger, copied: Copy
             "model": decision.model,
         }
         ledger.leg("a", "library", START + timedelta(days=10 + number), **facts)
+    ledger.leg(
+        "a", "rejected", START + timedelta(days=13), request_id="r-9", rule="unaffordable", quota_policy="prepaid"
+    )
     copy = copied(ledger.write())
     logged = queries.logged_decisions(copy, Filters(Period(START, START + timedelta(days=30))))
     assert [one.request_id for one in logged] == ["r-2", "r-1", "r-0"]

@@ -9,15 +9,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from credit_core import CreditCore
+from credit_core import CreditCore, Request
 from credit_core.cli import main
 from credit_core.importers import demo
+from credit_core.store.unit import Unit
 from tests.importers.rows import row, write
 from tests.service.scenes import NOW, ask
 
@@ -223,7 +225,10 @@ def test_verify_finds_a_fault_that_somebody_planted_in_the_file(
 def test_heads_kept_elsewhere_betray_a_tail_that_was_cut(run: Run, demo_url: str, tmp_path: Path) -> None:
     kept = tmp_path / "heads.jsonl"
     written = run("heads", "--out", str(kept), "--json", url=demo_url)
-    assert (written.code, written.document["heads"]) == (0, 40)
+    with closing(sqlite3.connect(demo_url.removeprefix("sqlite:///"))) as connection:
+        (accounts,) = connection.execute("SELECT count(DISTINCT account_id) FROM ledger_entries").fetchone()
+    assert (written.code, written.document["heads"]) == (0, accounts)
+    assert accounts > 40, "guests' accounts have chains too"
     assert run("verify", "--heads", str(kept), "--json", url=demo_url).document == []
     raw(
         demo_url,
@@ -325,3 +330,64 @@ def test_it_runs_as_a_module(tmp_path: Path) -> None:
     )
     assert (done.returncode, json.loads(done.stdout)["users"], done.stderr) == (0, 0, "")
     assert (tmp_path / "ledger.db").exists()
+
+
+# ----------------------------------------------------------------------------------- erase, clear-challenge, pantry
+
+
+def test_erase_forgets_a_users_addresses_and_nothing_else(run: Run, sqlite_ledger: str) -> None:
+    with CreditCore.open(sqlite_ledger) as core:
+        core.add_user("ada", "free", at=NOW)
+        for number, ip in enumerate(("203.0.113.7", "2001:db8::1", "203.0.113.7")):
+            core.authorize(Request("ada", f"r-{number}", "s-1", ip=ip), at=NOW)
+        before = len(core.history("ada"))
+    gone = run("erase", "ada")
+    assert (gone.code, gone.out) == (0, "2 addresses of ada forgotten.\n")
+    again = run("erase", "ada", "--json")
+    assert (again.code, again.document) == (0, {"user_id": "ada", "addresses": 0})
+    with CreditCore.open(sqlite_ledger) as core:
+        assert len(core.history("ada")) == before
+        assert core.verify() == []
+
+
+@pytest.mark.parametrize("command", ["erase", "clear-challenge"])
+def test_a_user_who_is_not_there_is_misuse(run: Run, command: str) -> None:
+    refused = run(command, "nobody")
+    assert (refused.code, refused.out) == (2, "")
+    assert refused.err.startswith("error: There is no user 'nobody'")
+    assert run(command).code == 2
+
+
+def test_clear_challenge_lets_a_stopped_user_on(run: Run, sqlite_ledger: str) -> None:
+    with CreditCore.open(sqlite_ledger) as core:
+        core.add_user("ada", "daily", at=NOW)
+        core.deployment.ledger.run(lambda unit: stop(unit, "ada"))
+        assert ask(core).rule == "blocked"
+    assert run("clear-challenge", "ada").out == "No challenge is open for ada.\n"
+    with CreditCore.open(sqlite_ledger) as core:
+        assert ask(core, "r-2").rule == "allowed"
+
+
+def stop(unit: Unit, user_id: str) -> None:
+    """What the anomaly flag does to somebody, with the effect block."""
+    user, _ = unit.user(user_id)
+    user.challenged_at = NOW
+    unit.touch(user)
+
+
+def test_pantry_hands_out_the_most_wanted_cells_once(run: Run, sqlite_ledger: str) -> None:
+    with CreditCore.open(sqlite_ledger) as core:
+        core.add_user("ada", "basic", at=NOW)
+        for number, genre in enumerate(("jazz", "jazz", "folk")):
+            core.authorize(Request("ada", f"r-{number}", "s-1", genre=genre, mood="calm"), at=NOW)
+    at = ("--at", NOW.isoformat())
+    first = run("pantry", "--take", "1", "--json", *at)
+    assert (first.code, first.document) == (
+        0, [{"genre": "jazz", "mood": "calm", "score": pytest.approx(2 / 28 * 0.5), "missing": 10}],
+    )  # fmt: skip
+    second = run("pantry", "--take", "9", *at)
+    assert (second.code, second.out) == (
+        0, "genre  mood  score  missing\nfolk   calm  0.018  10\n",
+    )  # fmt: skip
+    assert run("pantry", "--take", "9", *at).out == "No cell of the pantry queue lacks assets.\n"
+    assert [run("pantry", *words).code for words in ((), ("--take", "0"), ("--take", "many"))] == [2, 2, 2]

@@ -75,6 +75,10 @@ def sweep(core: CreditCore, at: str) -> Any:
     return core.sweep(at=datetime.fromisoformat(at))
 
 
+def take(core: CreditCore, limit: int, at: str) -> Any:
+    return [(cell.genre, cell.mood) for cell in core.library.take(limit, at=datetime.fromisoformat(at))]
+
+
 def work(core: CreditCore, user: str, prefix: str) -> Any:
     """Generate until killed, saying each step only after it was acknowledged."""
     number = 0
@@ -148,6 +152,7 @@ CALLS: dict[str, Callable[..., Any]] = {
         release_version,
         reconcile,
         sweep,
+        take,
         work,
         churn,
         sweep_on,

@@ -55,6 +55,8 @@ def test_every_phenomenon_occurs(made: tuple[CreditCore, Summary]) -> None:
         "unaffordable",
         "at_cap",
         "rate_limited",
+        "over_limit",
+        "allowed",
     }
     assert min(summary.swept, summary.late_settles, summary.deferred, summary.library, summary.settled) > 0
     ends = Counter(reason for (reason,) in rows(core, "SELECT reason FROM ledger_entries WHERE kind = 'release'"))
@@ -65,11 +67,48 @@ def test_every_phenomenon_occurs(made: tuple[CreditCore, Summary]) -> None:
         "rejected",
     }
     assert {mode for (mode,) in rows(core, "SELECT DISTINCT mode FROM accounts")} == {"conserve", "steady", "spend"}
-    assert len(rows(core, "SELECT DISTINCT plan FROM accounts")) == 5
-    assert len(rows(core, "SELECT DISTINCT region FROM accounts")) == 4
-    assert len(rows(core, "SELECT DISTINCT model FROM ledger_entries WHERE kind = 'settle'")) == 2
+    titrated = (
+        "SELECT plan FROM accounts WHERE account_id IN (SELECT account_id FROM ledger_entries WHERE p IS NOT NULL)"
+    )
+    assert {plan for (plan,) in rows(core, titrated)} == set(demo.parameters()["plans"])
+    assert len(rows(core, "SELECT DISTINCT region FROM accounts WHERE kind = 'user'")) == 4
+    drawn = "SELECT DISTINCT model FROM ledger_entries WHERE p IS NOT NULL AND model IS NOT NULL"
+    assert {model for (model,) in rows(core, drawn)} == {"dalle-3-hd", "stable-diffusion-xl"}
     missed = rows(core, "SELECT DISTINCT genre, mood FROM ledger_entries WHERE miss")
     assert 0 < len(missed) < len(rows(core, "SELECT DISTINCT genre, mood FROM ledger_entries WHERE p IS NOT NULL")) / 2
+
+
+def test_a_modest_share_lives_on_the_other_policies(made: tuple[CreditCore, Summary]) -> None:
+    core, summary = made
+    policies = dict(rows(core, "SELECT quota_policy, count(*) FROM ledger_entries WHERE rule IS NOT NULL GROUP BY 1"))
+    assert set(policies) == {"titrated_monthly", "daily_count", "plan_credits", "prepaid", "guest_window"}
+    assert policies["titrated_monthly"] > sum(policies.values()) / 2
+    elsewhere = rows(
+        core,
+        "SELECT count(*) FROM accounts WHERE kind = 'user' AND plan NOT IN ({})".format(
+            ", ".join(repr(plan) for plan in demo.parameters()["plans"])
+        ),
+    )[0][0]
+    assert 0.05 < elsewhere / 150 < 0.3
+    modalities = rows(core, "SELECT DISTINCT modality FROM ledger_entries WHERE quota_policy = 'plan_credits'")
+    assert {modality for (modality,) in modalities} == {"text", "image", "video"}
+    assert rows(core, "SELECT count(*) FROM lots WHERE kind = 'purchased' AND unit_price_usd_micro > 0")[0][0] > 0
+    assert (
+        rows(core, "SELECT count(*) FROM ledger_entries WHERE rule = 'over_limit' AND limit_name = 'session'")[0][0] > 0
+    )
+    assert summary.spent_uc is None, "credits of several units are never one sum"
+    assert set(summary.spent_by_unit) >= {"titrated", "studio", "prepaid"}
+
+
+def test_some_guests_sign_up_and_name_the_visit_that_they_came_from(made: tuple[CreditCore, Summary]) -> None:
+    core, _ = made
+    came = rows(
+        core,
+        "SELECT u.created_at, a.created_at FROM users u JOIN accounts a ON a.account_id = 'guest:' || u.guest_session",
+    )
+    guests = rows(core, "SELECT count(*) FROM accounts WHERE kind = 'guest'")[0][0]
+    assert 0 < len(came) < guests
+    assert all(guest_at < signed_up_at for signed_up_at, guest_at in came)
 
 
 def test_entries_are_recorded_when_they_occur_and_end_with_the_present(made: tuple[CreditCore, Summary]) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from credit_core import CreditCore
+from credit_core import CreditCore, Request
 from credit_core.errors import InvalidRequest
 from credit_core.store.verify import EVIDENCE, TITLES
 from tests.invariants.forging import Forger, entry, forging
@@ -31,7 +31,14 @@ def lived(ledger_url: str, clock: StoppedClock) -> Iterator[CreditCore]:
             core.settle(user, "charged", at=NOW)
             core.reconcile(at=END)
             ask(core, "held", user=user, images=3, at=END)
+            core.add_user(f"{user}-daily", "daily", at=NOW)
+            ask(core, "counted", user=f"{user}-daily", images=2, at=END)
+            core.release(f"{user}-daily", "counted", "provider_error", at=END)
             ask(core, "too-much", user=user, images=100, at=END)
+        ask(core, "settled", user="ada-daily", images=3, at=END + timedelta(hours=1))
+        core.settle("ada-daily", "settled", at=END + timedelta(hours=1))
+        core.authorize(Request(None, "counted", "s-1", images=2, ip="203.0.113.7"), at=END)
+        core.settle("guest:s-1", "counted", at=END)
         core.sweep(at=END)
         assert core.verify() == []
         yield core
@@ -58,6 +65,18 @@ def held_kept_in_another_lot(f: Forger) -> None:
     f.run("UPDATE lots SET held_uc = held_uc + 1 WHERE lot_id = '{lot}'", lot=f.lot(kind="purchased"))
 
 
+def window_of_a_session_emptied(f: Forger) -> None:
+    f.run("UPDATE guest_windows SET used = 0 WHERE ip_hash IS NULL")
+
+
+def window_of_an_address_filled(f: Forger) -> None:
+    f.run("UPDATE guest_windows SET used = used + 1 WHERE ip_hash IS NOT NULL")
+
+
+def window_opened_later(f: Forger) -> None:
+    f.run("UPDATE guest_windows SET opened_at = opened_at + 1")
+
+
 def account_overdrawn_for_a_while(f: Forger) -> None:
     """The reserve stands before the grant that it spends."""
     exchange(f, 1, 3)
@@ -74,6 +93,34 @@ def lot_overdrawn_for_a_while(f: Forger) -> None:
 def exchange(f: Forger, one: int, other: int) -> None:
     for old, new in ((one, 999), (other, one), (999, other)):
         f.run("UPDATE ledger_entries SET seq = {new} WHERE account_id = 'user:ada' AND seq = {old}", old=old, new=new)
+    f.rehash()
+
+
+def reserve_that_counts_nothing(f: Forger) -> None:
+    f.change(f.last("ada-daily", request_id="settled", kind="reserve"), d_count=None, counted_at=None)
+    f.rehash()
+
+
+def reserve_that_counts_less_than_it_made(f: Forger) -> None:
+    f.change(f.last("ada-daily", request_id="settled", kind="reserve"), d_count=1)
+    f.rehash()
+
+
+def settle_that_counts(f: Forger) -> None:
+    settled = f.last("ada-daily", kind="settle")
+    f.change(settled, d_count=3, counted_at=settled["occurred_at"])
+    f.rehash()
+
+
+def release_that_gives_no_count_back(f: Forger) -> None:
+    f.change(f.last("ada-daily", kind="release"), d_count=None, counted_at=None)
+    f.rehash()
+
+
+def release_that_gives_back_to_another_day(f: Forger) -> None:
+    f.append("reserve", 0, 0, user="bob-daily", request_id="x", d_count=2, images=2, counted_at=NOW)
+    f.append("release", 0, 0, user="bob-daily", request_id="x", d_count=-2, images=2, counted_at=END)
+    f.append("import", 0, 0, user="bob-daily", request_id="y", d_count=2, images=2, counted_at=END)
     f.rehash()
 
 
@@ -261,9 +308,17 @@ PLANTED: tuple[tuple[int, Callable[[Forger], None]], ...] = (
     (1, balance_moved_between_accounts),
     (1, balance_moved_between_lots),
     (1, held_kept_in_another_lot),
+    (1, window_of_a_session_emptied),
+    (1, window_of_an_address_filled),
+    (1, window_opened_later),
     (2, account_overdrawn_for_a_while),
     (2, lot_overdrawn_for_a_while),
     (3, charged_more_than_was_held),
+    (3, reserve_that_counts_nothing),
+    (3, reserve_that_counts_less_than_it_made),
+    (3, settle_that_counts),
+    (3, release_that_gives_no_count_back),
+    (3, release_that_gives_back_to_another_day),
     (3, negative_grant),
     (3, empty_adjustment),
     (3, expiry_that_gives),
@@ -339,6 +394,15 @@ def test_credits_that_no_lot_of_the_account_holds_are_reported(
     with forging(lived) as forger:
         plant(forger)
     assert reported(lived) & {1, 3}
+
+
+def test_a_count_below_zero_is_reported_beside_the_end_that_took_it(lived: CreditCore) -> None:
+    with forging(lived) as forger:
+        forger.append(
+            "release", 0, 0, user="ada-daily", request_id="nobody-asked", d_count=-2, images=2, counted_at=NOW
+        )
+        forger.rehash()
+    assert reported(lived) == {1, 5}
 
 
 def test_credits_from_nowhere_break_the_sum_over_everything(lived: CreditCore) -> None:

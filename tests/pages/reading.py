@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tomllib
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -90,12 +92,24 @@ def _key(element: Any) -> str:
 # What the ledger says ----------------------------------------------------------------------------------------------
 
 SPENT = "-SUM(CASE kind WHEN 'settle' THEN d_avail_uc + d_held_uc WHEN 'import' THEN d_avail_uc WHEN 'refund' THEN d_avail_uc ELSE 0 END)"
-JUDGED = "rule IN ('unaffordable', 'coverage_miss', 'session_cap', 'at_cap', 'controller')"
+JUDGED = "rule IN ('unaffordable', 'coverage_miss', 'session_cap', 'at_cap', 'controller') AND outcome IS NOT NULL"
 
 
-def ledger_sum(url: str, expression: str, kept: Kept, start: datetime, end: datetime, by: str = "") -> Any:
-    """``expression`` summed over ``ledger_entries`` in [start, end) by plain SQL: a number, or value → number with ``by``."""
-    conditions = " AND ".join(["occurred_at >= ?", "occurred_at < ?", *(f"{name} = ?" for name in kept)])
+#: Plans of each credit unit, as the catalogue's file says it.
+UNITS: dict[str, list[str]] = {}
+for _name, _row in tomllib.loads((Path(__file__).parents[2] / "data/catalog/plans.toml").read_text())["plans"].items():
+    UNITS.setdefault(_row.get("credit_unit", "titrated"), []).append(_name)
+
+
+def ledger_sum(
+    url: str, expression: str, kept: Kept, start: datetime, end: datetime, by: str = "", unit: str = "titrated"
+) -> Any:
+    """``expression`` summed over ``ledger_entries`` in [start, end) by plain SQL: a number, or value → number with ``by``.
+
+    Of the plans of one credit unit, which is what a page shows at a time.
+    """
+    of_unit = f"plan IN ({', '.join(map(repr, UNITS[unit]))})"
+    conditions = " AND ".join([of_unit, "occurred_at >= ?", "occurred_at < ?", *(f"{name} = ?" for name in kept)])
     with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
         statement = f"SELECT {by or '0'}, {expression} FROM ledger_entries WHERE {conditions} GROUP BY 1"
         found = dict(connection.execute(statement, (_us(start), _us(end), *kept.values())).fetchall())

@@ -155,6 +155,16 @@ def test_releases_side_by_side_share_a_label_and_those_outside_are_left_out() ->
     assert sum(s.name == "release" for s in fig.layout.shapes) == 4
 
 
+@pytest.mark.parametrize(
+    ("versions", "label"), [(("5", "5"), "v5"), (("5", "6", "5"), "v5–6"), (("3", "4", "5"), "v3–5")]
+)
+def test_a_version_released_twice_in_one_group_is_named_once(versions: tuple[str, ...], label: str) -> None:
+    at = datetime(2025, 3, 3, 8, tzinfo=UTC)
+    marks = [charts.Mark(at + timedelta(hours=hour), version) for hour, version in enumerate(versions)]
+    fig = charts.time_lines(TWO, x="day", y="value", series="plan", unit=BURN, zone=BERLIN, marks=marks, span=SPAN)
+    assert notes(fig, "release") == [label]
+
+
 def test_marks_are_made_of_releases() -> None:
     at = pd.Timestamp("2025-03-03T08:00Z")
     rows = pd.DataFrame(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries import Options, Terms
 from credit_core.policy.cycles import first_instant
 from pages.components import filters, session
 
@@ -123,11 +126,29 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     monkeypatch.setattr(session, "zone", lambda: BERLIN)
     monkeypatch.setattr(session, "now", lambda: NOW)
     monkeypatch.setattr(session, "ledger", lambda: told)
-    present = SimpleNamespace(
-        plans=("basic", "free", "premium"), regions=("de", "![x](http://evil)"), teams=("acme", "zeta")
-    )
-    monkeypatch.setattr(session, "options", lambda: present)
+    told.options = Options(("basic", "free", "premium"), ("de", "![x](http://evil)"), (), (), ("acme", "zeta"))
+    monkeypatch.setattr(session, "options", lambda: told.options)
     return told
+
+
+@pytest.fixture
+def mixed(ledger: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The same ledger with plans of three units; ``entries`` are those of each plan in the period."""
+    terms = (
+        Terms("basic", "titrated_monthly", "titrated"), Terms("free", "titrated_monthly", "titrated"),
+        Terms("creator_pro", "plan_credits", "studio"), Terms("daily", "daily_count", "generations"),
+    )  # fmt: skip
+    ledger.options = Options(tuple(sorted(one.plan for one in terms)), ("de",), (), (), terms)
+    ledger.entries = {"basic": 50, "free": 40, "creator_pro": 60, "daily": 5}
+    ledger.asked = []
+
+    def ask(query: Any, kept: Filters) -> dict[str, int]:
+        assert query is queries.entries_by_plan
+        ledger.asked.append(kept)
+        return {plan: count for plan, count in ledger.entries.items() if plan in (kept.plans or ledger.entries)}
+
+    monkeypatch.setattr(filters, "ask", ask)
+    return ledger
 
 
 def frame() -> None:
@@ -217,6 +238,63 @@ def test_custom_begins_with_the_days_on_screen_and_leaves_with_them(ledger: Simp
     assert chosen(test).period == Period(local(2025, 3, 1), local(2025, 3, 4))
     test.selectbox(key="_period_twin").set_value("28d").run()
     assert test.session_state["range"] == ""
+
+
+def test_a_ledger_of_one_unit_asks_for_none(ledger: SimpleNamespace) -> None:
+    terms = (Terms("basic", "titrated_monthly", "titrated"), Terms("free", "titrated_monthly", "titrated"))
+    ledger.options = Options(("basic", "free"), ("de",), (), (), terms)
+    test = opened()
+    assert (chosen(test).unit, chosen(test).within) == (None, None)
+    assert [box.label for box in test.selectbox if box.key and box.key.startswith("_")] == ["Period", "Compare with"]
+    assert "_policy_twin" not in {box.key for box in test.multiselect}
+
+
+def test_the_unit_with_most_entries_is_chosen_and_named(mixed: SimpleNamespace) -> None:
+    test = opened()
+    assert (chosen(test).unit, chosen(test).within) == ("titrated", ("basic", "free"))
+    assert test.text[0].value.endswith(" · titrated credits")
+    assert dict(test.query_params) == {}
+    mixed.entries["creator_pro"] = 91
+    test.run()
+    assert (chosen(test).unit, chosen(test).within) == ("studio", ("creator_pro",))
+
+
+def test_a_chosen_unit_lives_in_the_url_and_is_cleared(mixed: SimpleNamespace) -> None:
+    test = opened(unit="studio")
+    assert (chosen(test).unit, chosen(test).within) == ("studio", ("creator_pro",))
+    assert test.selectbox(key="_unit_twin").value == "studio"
+    test.selectbox(key="_unit_twin").set_value("generations").run()
+    assert (chosen(test).unit, test.session_state["unit"]) == ("generations", "generations")
+    assert test.text[0].value.endswith(" · generations")
+    test.button(key="filter_clear").click().run()
+    assert (chosen(test).unit, test.session_state["unit"]) == ("titrated", "most")
+
+
+def test_a_unit_that_does_not_exist_is_dropped_from_the_url(mixed: SimpleNamespace) -> None:
+    test = opened(unit="euros", policy=["daily_count", "barter"])
+    assert (chosen(test).unit, chosen(test).policies) == ("generations", ("daily_count",))
+    test.run()
+    assert dict(test.query_params) == {"policy": "daily_count"}
+
+
+def test_a_policy_becomes_its_plans_and_brings_their_unit(mixed: SimpleNamespace) -> None:
+    test = opened(policy="plan_credits")
+    assert chosen(test).policies == ("plan_credits",)
+    assert (chosen(test).unit, chosen(test).within, chosen(test).plans) == ("studio", ("creator_pro",), ())
+    assert "Plan credits" in test.text[0].value
+    test.multiselect(key="_policy_twin").set_value([]).run()
+    assert chosen(test).unit == "titrated"
+
+
+def test_a_plan_brings_its_unit_even_where_it_has_no_entries(mixed: SimpleNamespace) -> None:
+    mixed.entries = {"basic": 50}
+    test = opened(plan="daily")
+    assert (chosen(test).unit, chosen(test).within, chosen(test).plans) == ("generations", ("daily",), ("daily",))
+
+
+def test_a_unit_and_a_policy_without_a_common_plan_leave_nothing(mixed: SimpleNamespace) -> None:
+    test = opened(unit="studio", policy="daily_count")
+    assert (chosen(test).unit, chosen(test).within) == ("studio", ())
 
 
 def test_drills_narrow_and_a_box_sets_the_days(ledger: SimpleNamespace) -> None:

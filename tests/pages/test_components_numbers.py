@@ -6,6 +6,8 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from pages.components import numbers
@@ -41,6 +43,24 @@ def test_credits_have_thin_separators_and_at_most_one_decimal(amount_uc: int | N
 )
 def test_money_has_two_decimals(amount: int | None, written: str) -> None:
     assert numbers.money(amount) == written
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, pd.NA, pd.NaT, np.float64("nan")])
+def test_whatever_stands_for_a_missing_value_is_unknown(value: object) -> None:
+    assert numbers.is_unknown(value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, False, "", "text", np.int64(0), pd.Timestamp("2025-03-01")])
+def test_what_is_there_is_known(value: object) -> None:
+    assert not numbers.is_unknown(value)
+
+
+def test_a_missing_integer_is_written_as_unknown() -> None:
+    missing = pd.Series([1, None], dtype="Int64").iloc[1]
+
+    written = [numbers.count(missing), numbers.credits(missing), numbers.share(missing), numbers.duration(missing)]
+    assert written == [numbers.UNKNOWN] * 4
+    assert numbers.change(missing, 1.0) == numbers.NO_CHANGE
 
 
 def test_a_share_has_one_decimal_and_zero_is_not_unknown() -> None:

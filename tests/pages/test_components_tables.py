@@ -37,6 +37,8 @@ BERLIN = ZoneInfo("Europe/Berlin")
         ("instant", pd.NaT, "–"),
         ("day", pd.Timestamp("2025-03-03"), "3\u00a0Mar\u00a02025"),
         ("flag", True, "yes"),
+        ("flag", pd.NA, "–"),
+        ("text", pd.NA, "–"),
         ("flag", None, "–"),
         ("credits", float("nan"), "–"),
         ("count", 0, "0"),

@@ -53,7 +53,7 @@ def test_a_price_that_nobody_knows_is_an_unknown_revenue_and_no_zero(demo_ledger
 
 @pytest.mark.parametrize("plan", ["creator_pro", "studio_pro"])
 def test_totals_are_the_ledgers_own(market_ledger: str, look_at: OpenPage, plan: str) -> None:
-    cost = ledger_sum(market_ledger, "SUM(cost_usd_micro)", {"plan": plan}, *_all(market_ledger))
+    cost = ledger_sum(market_ledger, "SUM(cost_usd_micro)", {"plan": plan}, *_all(market_ledger), unit="studio")
 
     page = look_at(market_ledger, "economics", {"period": "90d", "plan": plan})
 
@@ -68,7 +68,9 @@ def test_totals_are_the_ledgers_own(market_ledger: str, look_at: OpenPage, plan:
 
 
 def test_packs_sold_are_the_ledgers_own(market_ledger: str, look_at: OpenPage) -> None:
-    sold = ledger_sum(market_ledger, _of_lot("COUNT(*)", "purchased"), {"kind": "grant"}, *_all(market_ledger))
+    sold = ledger_sum(
+        market_ledger, _of_lot("COUNT(*)", "purchased"), {"kind": "grant"}, *_all(market_ledger), unit="prepaid"
+    )
 
     page = look_at(market_ledger, "economics", {"period": "90d", "plan": "prepaid"})
 

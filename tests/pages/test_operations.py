@@ -55,7 +55,7 @@ def test_totals_are_the_ledgers_own(
     assert card(page, "Failure rate") == numbers.share(failed / ended)
     assert card(page, "Generation, p95") == numbers.milliseconds(quantile(took, 0.95))
     assert f"of {numbers.count(ended)} generations failed" in sentence(page)
-    limited = ledger_sum(demo_ledger, "SUM(kind = 'rate_limited')", kept, *span)
+    limited = ledger_sum(demo_ledger, "SUM(rule = 'rate_limited')", kept, *span)
     assert card(page, "Rate-limit hits") == numbers.count(limited)
     assert rows(page, "models")["ended"].sum() == ended
     if failed or limited:

@@ -17,7 +17,7 @@ from credit_core.policy.config import differences
 from credit_core.service import configure
 from pages.components import numbers, tuning_diff, tuning_versions
 from tests.pages.conftest import HOSTILE, OpenPage
-from tests.pages.reading import JUDGED, card, figure, traces, words
+from tests.pages.reading import JUDGED, UNITS, card, figure, traces, words
 from tests.service.scenes import StoppedClock
 
 
@@ -110,7 +110,8 @@ def test_the_course_stacks_every_request_under_the_version_that_decided(demo_led
     test = open_page(demo_ledger, "releases", {"period": "90d"})
     bars = traces(figure(test, "versions_by_day"), "bar")
     drawn = {bar["name"].lower(): sum(value or 0 for value in bar["y"]) for bar in bars}
-    opening = "line = 1 AND status IS NOT NULL AND parent_request_id IS NULL"
+    plans = ", ".join(map(repr, UNITS["titrated"]))
+    opening = f"line = 1 AND status IS NOT NULL AND parent_request_id IS NULL AND plan IN ({plans})"
     counted = by_sql(demo_ledger, f"SELECT config_version, COUNT(*) FROM ledger_entries WHERE {opening} GROUP BY 1")
     assert drawn == {f"version {version}": number for version, number in counted}
 

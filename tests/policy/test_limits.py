@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from credit_core.policy.limits import Bucket, leak
+from credit_core.policy.limits import Bucket, cool_down, leak
 
 
 def test_thirty_requests_at_once_pass_and_the_next_waits_two_seconds() -> None:
@@ -78,3 +78,12 @@ def test_waiting_as_long_as_told_is_enough(level: float, elapsed_s: float, capac
     if first.retry_after_s > 0.0:
         told = math.ceil(first.retry_after_s * 1e6) / 1e6  # instants are whole microseconds
         assert leak(first.level, told, capacity, per_minute).retry_after_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("since_s", "wait_s"), [(None, 0.0), (0.0, 10.0), (2.5, 7.5), (9.75, 0.25), (10.0, 0.0), (99.0, 0.0), (-5.0, 10.0)]
+)
+def test_between_two_fresh_ones_lie_ten_seconds_and_a_clock_behind_waits_at_most_once(
+    since_s: float | None, wait_s: float
+) -> None:
+    assert cool_down(since_s, 10.0) == wait_s

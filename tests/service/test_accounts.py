@@ -9,6 +9,7 @@ import pytest
 
 from credit_core import CreditCore
 from credit_core.errors import Conflict, InvalidAmount, InvalidInstant, InvalidRequest, NotFound
+from credit_core.service.accounts import BATCH, add_users
 from tests.service.scenes import (
     CREDIT,
     NOW,
@@ -23,6 +24,33 @@ from tests.service.scenes import (
 from tests.service.together import outcomes, together
 
 # -------------------------------------------------------------------------------------------------------------- sign-up
+
+
+def test_users_signed_up_in_bulk_are_those_signed_up_one_by_one(core: CreditCore) -> None:
+    core.add_user("before", "basic", "Asia/Kathmandu", segment="back\\slash", at=NOW)
+    odd = ["back\\slash", "\\N", "tab\\t", "日本", "O'Brien", "%s %(x)s", "$1"]
+    names = [*odd, *(f"u-{number}" for number in range(200)), "before", "u-7"]
+    assert add_users(core.deployment, names, "basic", "Asia/Kathmandu", None, "back\\slash", NOW) == 209
+    assert core.users() == 208
+    assert core.verify() == []
+    for name in odd:
+        assert moves(core, name) == [("grant", "monthly", 200, 0)]
+        own = {"user_id": "", "account_id": ""}
+        assert core.profile(name, at=NOW)._replace(**own) == core.profile("before", at=NOW)._replace(**own)
+    before = everything(core)
+    assert add_users(core.deployment, names, "basic", "Asia/Kathmandu", None, "back\\slash", NOW) == 209
+    assert everything(core) == before
+
+
+def test_bulk_sign_up_commits_in_batches_and_refuses_other_terms(
+    core: CreditCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert BATCH == 5_000
+    monkeypatch.setattr("credit_core.service.accounts.BATCH", 3)
+    core.add_user("u-4", "free", at=NOW)
+    with pytest.raises(Conflict, match="'u-4' exists on plan 'free'"):
+        add_users(core.deployment, (f"u-{number}" for number in range(7)), "basic", at=NOW)
+    assert core.users() == 4
 
 
 @pytest.mark.parametrize(

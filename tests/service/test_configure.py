@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -362,3 +363,31 @@ def test_each_account_is_decided_by_its_arm(five: CreditCore) -> None:
         assert (decision.arm, decision.config_version) == (arm, versions[arm])
         assert five.explain(user, "r-1").exact
     assert set(expected.values()) == {"treatment", "control", "rest"}
+
+
+# ------------------------------------------------------------------------------------------------ weights from outside
+
+
+def weights_of(core: CreditCore) -> list[float]:
+    s = core.config().strategies
+    return [s.weight_surplus, s.weight_freshness, s.weight_credit, s.weight_library]
+
+
+def test_a_new_ledger_takes_its_weights_from_the_environment_and_an_old_one_keeps_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TITRATION_WEIGHTS", "35/35/20/10")
+    with CreditCore.open(f"sqlite:///{tmp_path}/ledger.db") as core:
+        assert weights_of(core) == [35.0, 35.0, 20.0, 10.0]
+    monkeypatch.setenv("TITRATION_WEIGHTS", "1/2/3/4")
+    with CreditCore.open(f"sqlite:///{tmp_path}/ledger.db") as core:
+        assert weights_of(core) == [35.0, 35.0, 20.0, 10.0]
+
+
+@pytest.mark.parametrize("said", ["40/30/20", "a/b/c/d", "40,30,20,10", "-1/2/3/4", "nan/1/1/1"])
+def test_weights_that_are_none_are_refused_before_anything_is_decided_by_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setenv("TITRATION_WEIGHTS", said)
+    with pytest.raises(InvalidConfig):
+        CreditCore.open(f"sqlite:///{tmp_path}/ledger.db")

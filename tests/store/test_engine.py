@@ -38,6 +38,18 @@ def test_every_sqlite_connection_is_durable_and_strict(sqlite_ledger: str) -> No
     assert seen == [[2, "wal", 1, 1, BUSY_TIMEOUT_MS]] * 4
 
 
+def test_one_caller_keeps_to_one_connection_whose_pages_are_the_newest(ledger_url: str) -> None:
+    engine = open_engine(ledger_url)
+    first, second = engine.raw_connection(), engine.raw_connection()
+    last = second.driver_connection
+    first.close()
+    second.close()
+    for _ in range(3):
+        with engine.connect() as connection:
+            assert connection.connection.driver_connection is last
+    engine.dispose()
+
+
 def test_a_sqlite_writer_holds_the_write_lock_from_the_start(sqlite_ledger: str) -> None:
     engine = open_engine(sqlite_ledger)
     other = sqlite3.connect(sqlite_ledger.removeprefix("sqlite:///"), timeout=0, isolation_level=None)

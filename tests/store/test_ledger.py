@@ -181,7 +181,7 @@ def busy(ledger_url: str, fresh_core: CreditCore) -> Any:
     users = [f"u-{number}" for number in range(4)]
     for user in users:
         fresh_core.add_user(user, "premium", at=NOW)
-        fresh_core.grant(user, 5 * CREDIT, "bonus", "gift", at=NOW)
+        fresh_core.grant(user, 50_000 * CREDIT, "bonus", "gift", at=NOW)
     failed: list[BaseException] = []
 
     def generate() -> None:
@@ -216,7 +216,7 @@ def test_a_balance_read_while_others_write_is_whole(busy: CreditCore) -> None:
     for _ in range(150):
         for user in ("u-0", "u-1", "u-2", "u-3"):
             balance = busy.balance(user)
-            if balance.available_uc + balance.held_uc != 605 * CREDIT or balance.available_uc != sum(
+            if balance.available_uc + balance.held_uc != 50_600 * CREDIT or balance.available_uc != sum(
                 lot.avail_uc for lot in balance.lots
             ):
                 torn.append(balance)

@@ -9,7 +9,16 @@ from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_b
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
 from credit_core.analytics.queries.export import csv_bytes, rows_behind, rows_frame, to_csv, write_csv
 from credit_core.analytics.queries.integrity import BALANCES, Line, TieOut, checks, open_holds, tie_out
-from credit_core.analytics.queries.overview import AsOf, Options, as_of, daily_outcomes, options, slos
+from credit_core.analytics.queries.overview import (
+    AsOf,
+    Options,
+    Terms,
+    as_of,
+    daily_outcomes,
+    entries_by_plan,
+    options,
+    slos,
+)
 from credit_core.analytics.queries.releases import body, release_marks, releases, versions
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
@@ -26,6 +35,7 @@ __all__ = [
     "AsOf",
     "Line",
     "Options",
+    "Terms",
     "TieOut",
     "Value",
     "as_of",
@@ -39,6 +49,7 @@ __all__ = [
     "csv_bytes",
     "daily",
     "daily_outcomes",
+    "entries_by_plan",
     "find_users",
     "hours_of_week",
     "kpis",

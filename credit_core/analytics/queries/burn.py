@@ -1,4 +1,7 @@
-"""Who and what spends, and how that compares with an even pace: Q/L for every account whose cycle runs (SPEC 6, burn rate)."""
+"""Who and what spends, and how that compares with an even pace: Q/L for every account whose cycle runs (SPEC 6, burn rate).
+
+Accounts without a quota have no pace.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,7 @@ def _burn_of_accounts(filters: Filters) -> Select[tuple[str, int, int, int, int]
             f.account_id,
             spent.label("spent_uc"),
             asked.label("requests"),
-            func.count().filter(measures.judged_with("fresh")(f)).label("fresh"),
+            func.count().filter(measures.served_fresh(f)).label("fresh"),
             func.max(f.occurred_at).filter(measures.requested(f)).label("last_at"),
         )
         .where(relations.behind(relations.facts, filters))
@@ -155,7 +158,10 @@ def _pace_of_accounts(filters: Filters, part: Period) -> Select[tuple[str, float
         select(c.account_id, pace.label("pace_uc"))
         .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
         .where(
-            c.start_at < to_us(part.end), until > to_us(part.start), relations.of_accounts(relations.cycles, filters)
+            c.start_at < to_us(part.end),
+            until > to_us(part.start),
+            c.quota_uc > 0,
+            relations.of_accounts(relations.cycles, filters),
         )
         .group_by(c.account_id)
     )
@@ -176,7 +182,7 @@ def _pace_by_day(facts: Facts, filters: Filters, days: list[Day]) -> pd.DataFram
             cast(func.sum(c.quota_uc), BigInteger).label("quota_uc"),
         )
         .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
-        .where(c.start_at < last, until > first, relations.of_accounts(relations.cycles, filters))
+        .where(c.start_at < last, until > first, c.quota_uc > 0, relations.of_accounts(relations.cycles, filters))
         .group_by(c.plan, c.start_at, c.end_at, until)
     )
     spans = facts.rows(statement)

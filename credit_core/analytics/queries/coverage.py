@@ -14,7 +14,7 @@ from credit_core.analytics.days import reporting_days
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.series import elapsed_days, lived_days
 from credit_core.analytics.sync import Facts
-from credit_core.policy import guardrails
+from credit_core.policy import guardrails, pantry
 from credit_core.policy.config import Config
 from credit_core.units import MICRO, from_us
 
@@ -65,8 +65,9 @@ def pantry_queue(
     frame = frame[frame["queue_score"] > 0].sort_values(["queue_score", *_CELL], ascending=[False, True, True])
     frame = frame.reset_index(drop=True)
     frame["rank"] = frame.index + 1
-    wanted = [math.ceil(round(threshold * config.coverage.target, 9)) for threshold in frame["threshold"]]
-    frame["assets_needed"] = (pd.Series(wanted, dtype="int64") - frame["assets"]).clip(lower=0)
+    held = list(zip(frame["assets"], frame["threshold"], strict=True))
+    needed = [pantry.missing(assets, config.coverage.target, threshold) for assets, threshold in held]
+    frame["assets_needed"] = pd.Series(needed, dtype="int64")
     columns = [
         "rank",
         *_CELL,
@@ -158,7 +159,8 @@ def _of_cells(asked: pd.DataFrame) -> pd.DataFrame:
 def _scores(asked: pd.DataFrame, frame: pd.DataFrame, days: float) -> list[float]:
     """Per row of ``frame``: Σ over plans of demand a day × (threshold − coverage), where that is positive."""
     known = asked.merge(frame[[*_CELL, "coverage"]], on=_CELL)
-    known["score"] = known["requests"] / days * (known["threshold"] - known["coverage"]).clip(lower=0.0)
+    rows = zip(known["requests"] / days, known["coverage"], known["threshold"], strict=True)
+    known["score"] = pd.Series([pantry.score(*row) for row in rows], dtype="float64")
     score = known.groupby(_CELL)["score"].sum().to_dict()
     return [float(score.get(cell, 0.0)) for cell in zip(frame["genre"], frame["mood"], strict=True)]
 

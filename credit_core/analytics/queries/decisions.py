@@ -48,12 +48,15 @@ def recent_decisions(facts: Facts, filters: Filters, limit: int = 1_000) -> pd.D
 
 def logged_decisions(facts: Facts, filters: Filters, limit: int = 1_000) -> list[Decision]:
     """:func:`recent_decisions` as the policy's own records, whose ``state`` and ``u01`` compute them again."""
-    return [from_columns(row) for row in _rows(facts, filters, limit)]
+    # What the details hold beside a decision is of other policies.
+    return [from_columns(row | {"details": None}) for row in _rows(facts, filters, limit)]
 
 
 def _rows(facts: Facts, filters: Filters, limit: int) -> list[dict[str, Any]]:
     f = relations.facts.c
-    kept = relations.behind(relations.facts, filters) & measures.judged(f)
+    # Other quota policies refuse what they cannot afford, which is no decision that the law could compute again.
+    judged = measures.judged(f) & f.outcome.is_not(None)
+    kept = relations.behind(relations.facts, filters) & judged
     newest = [
         row[0] for row in facts.rows(select(f.id).where(kept).order_by(f.occurred_at.desc(), f.id.desc()).limit(limit))
     ]

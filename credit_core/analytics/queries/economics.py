@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.days import reporting_days
@@ -213,6 +213,8 @@ def welcome(facts: Facts, filters: Filters) -> Welcome:
 def funnel(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Those who came in the period, and how far they got by its end: step (of :data:`STEPS`), users, before.
 
+    Guests are all guests, whichever plans are kept: they have none yet.
+
     ``before`` are the users of the step before; those who signed up were not all guests (:func:`from_guests`).
     """
     came = _comers(facts, filters)
@@ -391,6 +393,12 @@ def _comers(facts: Facts, filters: Filters) -> pd.DataFrame:
         .group_by(f.user_id)
         .subquery("did")
     )
+    # Guests have no plan yet, and the one they are kept under counts in a unit of its own.
+    anyone = filters.narrowed(plans=(), policies=(), unit=None, within=None)
+    kept = or_(
+        relations.of_accounts(relations.accounts, filters),
+        and_(a.kind == "guest", relations.of_accounts(relations.accounts, anyone)),
+    )
     statement = (
         select(u.created_at, a.kind, u.guest_session, did.c.spent_uc, did.c.packs)
         .select_from(
@@ -398,7 +406,7 @@ def _comers(facts: Facts, filters: Filters) -> pd.DataFrame:
                 did, did.c.user_id == u.user_id
             )
         )
-        .where(u.created_at >= start, u.created_at < end, relations.of_accounts(relations.accounts, filters))
+        .where(u.created_at >= start, u.created_at < end, kept)
         .order_by(u.created_at, u.user_id)
     )
     found = facts.frame(statement)

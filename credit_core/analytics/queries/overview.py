@@ -17,6 +17,7 @@ from credit_core.analytics.queries.series import Value, lived_days, values
 from credit_core.analytics.queries.surplus import BEHIND, surplus_now
 from credit_core.analytics.sync import Facts
 from credit_core.policy.config import Config
+from credit_core.policy.plans import COUNTED
 from credit_core.store import schema
 from credit_core.units import MICRO, from_us
 
@@ -29,7 +30,17 @@ _DAILY = {
     "library": "library",
     "misses": "coverage_misses",
     "declined": "declined",
+    "limit_hits": "limit_hits",
+    "generations": "generations",
 }
+
+
+class Terms(NamedTuple):
+    """What a plan runs by, and which credits it counts."""
+
+    plan: str
+    quota_policy: str
+    credit_unit: str
 
 
 class Options(NamedTuple):
@@ -40,6 +51,28 @@ class Options(NamedTuple):
     models: tuple[str, ...]
     cells: tuple[tuple[str, str], ...]
     teams: tuple[str, ...] = ()
+    terms: tuple[Terms, ...] = ()
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Credit units of the plans present."""
+        return tuple(sorted({one.credit_unit for one in self.terms}))
+
+    @property
+    def policies(self) -> tuple[str, ...]:
+        """Quota policies of the plans present."""
+        return tuple(sorted({one.quota_policy for one in self.terms}))
+
+    def paced(self, unit: str | None) -> bool:
+        """True where some plan of ``unit`` (None: of any) is titrated."""
+        return any(one.quota_policy == "titrated_monthly" for one in self._of(unit))
+
+    def charges(self, unit: str | None) -> bool:
+        """True where some plan of ``unit`` (None: of any) charges credits; the others count generations."""
+        return any(one.quota_policy not in COUNTED for one in self._of(unit))
+
+    def _of(self, unit: str | None) -> list[Terms]:
+        return [one for one in self.terms if unit in (None, one.credit_unit)]
 
 
 class AsOf(NamedTuple):
@@ -65,7 +98,17 @@ def options(facts: Facts) -> Options:
     plans, regions, models, teams = (
         tuple(row[0] for row in present(name)) for name in ("plan", "region", "model", "team_id")
     )
-    return Options(plans, regions, models, tuple((genre, mood) for genre, mood in present("genre", "mood")), teams)
+    p = relations.plans.c
+    terms = facts.rows(select(p.plan, p.quota_policy, p.credit_unit).where(p.plan.in_(plans)).order_by(p.plan))
+    cells = tuple((genre, mood) for genre, mood in present("genre", "mood"))
+    return Options(plans, regions, models, cells, teams, tuple(Terms(*row) for row in terms))
+
+
+def entries_by_plan(facts: Facts, filters: Filters) -> dict[str, int]:
+    """How many entries each plan has behind the filters."""
+    f = relations.facts.c
+    kept = relations.behind(relations.facts, filters)
+    return dict(facts.rows(select(f.plan, func.count()).where(kept).group_by(f.plan)))
 
 
 def as_of(facts: Facts, now: datetime) -> AsOf:
@@ -80,7 +123,7 @@ def as_of(facts: Facts, now: datetime) -> AsOf:
 
 
 def daily_outcomes(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """Per reporting day: active_accounts, requests, fresh, library, misses, declined."""
+    """Per reporting day: active_accounts, requests, fresh, library, misses, declined, limit_hits, generations."""
     f = relations.facts.c
     counts = [metric(slug).numerator(f).label(name) for name, slug in _DAILY.items()]
     found = facts.frame(select(f.day, *counts).where(relations.behind(relations.facts, filters)).group_by(f.day))

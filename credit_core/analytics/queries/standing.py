@@ -82,9 +82,11 @@ def pace_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 
 def pace_of_all(facts: Facts, filters: Filters) -> Standing:
-    """All plans together against pace, over the part of the period that the ledger covers."""
+    """All plans together, those with a quota against pace, over the part of the period that the ledger covers."""
     frame = pace_by_plan(facts, filters)
-    whole = _judged(frame[list(_DAY)].sum(min_count=1).to_frame().T)
+    # What plans without a quota spend has no pace to be compared with.
+    paced = frame[frame["pace_credits"].notna()]
+    whole = _judged(paced[list(_DAY)].sum(min_count=1).to_frame().T)
     pace, over = (
         None if whole[name].isna().any() else float(whole[name].iloc[0]) for name in ("pace_credits", "over_share")
     )

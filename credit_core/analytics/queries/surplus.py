@@ -28,6 +28,7 @@ from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.sync import Facts
 from credit_core.policy.lots import PACED_KINDS
+from credit_core.policy.plans import CYCLED
 from credit_core.units import DAY_US, MICRO, to_us
 
 #: Surplus days from which on an account counts as behind or ahead (SPEC 6).
@@ -40,7 +41,8 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Surplus days at the end of each reporting day of the period: accounts, p05, p25, median, p75, p95, behind_share, ahead_share.
 
     An account's state is the one after its last entry before the reporting midnight, before closings at that instant;
-    paused accounts, and those without a cycle over that midnight, are left out. Days that have not ended are missing.
+    paused accounts, those of plans that are not paced, and those without a cycle over that midnight are left out. Days that
+    have not ended are missing.
     """
     days = reporting_days(filters.period, facts.zone)
     last = facts.extent.last_us
@@ -68,7 +70,7 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 
 def surplus_now(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """Every running account at the end of the period, or as of the newest entry where that comes first; most behind first.
+    """Every running account of a titrated plan at the period's end, or as of the newest entry where that is first; most behind first.
 
     Columns account_id, user_id, plan, region, surplus_days, surplus_credits, paced_credits, available_credits,
     quota_credits, burn_credits_per_day (of the last 7 days), runway_days (available / that), runs_out_at (where before the
@@ -133,8 +135,8 @@ def surplus_histogram(facts: Facts, filters: Filters, width_days: float = 1.0) -
 def run_outs(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Run-outs that began in the period, newest first: a first decision by rule 4, and the time until the next grant.
 
-    Columns account_id, user_id, plan, region, run_out_at, granted_at, dry_days, dry_share (of the cycle), ongoing. An
-    ongoing one counts up to the newest entry.
+    Columns account_id, user_id, plan, region, run_out_at, granted_at, dry_days, dry_share (of the cycle; missing for plans
+    without one), ongoing. An ongoing one counts up to the newest entry.
     """
     last = facts.extent.last_us
     f = relations.facts.c
@@ -150,7 +152,7 @@ def run_outs(facts: Facts, filters: Filters) -> pd.DataFrame:
             f.plan,
             f.region,
             f.occurred_at,
-            f.cycle_days,
+            case((f.quota_policy.in_(CYCLED), f.cycle_days)).label("cycle_days"),
             f.rule,
             next_grant.label("granted_at"),
         )
@@ -185,7 +187,7 @@ def run_outs(facts: Facts, filters: Filters) -> pd.DataFrame:
             s.account_id, s.user_id, s.plan, s.region, s.run_out_at, s.granted_at, dry_days.label("dry_days"),
             (dry_days / s.cycle_days).label("dry_share"), s.granted_at.is_(None).label("ongoing"),
         )
-        .where(s.place == 1, relations.in_period(s.run_out_at, filters), *conditions)
+        .where(s.place == 1, relations.in_period(s.run_out_at, filters), relations.within(s.plan, filters), *conditions)
         .order_by(s.run_out_at.desc(), s.account_id)
     )  # fmt: skip
     return facts.frame(statement)
@@ -236,7 +238,12 @@ def _at_ends(ended: list[Day], filters: Filters) -> Select[Any]:
     return (
         select(d.day, (states.c.paced_uc * length / c.quota_uc - left).label("surplus_days"))
         .select_from(states.join(days, held).join(relations.cycles, covers))
-        .where(states.c.pauses == 0, c.quota_uc > 0, relations.of_accounts(relations.cycles, filters))
+        .where(
+            states.c.pauses == 0,
+            c.quota_uc > 0,
+            relations.paced(c.plan),
+            relations.of_accounts(relations.cycles, filters),
+        )
     )
 
 
@@ -267,5 +274,5 @@ def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
             .outerjoin(relations.accounts, a.account_id == s.account_id)
             .outerjoin(owner, owner.c.account_id == s.account_id)
         )
-        .where(s.pauses == 0, c.quota_uc > 0, relations.of_accounts(relations.cycles, filters))
+        .where(s.pauses == 0, c.quota_uc > 0, relations.paced(c.plan), relations.of_accounts(relations.cycles, filters))
     )  # fmt: skip

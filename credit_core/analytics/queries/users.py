@@ -15,9 +15,9 @@ from credit_core.store.schema import accounts, ledger_entries, lots, users
 from credit_core.units import MICRO
 
 _SHOWN = (
-    "seq", "occurred_at", "recorded_at", "kind", "d_avail_uc", "d_held_uc", "request_id", "session_id", "model", "images",
+    "seq", "occurred_at", "recorded_at", "kind", "d_avail_uc", "d_held_uc", "request_id", "session_id", "modality", "model", "images",
     "genre", "mood", "rule", "miss", "outcome", "status", "mode", "p", "u01", "cost_uc", "config_version", "latency_ms",
-    "reason", "actor", "leg_id", "line",
+    "reason", "actor", "leg_id", "line", "limit_name", "d_count",
 )  # fmt: skip
 
 
@@ -86,6 +86,7 @@ def user_timeline(
     for name in ("d_avail", "d_held", "available", "held"):
         frame[f"{name}_credits"] = frame[f"{name}_uc"].astype("float64") / MICRO
     frame["miss"] = frame["miss"].astype("boolean")
+    frame["d_count"] = frame["d_count"].astype("Int64")
     return frame
 
 

@@ -97,10 +97,12 @@ def release_marks(fig: go.Figure, marks: Sequence[Mark], zone: ZoneInfo, span: t
             groups.append([pair])
     fig.update_layout(margin_t=26)
     for group in groups:
-        first, last = group[0][1].version, group[-1][1].version
+        # Distinct ones: a version that is released again within the group is named once.
+        versions = list(dict.fromkeys(mark.version for _, mark in group))
+        named = versions[0] if len(versions) == 1 else f"{versions[0]}–{versions[-1]}"
         fig.add_annotation(
             x=group[0][0].isoformat(), xref="x", y=1, yref="y domain", yanchor="bottom", xanchor="center",
-            text=f"v{figure_text(first if len(group) == 1 else f'{first}–{last}', 16)}", showarrow=False,
+            text=f"v{figure_text(named, 16)}", showarrow=False,
             font={"size": 11, "color": TEXT}, name="release", hovertext="<br><br>".join(_story(at, mark) for at, mark in group),
             hoverlabel={"font": {"size": 12, "color": TEXT}}, captureevents=True,
         )  # fmt: skip

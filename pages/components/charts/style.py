@@ -33,6 +33,15 @@ FIXED_COLOURS: Mapping[str, str] = {
     "premium": ORANGE,
     "basic_annual": GREEN,
     "premium_annual": PURPLE,
+    # plans of other units, which never stand beside those above
+    "creator_free": SKY,
+    "creator_pro": BLUE,
+    "studio_pro": ORANGE,
+    "studio_enterprise": GREEN,
+    "prepaid": BLUE,
+    "daily": BLUE,
+    "daily_premium": ORANGE,
+    "guest": GREEN,
     # models
     "dalle-3-hd": PURPLE,
     "stable-diffusion-xl": SKY,
@@ -41,6 +50,7 @@ FIXED_COLOURS: Mapping[str, str] = {
     "library": ORANGE,
     "deferred": PURPLE,
     "rejected": VERMILLION,
+    "declined": VERMILLION,
     "rate_limited": GREY,
     "miss": VERMILLION,
     "partial": SKY,
@@ -161,6 +171,7 @@ SURPLUS_DAYS = DAYS.titled("surplus, days")
 COUNT = Unit("count", 1.0, numbers.count, numbers.count, digits=0)
 ACCOUNTS = replace(COUNT, title="accounts", write=lambda n: numbers.counted(n, "account"))
 REQUESTS = replace(COUNT, title="requests", write=lambda n: numbers.counted(n, "request"))
+GENERATIONS = replace(COUNT, title="generations", write=lambda n: numbers.counted(n, "generation"))
 DECISIONS = replace(COUNT, title="decisions", write=lambda n: numbers.counted(n, "decision"))
 #: Milliseconds in the data, seconds on the axis: latencies of generations.
 LATENCY = Unit("seconds", 0.001, numbers.milliseconds, numbers.milliseconds)

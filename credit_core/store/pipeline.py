@@ -1,0 +1,157 @@
+"""PostgreSQL: prepared statements that travel together, in one round trip (docs/decisions/0003-hot-path.md).
+
+psycopg's own pipeline costs more in Python than the statements cost the server, so this speaks to libpq beneath it.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg.adapt import Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
+from sqlalchemy import Connection
+
+_KNOWN = "titrate_statements"
+_FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
+
+
+class Step(NamedTuple):
+    """One execution of the statement ``name``, whose text is ``sql``. ``values`` are in PostgreSQL's text format."""
+
+    name: bytes
+    sql: bytes
+    values: Sequence[bytes | None]
+
+
+def fetched(connection: Connection, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]]:
+    """Run the steps in order within the transaction of ``connection``, beginning it where need be; the rows of each."""
+    results = _sent(connection, steps, commit=False)
+    loader = Transformer(_driver(connection))
+    found = []
+    for result in results:
+        loader.set_pgresult(result)
+        found.append(loader.load_rows(0, result.ntuples, tuple))
+    return found
+
+
+def written(connection: Connection, steps: Sequence[Step], *, commit: bool) -> None:
+    """As :func:`fetched`, for statements without rows. ``commit`` sends the COMMIT along: nothing may follow it."""
+    _sent(connection, steps, commit=commit)
+
+
+def copied(connection: Connection, table: str, columns: Sequence[str], rows: Iterator[Sequence[bytes | None]]) -> None:
+    """Many new rows of one table: COPY, with the constraints, defaults and triggers of an INSERT."""
+    names = ", ".join(f'"{name}"' for name in columns)
+    with (
+        _driver(connection).cursor() as cursor,
+        cursor.copy(f"COPY {table} ({names}) FROM STDIN".encode()) as copy,
+    ):
+        for row in rows:
+            copy.write(b"\t".join(rb"\N" if value is None else _escaped(value) for value in row) + b"\n")
+
+
+def dumped(values: Sequence[Any]) -> list[bytes | None]:
+    """``values`` in PostgreSQL's text format."""
+    return [None if value is None else _DUMP[type(value)](value) for value in values]
+
+
+_DUMP: Mapping[type, Any] = {
+    str: str.encode,
+    int: lambda value: b"%d" % value,
+    bool: lambda value: b"t" if value else b"f",
+    float: lambda value: repr(value).encode(),
+    bytes: lambda value: b"\\x" + value.hex().encode(),
+    list: lambda value: json.dumps(value).encode(),
+    dict: lambda value: json.dumps(value).encode(),
+}
+
+
+def _escaped(value: bytes) -> bytes:
+    if b"\\" in value or b"\n" in value or b"\t" in value or b"\r" in value:
+        value = value.replace(b"\\", rb"\\").replace(b"\n", rb"\n").replace(b"\t", rb"\t").replace(b"\r", rb"\r")
+    return value
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    return driver
+
+
+def _sent(connection: Connection, steps: Sequence[Step], *, commit: bool) -> list[PGresult]:
+    driver = _driver(connection)
+    known: set[bytes] = connection.info.setdefault(_KNOWN, set())
+    server = driver.pgconn
+    if server.status != ConnStatus.OK:
+        raise psycopg.OperationalError("the connection is closed")
+    try:
+        answers, asked = _exchanged(driver, server, steps, known, commit=commit)
+    except BaseException:
+        # Half an exchange is still in the socket: nobody may use this connection again.
+        connection.invalidate()
+        raise
+    for result, step in zip(answers, asked, strict=False):
+        if result.status in _FAILED:
+            error = error_from_result(result, driver.info.encoding)
+            if isinstance(error, psycopg.errors.InvalidSqlStatementName):
+                known.clear()
+            raise error
+        if isinstance(step, bytes):
+            known.add(step)
+    return [result for result, step in zip(answers, asked, strict=True) if isinstance(step, Step)]
+
+
+def _await(server: PGconn, poll: select.poll) -> None:
+    """Until a result is there. libpq itself would wait with the interpreter's lock held, and stop every other thread."""
+    unsent = server.flush()
+    while server.is_busy():
+        poll.register(server.socket, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
+        poll.poll()
+        server.consume_input()
+        unsent = server.flush()
+
+
+def _exchanged(
+    driver: psycopg.Connection[Any], server: PGconn, steps: Sequence[Step], known: set[bytes], *, commit: bool
+) -> tuple[list[PGresult], list[Step | bytes | None]]:
+    """Send everything, then read everything: the results, and what each answers (a step, or the name of one prepared)."""
+    asked: list[Step | bytes | None] = []
+    new: set[bytes] = set()
+    server.enter_pipeline_mode()
+    if server.transaction_status == TransactionStatus.IDLE and not driver.autocommit:
+        level = driver.isolation_level
+        begin = b"BEGIN" if level is None else b"BEGIN ISOLATION LEVEL " + level.name.replace("_", " ").encode()
+        server.send_query_params(begin, None)
+        asked.append(None)
+    for step in steps:
+        if step.name not in known and step.name not in new:
+            server.send_prepare(step.name, step.sql)
+            asked.append(step.name)
+            new.add(step.name)
+        server.send_query_prepared(step.name, step.values)
+        asked.append(step)
+    if commit:
+        server.send_query_params(b"COMMIT", None)
+        asked.append(None)
+    server.pipeline_sync()
+    answers: list[PGresult] = []
+    poll = select.poll()
+    while True:
+        _await(server, poll)
+        result = server.get_result()
+        if result is not None:
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                break
+            answers.append(result)
+        elif server.status != ConnStatus.OK:
+            failed = next((answer for answer in answers if answer.status in _FAILED), None)
+            said = "the connection was lost" if failed is None else failed.get_error_message()
+            raise psycopg.OperationalError(said, info=failed)
+    server.exit_pipeline_mode()
+    return answers, asked

@@ -1,0 +1,83 @@
+"""The statements of a unit of work (:mod:`credit_core.store.unit`), built once and compiled once per engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Table, bindparam, delete, insert, select, text, update
+
+from credit_core.store.prepared import Prepared
+from credit_core.store.records import Account, Lot, User
+from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
+
+BLANK: dict[str, Any] = {column.name: None for column in ledger_entries.columns if column.name != "id"}
+ACCOUNT = tuple(field.name for field in fields(Account))
+USER = tuple(field.name for field in fields(User))
+LOT = tuple(field.name for field in fields(Lot))
+CYCLE = tuple(column.name for column in cycles.columns)
+
+BOTH = (
+    select(*(accounts.c[name] for name in ACCOUNT), *(users.c[name].label(f"user_{name}") for name in USER))
+    .join_from(users, accounts, users.c.account_id == accounts.c.account_id)
+    .with_for_update()
+)
+USER_ROW = Prepared(BOTH.where(users.c.user_id == bindparam("user_id")))
+USER_ROWS = BOTH.where(users.c.user_id.in_(bindparam("user_ids", expanding=True))).order_by(accounts.c.account_id)
+ACCOUNT_ROWS = (
+    select(accounts)
+    .where(accounts.c.account_id.in_(bindparam("account_ids", expanding=True)))
+    .order_by(accounts.c.account_id)
+    .with_for_update()
+)
+OWNERS = select(users).where(users.c.account_id.in_(bindparam("account_ids", expanding=True)))
+OPEN_LOTS = select(lots).where(lots.c.account_id.in_(bindparam("account_ids", expanding=True)), text(LOT_IS_OPEN))
+ACCOUNT_LOTS = Prepared(select(lots).where(lots.c.account_id == bindparam("account_id"), text(LOT_IS_OPEN)))
+USER_LOTS = Prepared(
+    select(lots)
+    .join(users, users.c.account_id == lots.c.account_id)
+    .where(users.c.user_id == bindparam("user_id"), text(LOT_IS_OPEN))
+)
+ONE_LOT = select(lots).where(lots.c.lot_id == bindparam("lot_id"))
+ENTRY_COLUMNS = tuple(column for column in ledger_entries.columns if column.name not in ("prev_hash", "hash"))
+LEG = Prepared(
+    select(*ENTRY_COLUMNS).where(ledger_entries.c.leg_id == bindparam("leg_id")).order_by(ledger_entries.c.line)
+)
+ENTRY_NAMES = tuple(column.name for column in ENTRY_COLUMNS)
+LEGS = (
+    select(*ENTRY_COLUMNS)
+    .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
+    .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
+)
+INSERT_ACCOUNT = Prepared(insert(accounts), ACCOUNT)
+INSERT_USER = Prepared(insert(users), USER)
+INSERT_LOT = Prepared(insert(lots), LOT)
+INSERT_CYCLE = Prepared(insert(cycles), CYCLE)
+INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK))
+
+
+def _update_by_key(table: Table, key: str, names: Iterable[str]) -> Any:
+    return (
+        update(table).where(table.c[key] == bindparam(f"key_{key}")).values({name: bindparam(name) for name in names})
+    )
+
+
+ACCOUNT_CHANGES = tuple(name for name in ACCOUNT if name not in ("account_id", "kind", "created_at"))
+USER_CHANGES = tuple(name for name in USER if name not in ("user_id", "created_at"))
+LOT_CHANGES = ("avail_uc", "held_uc", "expires_at")
+UPDATE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_CHANGES))
+UPDATE_USER = Prepared(_update_by_key(users, "user_id", USER_CHANGES))
+UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_CHANGES))
+INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns))
+INSERT_DEFERRAL = Prepared(insert(deferrals), tuple(column.name for column in deferrals.columns))
+DELETE_DEFERRAL = Prepared(delete(deferrals).where(deferrals.c.leg_id == bindparam("key_leg_id")))
+DELETE_HOLD = Prepared(delete(holds).where(holds.c.leg_id == bindparam("key_leg_id")))
+
+
+def _update_cycle(*names: str) -> Prepared:
+    return Prepared(_update_by_key(cycles, "cycle_no", names).where(cycles.c.account_id == bindparam("key_account_id")))
+
+
+CLOSE_CYCLE = _update_cycle("closed_at", "unspent_uc", "kept_uc", "carried_uc", "cap_multiple", "demand_uc")
+MOVE_CYCLE = _update_cycle("end_at", "plan", "quota_uc")

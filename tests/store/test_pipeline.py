@@ -1,0 +1,78 @@
+"""PostgreSQL: what a leg reads and what it writes are one round trip each, and half an exchange is never left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from credit_core import CreditCore
+from credit_core.store import pipeline
+from tests.service.scenes import CREDIT, FRESH_FOR_ALL, NOW, StoppedClock, ask, make_live
+
+pytestmark = pytest.mark.postgres
+
+
+@pytest.fixture
+def warm(emptied_postgres: Callable[[], str], clock: StoppedClock) -> Iterator[CreditCore]:
+    """A core on PostgreSQL that has served a saga, so that nothing is read for the first time."""
+    with CreditCore.open(emptied_postgres(), clock=clock) as core:
+        make_live(core, FRESH_FOR_ALL)
+        core.add_user("ada", "premium", at=NOW)
+        ask(core, "r-0")
+        core.settle("ada", "r-0", at=NOW)
+        yield core
+
+
+def test_authorize_and_settle_are_two_round_trips_each(warm: CreditCore, monkeypatch: pytest.MonkeyPatch) -> None:
+    trips: list[str] = []
+    exchange, execute = pipeline._exchanged, psycopg.Cursor.execute
+
+    def exchanged(*arguments: Any, commit: bool) -> Any:
+        trips.append("write and commit" if commit else "read")
+        return exchange(*arguments, commit=commit)
+
+    def executed(cursor: Any, query: Any, *arguments: Any, **options: Any) -> Any:
+        trips.append(str(query))
+        return execute(cursor, query, *arguments, **options)
+
+    monkeypatch.setattr("credit_core.service.deployment.POLL_S", 3_600.0)
+    monkeypatch.setattr(pipeline, "_exchanged", exchanged)
+    monkeypatch.setattr(psycopg.Cursor, "execute", executed)
+    ask(warm, "r-1")
+    assert trips == ["read", "write and commit"]
+    warm.settle("ada", "r-1", at=NOW)
+    assert trips == ["read", "write and commit"] * 2
+
+
+def test_statements_that_a_pooler_dropped_are_prepared_again(warm: CreditCore) -> None:
+    with warm.deployment.ledger.engine.begin() as connection:
+        connection.exec_driver_sql("DEALLOCATE ALL")
+    assert ask(warm, "r-1").status == "RESERVED"
+    assert warm.balance("ada").held_uc == CREDIT
+    assert warm.verify() == []
+
+
+@pytest.mark.parametrize("moment", [0, 3, 12])
+def test_an_interrupt_in_the_middle_of_an_exchange_writes_all_or_nothing_and_leaves_no_half_read_connection(
+    warm: CreditCore, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    wait, waited = pipeline._await, 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal waited
+        waited += 1
+        if waited > moment:
+            raise KeyboardInterrupt
+        wait(*arguments)
+
+    monkeypatch.setattr(pipeline, "_await", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ask(warm, "r-1")
+    monkeypatch.setattr(pipeline, "_await", wait)
+    assert warm.balance("ada").held_uc in (0, CREDIT), "with the COMMIT sent along, it may have been read in time"
+    assert ask(warm, "r-1").status == "RESERVED"
+    assert warm.balance("ada").held_uc == CREDIT
+    assert warm.verify() == []
