@@ -268,7 +268,7 @@ with states.loading(420):
             Wanted("latency_p95_ms", "Generation, p95"),
             Wanted("failure_rate"),
             Wanted("authorize_p95_ms", target=config.slos.authorize_p95_ms),
-            Wanted("rate_limit_hits"),
+            Wanted("rate_limit_hits" if filters.paced() else "limit_hits"),
             Wanted("late_settles"),
         ],
         chosen,

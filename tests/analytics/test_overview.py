@@ -31,7 +31,7 @@ def test_options_are_the_values_present_sorted(facts: Facts) -> None:
 def test_as_of_an_empty_ledger_is_unknown(ledger: Ledger, copied: Copy) -> None:
     known = queries.as_of(copied(ledger), START)
     assert known == (None, None, 0, 0, 0.0, "UTC", 1)
-    assert queries.options(copied(ledger)) == ((), (), (), (), ())
+    assert queries.options(copied(ledger)) == ((), (), (), (), (), ())
 
 
 def test_daily_outcomes_are_the_daily_metrics_side_by_side(facts: Facts, whole: Filters) -> None:
