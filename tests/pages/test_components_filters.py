@@ -138,7 +138,7 @@ def mixed(ledger: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
         Terms("basic", "titrated_monthly", "titrated"), Terms("free", "titrated_monthly", "titrated"),
         Terms("creator_pro", "plan_credits", "studio"), Terms("daily", "daily_count", "generations"),
     )  # fmt: skip
-    ledger.options = Options(tuple(sorted(one.plan for one in terms)), ("de",), (), (), terms)
+    ledger.options = Options(tuple(sorted(one.plan for one in terms)), ("de",), (), (), terms=terms)
     ledger.entries = {"basic": 50, "free": 40, "creator_pro": 60, "daily": 5}
     ledger.asked = []
 
@@ -242,7 +242,7 @@ def test_custom_begins_with_the_days_on_screen_and_leaves_with_them(ledger: Simp
 
 def test_a_ledger_of_one_unit_asks_for_none(ledger: SimpleNamespace) -> None:
     terms = (Terms("basic", "titrated_monthly", "titrated"), Terms("free", "titrated_monthly", "titrated"))
-    ledger.options = Options(("basic", "free"), ("de",), (), (), terms)
+    ledger.options = Options(("basic", "free"), ("de",), (), (), terms=terms)
     test = opened()
     assert (chosen(test).unit, chosen(test).within) == (None, None)
     assert [box.label for box in test.selectbox if box.key and box.key.startswith("_")] == ["Period", "Compare with"]
