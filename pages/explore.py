@@ -142,6 +142,11 @@ def on_line(point: list[str], **more: str) -> None:
     pick(point[0], **({by[0]: point[1]} if by else {}), **more)
 
 
+def by_box():
+    """What a box over days does: where points can be clicked, nothing, for drawing one would swallow the click."""
+    return None if explore.has_rows(question) else filters.set_days
+
+
 def draw_lines() -> None:
     """One chart, or one for each value of the second dimension, on one scale."""
     frame = ask(explore.course, chosen, question, apart)
@@ -152,7 +157,7 @@ def draw_lines() -> None:
         # With many lines a dotted twin of each would hide them.
         fig = lines(frame, earlier if by is None else None, by)
         plots.show(
-            fig, key="lines", alt=f"{metric.title} by day.", on_days=filters.set_days,
+            fig, key="lines", alt=f"{metric.title} by day.", on_days=by_box(),
             on_click=on_line if explore.has_rows(question) else None,
         )  # fmt: skip
         return
@@ -168,7 +173,7 @@ def draw_bars() -> None:
             frame, x="day", y="value", series="metric", unit=unit, zone=zone, marks=marks, span=filters.span(),
         )  # fmt: skip
         plots.show(
-            fig, key="bars", alt=f"{metric.title} by day.", on_days=filters.set_days,
+            fig, key="bars", alt=f"{metric.title} by day.", on_days=by_box(),
             on_click=on_line if explore.has_rows(question) else None,
         )  # fmt: skip
         return
