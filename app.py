@@ -18,6 +18,11 @@ def navigation():
                 ),
                 st.Page("pages/coverage.py", title="Coverage", icon=":material/grid_view:", url_path="library"),
                 st.Page("pages/surplus.py", title="Surplus", icon=":material/balance:", url_path="pace"),
+                st.Page("pages/economics.py", title="Economics", icon=":material/payments:", url_path="margins"),
+                st.Page("pages/operations.py", title="Operations", icon=":material/speed:", url_path="health"),
+            ],
+            "Explore": [
+                st.Page("pages/explore.py", title="Explore", icon=":material/explore:", url_path="question"),
             ],
             "Tune": [
                 st.Page("pages/tuning.py", title="Tuning", icon=":material/tune:", url_path="controller"),

@@ -7,6 +7,7 @@ the columns of ``facts``, one row per entry; facts of a whole leg stand on its l
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +26,7 @@ from sqlalchemy import (
 )
 
 from credit_core.analytics import relations
+from credit_core.units import MICRO
 
 Expression = Callable[[Any], ColumnElement[Any]]
 
@@ -128,17 +130,56 @@ def moved_uc(kind: str, sign: int) -> Expression:
     return lambda f: case((f.kind == kind, sign * f.d_avail_uc), else_=0)
 
 
+def outstanding_uc(f: Any) -> ColumnElement[Any]:
+    """Micro-credits by which an entry changes what an account has, held ones included."""
+    return f.d_avail_uc + f.d_held_uc  # type: ignore[no-any-return]
+
+
+def at_price(amount: Expression) -> Expression:
+    """Micro-dollars of an amount at the unit price of its lot: ``policy.pricing.value_usd_micro``, in steps that int64 holds."""
+
+    def valued(f: Any) -> ColumnElement[Any]:
+        price, size = func.coalesce(f.unit_price_usd_micro, 0), func.abs(amount(f))
+        rest = (size % MICRO) * price + MICRO // 2
+        value = _divided(size) * price + _divided(rest)
+        return case((amount(f) < 0, -value), else_=value)
+
+    return valued
+
+
+def _divided(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Whole millions: what is divided is a multiple, so every engine's division is exact."""
+    return cast((value - value % MICRO) // MICRO, BigInteger)
+
+
+def sold(f: Any) -> ColumnElement[Any]:
+    """Grants of packs that were bought."""
+    return and_(legs("grant")(f), f.lot_kind == "purchased")
+
+
 # Aggregates ------------------------------------------------------------------------------------------------------------
 
 
-def total(amount: Expression) -> Expression:
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A figure over rows, and the condition on a row that it goes into the figure."""
+
+    figure: Expression
+    rows: Expression
+
+    def __call__(self, f: Any) -> ColumnElement[Any]:
+        """The figure."""
+        return self.figure(f)
+
+
+def total(amount: Expression) -> Aggregate:
     """Exact sum of an integer amount; 0 of nothing."""
-    return lambda f: cast(func.coalesce(func.sum(amount(f)), 0), BigInteger)
+    return Aggregate(lambda f: cast(func.coalesce(func.sum(amount(f)), 0), BigInteger), lambda f: amount(f) != 0)
 
 
-def count(condition: Expression) -> Expression:
+def count(condition: Expression) -> Aggregate:
     """Number of rows that meet a condition."""
-    return lambda f: func.count().filter(condition(f))
+    return Aggregate(lambda f: func.count().filter(condition(f)), condition)
 
 
 def rows(_: Any) -> ColumnElement[Any]:
@@ -146,25 +187,31 @@ def rows(_: Any) -> ColumnElement[Any]:
     return func.count()
 
 
-def accounts(condition: Expression) -> Expression:
+def accounts(condition: Expression) -> Aggregate:
     """Number of distinct accounts with a row that meets a condition."""
-    return lambda f: func.count(distinct(f.account_id)).filter(condition(f))
+    return Aggregate(lambda f: func.count(distinct(f.account_id)).filter(condition(f)), condition)
 
 
-def quantile(share: str, column: str) -> Expression:
+def quantile(share: str, column: str) -> Aggregate:
     """Exact quantile of a column, interpolated; missing values do not count."""
-    return lambda f: func.percentile_cont(literal_column(share)).within_group(f[column])
+    return Aggregate(
+        lambda f: func.percentile_cont(literal_column(share)).within_group(f[column]), lambda f: f[column].is_not(None)
+    )
 
 
-def open_legs(f: Any) -> ColumnElement[Any]:
-    """Reserves less ends."""
+def _open_legs(f: Any) -> ColumnElement[Any]:
     return func.count().filter(legs("reserve")(f)) - func.count().filter(legs(*ENDS)(f))
 
 
-def provider_cost(f: Any) -> ColumnElement[Any]:
-    """Micro-dollars charged by providers; unknown where something was settled and no cost is known, not 0."""
+def _provider_cost(f: Any) -> ColumnElement[Any]:
     unknown = (func.count(f.cost_usd_micro) == 0) & (func.count().filter(legs("settle")(f)) > 0)
     return case((unknown, None), else_=total(lambda g: g.cost_usd_micro)(f))
+
+
+#: Reserves less ends.
+open_legs = Aggregate(_open_legs, legs("reserve", *ENDS))
+#: Micro-dollars charged by providers; unknown where something was settled and no cost is known, not 0.
+provider_cost = Aggregate(_provider_cost, lambda f: f.cost_usd_micro.is_not(None))
 
 
 # Relations other than ``facts`` ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import FromClause, select
+from sqlalchemy import FromClause, case, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import measures as m
@@ -67,6 +67,22 @@ def _amount(slug: str, title: str, direction: Direction, definition: str, source
     return Metric(
         slug=slug, title=title, unit="credits", format="credits", direction=direction, definition=definition, source=source,
         numerator=m.total(amount), dimensions=POSTED, summable=("day", *POSTED), scale=MICRO,
+    )  # fmt: skip
+
+
+def _money(
+    slug: str,
+    title: str,
+    direction: Direction,
+    definition: str,
+    source: str,
+    amount: m.Expression,
+    span: Span = "period",
+) -> Metric:
+    return Metric(
+        slug=slug, title=title, unit="dollars", format="dollars", direction=direction, definition=definition, source=source,
+        numerator=m.total(amount), dimensions=POSTED, summable=POSTED if span == "to_date" else ("day", *POSTED), scale=MICRO,
+        span=span,
     )  # fmt: skip
 
 
@@ -167,6 +183,41 @@ _CREDITS = (
         span="to_date",
     ),
 )  # fmt: skip
+_SALES = (
+    _number(
+        "packs_sold", "Packs sold", "packs", "up", "purchases granted", "SPEC 3, packs", m.sold, ("plan", "region", "user_id"),
+    ),
+    _money(
+        "pack_sales", "Pack sales", "up", "packs sold, at the unit price of their lots", "SPEC 3, packs",
+        m.at_price(lambda f: case((m.sold(f), f.d_avail_uc), else_=0)),
+    ),
+    _money(
+        "lot_revenue", "Revenue of lots", "up", "credits spent, at the unit price of the lots they came from", "SPEC 6, revenue",
+        m.at_price(m.spent_uc),
+    ),
+    _money(
+        "breakage", "Breakage", "neutral", "expired and clamped credits, at the unit price of their lots", "SPEC 6, revenue",
+        m.at_price(lambda f: case((f.kind.in_(("expire", "clamp")), -f.d_avail_uc), else_=0)),
+    ),
+    _money(
+        "liability", "Outstanding liability", "neutral", "credits available and held at the end of the period, at the unit price of "
+        "their lots", "SPEC 6, revenue", m.at_price(m.outstanding_uc), "to_date",
+    ),
+    Metric(
+        slug="outstanding",
+        title="Credits outstanding",
+        unit="credits",
+        format="credits",
+        direction="neutral",
+        definition="credits available and held at the end of the period",
+        source="SPEC 6, outstanding liability",
+        numerator=m.total(m.outstanding_uc),
+        dimensions=POSTED,
+        summable=POSTED,
+        scale=MICRO,
+        span="to_date",
+    ),
+)  # fmt: skip
 _DECISIONS = (
     _number(
         "requests", "Requests", "requests", "neutral", "answers of authorize, and rows of recorded usage",
@@ -203,6 +254,10 @@ _DECISIONS = (
     _number(
         "limit_hits", "Limit hits", "requests", "down", "requests over the counts of their plan: by day, month or guest's window",
         "SPEC 3", m.by_rule("over_limit"),
+    ),
+    _number(
+        "anomalies", "Anomalies", "generations", "down", "fresh ones in an hour that the user's own history does not explain",
+        "SPEC 3, anomaly flag", lambda f: f.anomaly.is_(True) & (f.line == 1),
     ),
     _number(
         "coverage_misses", "Coverage misses", "decisions", "down", "decisions by rules 4–8 with miss",
@@ -348,7 +403,9 @@ _ACCOUNTS = (
 )  # fmt: skip
 
 #: Every metric by slug.
-METRICS: dict[str, Metric] = {declared.slug: declared for declared in (*_CREDITS, *_DECISIONS, *_ENDINGS, *_ACCOUNTS)}
+METRICS: dict[str, Metric] = {
+    declared.slug: declared for declared in (*_CREDITS, *_SALES, *_DECISIONS, *_ENDINGS, *_ACCOUNTS)
+}
 
 
 def metric(slug: str) -> Metric:

@@ -87,6 +87,7 @@ facts = _copy_of(
     "facts",
     (
         Column("lot_kind", Text),
+        Column("unit_price_usd_micro", BigInteger, comment="of the lot, per credit"),
         Column("day", Date, comment="in the reporting zone"),
         Column("hour", SmallInteger, comment="0 to 23, in the reporting zone"),
         Column("dow", SmallInteger, comment="1 Monday to 7 Sunday"),
@@ -110,9 +111,10 @@ accounts = _copy_of(
         "paused_at",
     ),
 )
-users = _copy_of(schema.users, ("user_id", "account_id", "team_id", "segment", "created_at"))
+users = _copy_of(schema.users, ("user_id", "account_id", "team_id", "segment", "guest_session", "created_at"))
 cycles = _copy_of(schema.cycles, tuple(column.name for column in schema.cycles.columns))
 holds = _copy_of(schema.holds, tuple(column.name for column in schema.holds.columns))
+deferrals = _copy_of(schema.deferrals, tuple(column.name for column in schema.deferrals.columns))
 library_days = _copy_of(schema.library_days, ("genre", "mood", "day", "assets"))
 library_cells = _copy_of(schema.library_cells, ("genre", "mood", "requested_at", "queued_at"))
 config_versions = _copy_of(
@@ -164,7 +166,8 @@ def ledger_facts(kept: ColumnElement[bool]) -> FromClause:
     entries, lot = schema.ledger_entries, schema.lots
     copied = (type_coerce(entries.c[name], facts.c[name].type).label(name) for name in ENTRY_COLUMNS)
     joined = entries.outerjoin(lot, entries.c.lot_id == lot.c.lot_id)
-    return select(*copied, lot.c.kind.label("lot_kind")).select_from(joined).where(kept).subquery("facts")
+    of_lot = (lot.c.kind.label("lot_kind"), lot.c.unit_price_usd_micro)
+    return select(*copied, *of_lot).select_from(joined).where(kept).subquery("facts")
 
 
 def in_dimensions(relation: FromClause, filters: Filters) -> ColumnElement[bool]:

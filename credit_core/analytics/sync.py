@@ -42,9 +42,12 @@ _FEW = 2_000
 #: New rows from which on the copy is compressed, to a fifth, after a follow; within a long one at four times as many.
 _COMPRESSED_ROWS = 245_760
 _BY_ACCOUNT = (relations.accounts, relations.users, relations.cycles)
+#: Rows that come and go with entries: as many as before need not be the same ones.
+_WITH_ENTRIES = (relations.holds.name, relations.deferrals.name)
 #: Small tables, and figures that change whenever the table does.
 _TOKENS = {
     "holds": select(func.count(), func.sum(schema.holds.c.amount_uc)),
+    "deferrals": select(func.count(), func.max(schema.deferrals.c.deferred_at)),
     "library_days": select(func.count(), func.sum(schema.library_days.c.assets)),
     "library_cells": select(
         func.count(), func.count(schema.library_cells.c.requested_at), func.count(schema.library_cells.c.queued_at)
@@ -260,7 +263,8 @@ class Facts:
                 writer.execute("INSERT INTO lots SELECT * FROM incoming WHERE lot_id NOT IN (SELECT lot_id FROM lots)")
             with _incoming(writer, entries):
                 writer.execute(
-                    f"INSERT INTO facts SELECT e.*, l.kind, CAST({_LOCAL} AS DATE), hour({_LOCAL}), isodow({_LOCAL}) "
+                    "INSERT INTO facts SELECT e.*, l.kind, l.unit_price_usd_micro, "
+                    f"CAST({_LOCAL} AS DATE), hour({_LOCAL}), isodow({_LOCAL}) "
                     "FROM incoming e LEFT JOIN lots l ON e.lot_id = l.lot_id",
                     {"zone": self.zone},
                 )
@@ -297,7 +301,7 @@ class Facts:
         tokens = self._read_tokens()
         for name in tokens:
             moved = tokens[name] != self._tokens.get(name)
-            if name != relations.plans.name and (moved or (copied and name == relations.holds.name)):
+            if name != relations.plans.name and (moved or (copied and name in _WITH_ENTRIES)):
                 statements[name] = select(
                     *columns_of(schema.metadata.tables[name], relations.metadata.tables[name].columns.keys())
                 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from credit_core.analytics import queries
@@ -83,14 +85,25 @@ def entries(chosen: Filters, key: str) -> None:
             filters.nothing_here("No entries in this period with these filters.")
             return
         total = next(line.facts for line in ask(queries.tie_out, chosen).lines if line.name == "entries")
-        tables.show(
+        entry_table(
             shown,
-            [column for column in _ENTRY_COLUMNS if column.name in shown],
             key=f"{key}_entry_rows",
-            zone=session.zone(),
-            on_row=to_user,
             csv_data=lambda: queries.csv_bytes(session.facts(), chosen),
             total=total,
             file_name=f"entries_{key}",
-            alt=f"The newest {numbers.count(len(shown))} ledger entries behind the filters.",
         )
+
+
+def entry_table(rows: pd.DataFrame, *, key: str, csv_data: Callable[[], bytes], total: int, file_name: str) -> None:
+    """Ledger entries, of which there may be ``total`` in the file; a click opens the user."""
+    tables.show(
+        rows,
+        [column for column in _ENTRY_COLUMNS if column.name in rows],
+        key=key,
+        zone=session.zone(),
+        on_row=to_user,
+        csv_data=csv_data,
+        total=total,
+        file_name=file_name,
+        alt=f"The newest {numbers.count(len(rows))} ledger entries behind the filters.",
+    )

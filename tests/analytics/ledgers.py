@@ -301,6 +301,9 @@ class Ledger:
                     "id": len(self.entries) + 1,
                     **row,
                     "lot_kind": self.lots[row["lot_id"]]["kind"] if row["lot_id"] else None,
+                    "unit_price_usd_micro": self.lots[row["lot_id"]].get("unit_price_usd_micro", 0)
+                    if row["lot_id"]
+                    else None,
                 }
             )
         self._pending.clear()
@@ -337,7 +340,12 @@ def busy(ledger: Ledger, seed: int = 7, accounts: int = 8, days: int = 12, reque
     for number, name in enumerate(names):
         ledger.account(name, list(PLANS)[number % 3], REGIONS[number % 2])
         ledger.grant(name, START + timedelta(seconds=chance.random() * 3_600))
+        # A price that leaves halves of a micro-dollar to round.
+        ledger.lot(name, "bonus", unit_price_usd_micro=136_273)
         ledger.grant(name, START + timedelta(days=1, seconds=number), credits=50 + number, kind="bonus")
+        ledger.lot(name, "purchased", unit_price_usd_micro=199_600 + number)
+        if number % 2:
+            ledger.grant(name, START + timedelta(days=2, seconds=number), credits=25, kind="purchased")
     instants = sorted(chance.random() * span for _ in range(requests))
     for number, offset in enumerate(instants):
         at = START + timedelta(microseconds=round(offset * 1e6))
@@ -387,7 +395,10 @@ def _request(ledger: Ledger, chance: random.Random, name: str, request_id: str, 
             "blocked",
         )
     )
+    # Drawn from a chance of its own, so that the rest of the ledger stays what it was.
+    odd = random.Random(request_id)
     if rule in ("rate_limited", "blocked"):
+        rule = "over_limit" if rule == "blocked" and odd.random() < 0.4 else rule
         ledger.answer(name, request_id, at, rule, None, miss=None, forced=None, session_id=seen["session_id"])
         return
     seen["miss"] = genre is not None and (rule == "coverage_miss" or chance.random() < 0.1)
@@ -401,8 +412,9 @@ def _request(ledger: Ledger, chance: random.Random, name: str, request_id: str, 
         else [("monthly", 333_333), ("bonus", images * CREDIT - 333_333)]
     )
     reserved = ledger.reserve(
-        name, request_id, at, *parts, rule=rule, images=images, model=chance.choice(MODELS), **seen
-    )
+        name, request_id, at, *parts, rule=rule, images=images, model=chance.choice(MODELS),
+        anomaly=True if odd.random() < 0.1 else None, **seen,
+    )  # fmt: skip
     _ending(ledger, chance, reserved, at + timedelta(seconds=5 + chance.random() * 60))
 
 

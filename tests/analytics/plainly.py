@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from credit_core.analytics.filters import Filters
+from credit_core.policy.pricing import value_usd_micro
 
 Row = dict[str, Any]
 JUDGED = {"unaffordable", "coverage_miss", "session_cap", "at_cap", "controller"}
@@ -98,6 +99,14 @@ def _neighbours(rows: list[Row]) -> list[tuple[str, str]]:
     return pairs
 
 
+def _valued(amount: Callable[[Row], int]) -> Callable[[list[Row]], int]:
+    return lambda rows: sum(value_usd_micro(amount(row), row["unit_price_usd_micro"] or 0) for row in rows)
+
+
+def _is_sold(row: Row) -> bool:
+    return row["kind"] == "grant" and row["line"] == 1 and row["lot_kind"] == "purchased"
+
+
 _ENDS = _legs("settle", "release", "partial")
 _ALL_JUDGED = _count(is_judged)
 _Figure = Callable[[list[Row]], Any]
@@ -109,6 +118,10 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
     "expired": (_moved("expire", -1), None),
     "clamped": (_moved("clamp", -1), None),
     "provider_cost": (_provider_cost, None),
+    "packs_sold": (_count(_is_sold), None),
+    "pack_sales": (_valued(lambda r: r["d_avail_uc"] if _is_sold(r) else 0), None),
+    "lot_revenue": (_valued(spent), None),
+    "breakage": (_valued(lambda r: -r["d_avail_uc"] if r["kind"] in ("expire", "clamp") else 0), None),
     "requests": (_count(is_request), None),
     "generations": (lambda rows: sum(row["d_count"] or 0 for row in rows), None),
     "fresh": (_count(lambda r: r["rule"] in {*JUDGED, "allowed"} and r["outcome"] == "fresh"), None),
@@ -116,6 +129,7 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
     "declined": (_count(is_declined), None),
     "limit_hits": (_count(lambda r: r["rule"] == "over_limit"), None),
     "rate_limit_hits": (_count(lambda r: r["rule"] == "rate_limited"), None),
+    "anomalies": (_count(lambda r: r["anomaly"] is True and r["line"] == 1), None),
     "coverage_misses": (_count(lambda r: is_judged(r) and r["miss"]), None),
     "session_capped": (_count(lambda r: r["rule"] == "session_cap"), None),
     "unaffordable": (_count(lambda r: r["rule"] == "unaffordable"), None),
@@ -158,6 +172,8 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
 }
 #: slug → figure over the entries up to the end of the period.
 TO_DATE: dict[str, _Figure] = {
+    "liability": _valued(lambda r: r["d_avail_uc"] + r["d_held_uc"]),
+    "outstanding": lambda rows: sum(r["d_avail_uc"] + r["d_held_uc"] for r in rows),
     "open_holds": lambda rows: _count(_legs("reserve"))(rows) - _count(_ENDS)(rows),
     "open_holds_credits": lambda rows: sum(row["d_held_uc"] for row in rows),
 }

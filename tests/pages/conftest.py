@@ -20,14 +20,15 @@ from credit_core.importers import demo
 from credit_core.service import ends, generate
 from credit_core.settings import DATABASE_VARIABLE
 from credit_core.store.unit import Unit
+from tests.market import market
 from tests.service.scenes import StoppedClock
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TIMEOUT_S = 60
 #: Addresses by file, as ``app.navigation`` gives them; the overview is at the root.
 ADDRESS = {
-    "overview": "", "burn_rate": "burn", "coverage": "library", "surplus": "pace", "tuning": "controller",
-    "releases": "versions", "users": "people", "integrity": "trust",
+    "overview": "", "burn_rate": "burn", "coverage": "library", "surplus": "pace", "economics": "margins", "operations": "health",
+    "explore": "question", "tuning": "controller", "releases": "versions", "users": "people", "integrity": "trust",
 }  # fmt: skip
 
 #: What people may call themselves and their cells: markdown, HTML, formulas, scripts that run right to left, and length.
@@ -89,6 +90,14 @@ def hostile_ledger(ledgers: Path) -> str:
     clock = StoppedClock(HOSTILE_START)
     with CreditCore.open(url, clock=clock) as core:
         _hostile(core, clock)
+    return url
+
+
+@pytest.fixture(scope="session")
+def market_ledger(ledgers: Path) -> str:
+    """A ledger of subscriptions, packs, guests and welcome credits, all at known prices."""
+    url = f"sqlite:///{ledgers / 'market.db'}"
+    market(url)
     return url
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.csv  # type: ignore[import-untyped]
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, true
 
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
@@ -20,26 +20,33 @@ _FORMULA = r"^[=+\-@\t\r]"
 _TIMES = ("occurred_at", "recorded_at")
 
 
-def rows_behind(facts: Facts, filters: Filters) -> pa.RecordBatchReader:
-    """The ledger entries behind the filter, oldest first, as a stream of Arrow batches; instants in microseconds."""
+def rows_behind(facts: Facts, filters: Filters, kept: ColumnElement[bool] | None = None) -> pa.RecordBatchReader:
+    """The ledger entries behind the filter, oldest first, as a stream of Arrow batches; instants in microseconds.
+
+    ``kept`` narrows them further: a condition on ``facts``.
+    """
     f = relations.facts.c
     columns = [column for column in f if column.name not in ("hour", "dow")]
-    return facts.reader(
-        select(*columns).where(relations.behind(relations.facts, filters)).order_by(f.occurred_at, f.id)
-    )
+    return facts.reader(select(*columns).where(_behind(filters, kept)).order_by(f.occurred_at, f.id))
 
 
-def rows_frame(facts: Facts, filters: Filters, limit: int = 200) -> pd.DataFrame:
+def rows_frame(
+    facts: Facts, filters: Filters, limit: int = 200, kept: ColumnElement[bool] | None = None
+) -> pd.DataFrame:
     """The newest of the entries behind the filter, newest first, for the screen."""
     f = relations.facts.c
     columns = [column for column in f if column.name not in ("hour", "dow")]
-    kept = relations.behind(relations.facts, filters)
-    return facts.frame(select(*columns).where(kept).order_by(f.occurred_at.desc(), f.id.desc()).limit(limit))
+    behind = select(*columns).where(_behind(filters, kept))
+    return facts.frame(behind.order_by(f.occurred_at.desc(), f.id.desc()).limit(limit))
 
 
-def write_csv(facts: Facts, filters: Filters, handle: IO[bytes]) -> int:
+def _behind(filters: Filters, kept: ColumnElement[bool] | None) -> ColumnElement[bool]:
+    return relations.behind(relations.facts, filters) & (true() if kept is None else kept)
+
+
+def write_csv(facts: Facts, filters: Filters, handle: IO[bytes], kept: ColumnElement[bool] | None = None) -> int:
     """Write all entries behind the filter, batch by batch; returns how many. Instants in the reporting zone, ISO 8601."""
-    reader = rows_behind(facts, filters)
+    reader = rows_behind(facts, filters, kept)
     writer = None
     rows = 0
     for batch in reader:
@@ -54,10 +61,10 @@ def write_csv(facts: Facts, filters: Filters, handle: IO[bytes]) -> int:
     return rows
 
 
-def csv_bytes(facts: Facts, filters: Filters) -> bytes:
+def csv_bytes(facts: Facts, filters: Filters, kept: ColumnElement[bool] | None = None) -> bytes:
     """:func:`write_csv` into memory."""
     buffer = io.BytesIO()
-    write_csv(facts, filters, buffer)
+    write_csv(facts, filters, buffer, kept)
     return buffer.getvalue()
 
 

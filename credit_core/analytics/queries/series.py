@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import ColumnElement, Date, FromClause, cast, func, null, select
+from sqlalchemy import ColumnElement, Date, FromClause, Select, Text, case, cast, func, literal, null, select
 
 from credit_core.analytics import relations
 from credit_core.analytics.days import Day, reporting_days
@@ -19,6 +19,11 @@ from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidRequest
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import DAY_S, DAY_US, checked_zone, from_us, to_us
+
+#: Of a dimension: what is not shown apart, and no value at all. Names are trimmed, so none begins with a space.
+OTHER, NONE = " other", " none"
+#: Dimension → the values that are shown apart; all others together are :data:`OTHER`, worked out over their rows.
+Apart = Mapping[str, Sequence[str]]
 
 
 class Value(NamedTuple):
@@ -89,15 +94,17 @@ def change(declared: Metric, now: float | None, before: float | None) -> float |
     return None if before == 0 else now / before - 1.0
 
 
-def daily(facts: Facts, filters: Filters, slug: str, by: str | None = None) -> pd.DataFrame:
+def daily(
+    facts: Facts, filters: Filters, slug: str, by: str | Sequence[str] | None = None, apart: Apart | None = None
+) -> pd.DataFrame:
     """Per reporting day of the period: day, (``by``), value, numerator, denominator.
 
     A day without matching rows is 0 (unknown for rates) where the ledger has other entries that day, else missing.
     """
     declared = metric(slug)
-    keys = [] if by is None else [checked_dimension(declared, by)]
+    keys = [checked_dimension(declared, name) for name in _names(by)]
     relation = _looked_at(declared, filters)
-    dimensions = [relation.c[name] for name in keys]
+    dimensions = [_dimension(relation, name, apart) for name in keys]
     days = reporting_days(filters.period, facts.zone)
     day = _day_of(declared, relation, facts.zone, days[0].day).label("day")
     statement = select(day, *dimensions, *_parts(declared, relation)).select_from(relation)
@@ -110,24 +117,47 @@ def daily(facts: Facts, filters: Filters, slug: str, by: str | None = None) -> p
 
 
 def breakdown(
-    facts: Facts, filters: Filters, slug: str, by: str | Sequence[str], limit: int | None = None
+    facts: Facts,
+    filters: Filters,
+    slug: str,
+    by: str | Sequence[str],
+    limit: int | None = None,
+    apart: Apart | None = None,
 ) -> pd.DataFrame:
     """By one or more dimensions, largest first: the dimensions, value, numerator, denominator, share of the whole.
 
     ``share`` is missing where the metric may not be summed over the dimensions.
     """
-    declared = metric(slug)
-    keys = [checked_dimension(declared, name) for name in ([by] if isinstance(by, str) else by)]
-    relation = _looked_at(declared, filters)
-    dimensions = [relation.c[name] for name in keys]
-    numerator, *rest = _parts(declared, relation)
-    statement = select(*dimensions, numerator, *rest).select_from(relation).where(_kept(declared, relation, filters))
-    found = facts.frame(statement.group_by(*dimensions).order_by(numerator.desc(), *dimensions))
+    declared, keys = metric(slug), _names(by)
+    found = facts.frame(breakdown_statement(filters, slug, keys, apart))
     found = _with_values(declared, found, elapsed_days(facts, filters.period) if declared.per_day else 1.0)
     adds_up = declared.denominator is None and set(keys) <= set(declared.summable)
     whole = found["numerator"].sum() if adds_up else 0
     found["share"] = found["numerator"].astype("float64") / whole if whole else float("nan")
     return found if limit is None else found.head(limit)
+
+
+def breakdown_statement(filters: Filters, slug: str, by: Sequence[str], apart: Apart | None = None) -> Select[Any]:
+    """What :func:`breakdown` asks: the dimensions, numerator and denominator; the largest numerator first."""
+    declared = metric(slug)
+    relation = _looked_at(declared, filters)
+    dimensions = [_dimension(relation, checked_dimension(declared, name), apart) for name in by]
+    numerator, *rest = _parts(declared, relation)
+    statement = select(*dimensions, numerator, *rest).select_from(relation).where(_kept(declared, relation, filters))
+    return statement.group_by(*dimensions).order_by(numerator.desc(), *dimensions)
+
+
+def _names(by: str | Sequence[str] | None) -> list[str]:
+    return [] if by is None else [by] if isinstance(by, str) else list(by)
+
+
+def _dimension(relation: FromClause, name: str, apart: Apart | None) -> ColumnElement[Any]:
+    column: ColumnElement[Any] = relation.c[name]
+    if apart is None or name not in apart:
+        return column
+    text = cast(column, Text)
+    missing = literal(NONE if NONE in apart[name] else OTHER)
+    return case((column.is_(None), missing), (text.in_(apart[name]), text), else_=literal(OTHER)).label(name)
 
 
 def hours_of_week(facts: Facts, filters: Filters, slug: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pages.components.charts.cells import cell_map, hour_of_week
 from pages.components.charts.courses import course
 from pages.components.charts.curves import Target, s_curve
 from pages.components.charts.lines import DAY, HOUR, burn_against_pace, quantile_bands, sparkline, time_lines
+from pages.components.charts.money import funnel, waterfall
 from pages.components.charts.style import (
     ACCOUNTS,
     BLUE,
@@ -23,6 +24,7 @@ from pages.components.charts.style import (
     GENERATIONS,
     GREEN,
     GREY,
+    LATENCY,
     MILLISECONDS,
     ORANGE,
     PURPLE,
@@ -34,6 +36,7 @@ from pages.components.charts.style import (
     Unit,
     colour,
     colours,
+    same_scale,
 )
 
 __all__ = [
@@ -49,6 +52,7 @@ __all__ = [
     "GREEN",
     "GREY",
     "HOUR",
+    "LATENCY",
     "MILLISECONDS",
     "ORANGE",
     "PURPLE",
@@ -67,12 +71,15 @@ __all__ = [
     "compact",
     "course",
     "distribution",
+    "funnel",
     "hour_of_week",
     "marks_from",
     "quantile_bands",
     "ranked_bars",
     "s_curve",
+    "same_scale",
     "sparkline",
     "stacked_bars",
     "time_lines",
+    "waterfall",
 ]

@@ -24,6 +24,7 @@ from pages.components.charts.style import (
     colours,
     figure,
     localise,
+    picked_by,
     series_title,
     unfinished,
 )
@@ -53,7 +54,7 @@ def stacked_bars(
 ) -> go.Figure:
     """Parts of a sum over time, stacked. The comparison's sum is a dotted line, pace a dashed one.
 
-    ``order`` puts series from bottom to top; the others follow by name.
+    ``order`` puts series from bottom to top; the others follow by name. What a click gives is [day, series].
     """
     fig = figure(height=height, y_title=unit.title)
     names = [str(n) for n in sorted(frame[series].dropna().unique(), key=str)]
@@ -79,7 +80,7 @@ def stacked_bars(
                 },
                 xperiod=step / timedelta(milliseconds=1),
                 xperiodalignment="middle", xperiod0=times.iloc[0].isoformat() if len(times) else None,
-                hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
+                hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", customdata=picked_by(part[x], name),
             )
         )  # fmt: skip
         at_end = part.loc[part[x] == last, y].sum() * unit.scale

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from pages.components.text import figure_text
 
 #: Deepest shade of each scale: dark enough to stand out, pale enough for the theme's own text on top of it.
 _DEEPEST = {BLUE: 0.68, VERMILLION: 0.78}
+#: Names under a heat map; of more columns only every second, third … is named.
+MOST_TICKS = 16
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -32,21 +34,24 @@ def cell_map(
     detail: Callable[[dict[str, Any]], str] | None = None,
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
+    column_names: Mapping[str, str] | None = None,
 ) -> go.Figure:
     """A value per (row, column). A click anywhere in a cell selects it: ``customdata`` is [row, column].
 
     Cells without a row in ``frame`` stay empty; unknown values show '–'. ``most`` fixes the top of the
     scale, so that two periods can be compared. ``detail`` adds lines to a cell's hover; it must return plain text.
+    ``column_names`` is what columns are called on screen.
     """
     down = [str(r) for r in (rows or sorted(frame[row].unique(), key=str))]
     across = [str(c) for c in (columns or sorted(frame[column].unique(), key=str))]
     height = min(900, 96 + max(22, 34 if len(down) <= 14 else 24) * max(1, len(down)))
     fig = figure(height=height, x_title=column_title, y_title=row_title)
+    names = column_names or {}
     known = {(str(r[row]), str(r[column])): r for r in frame.to_dict("records")}
     grid = [[_scaled(known.get((r, c), {}).get(value), unit) for c in across] for r in down]
     _heat(fig, across, down, grid, unit, tint, None if most is None else most * unit.scale)
     texts, hover, custom, xs, ys = [], [], [], [], []
-    written = len(known) <= 150
+    written = len(known) <= 150 and len(across) <= MOST_TICKS
     for r in down:
         for c in across:
             found = known.get((r, c))
@@ -56,10 +61,11 @@ def cell_map(
             ys.append(r)
             texts.append(_short(found[value], unit) if written else "")
             more = "".join(f"<br>{figure_text(line)}" for line in detail(found).split("\n")) if detail else ""
-            hover.append(f"<b>{figure_text(r)} × {figure_text(c)}</b><br>{unit.text(found[value])}{more}")
+            hover.append(f"<b>{figure_text(r)} × {figure_text(names.get(c, c))}</b><br>{unit.text(found[value])}{more}")
             custom.append([r, c])
     _overlay(fig, xs, ys, texts, hover, custom)
-    fig.update_xaxes(tickvals=across, ticktext=[figure_text(c, 14) for c in across])
+    ticks = across[:: 1 + len(across) // MOST_TICKS]
+    fig.update_xaxes(tickvals=ticks, ticktext=[figure_text(names.get(c, c), 14) for c in ticks])
     fig.update_yaxes(tickvals=down, ticktext=[figure_text(r, 18) for r in down])
     return fig
 

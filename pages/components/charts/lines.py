@@ -26,6 +26,7 @@ from pages.components.charts.style import (
     figure,
     headroom,
     localise,
+    picked_by,
     series_title,
     unfinished,
 )
@@ -66,7 +67,7 @@ def time_lines(
     ``series`` splits into lines. ``compare`` has the same columns over an earlier period; ``shift`` moves it onto this
     one, dotted. ``pace`` names a column drawn dashed and grey; ``target`` is a value of ``unit``. ``span`` is the
     period, so that missing days show at the ends too. ``shares`` adds to the hover each line's part of the sum at that
-    time (only for metrics that may be summed).
+    time (only for metrics that may be summed). What a click gives is [day, series].
     """
     fig = figure(height=height, y_title=unit.title)
     lines = _lines(frame, x, series, name or series_title(y))
@@ -91,7 +92,7 @@ def time_lines(
             fig.add_trace(_line(before.index, dotted, palette[key], step, dash="dot", width=1.5, opacity=0.75))
         fig.add_trace(
             _line(times, values, palette[key], step, name=figure_text(series_title(key)), hover=hover,
-                  markers=len(rows) <= 31, hollow=part_of)
+                  markers=len(rows) <= 31, hollow=part_of).update(customdata=picked_by(rows[x], key))
         )  # fmt: skip
         shown += values
         known = [v for v in values if v is not None]

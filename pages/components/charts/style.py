@@ -57,6 +57,8 @@ FIXED_COLOURS: Mapping[str, str] = {
     "released": GREY,
     "settled": GREEN,
     "held": SKY,
+    "failed": VERMILLION,
+    "refunded": PURPLE,
     # pace
     "behind": VERMILLION,
     "on_pace": GREY,
@@ -68,6 +70,9 @@ FIXED_COLOURS: Mapping[str, str] = {
     "low": GREEN,
     "medium": ORANGE,
     "high": VERMILLION,
+    # money
+    "revenue": BLUE,
+    "provider_cost": ORANGE,
     # lots
     "monthly": BLUE,
     "rollover": SKY,
@@ -106,7 +111,7 @@ def colours(names: Iterable[object], domain: Iterable[object] = ()) -> dict[str,
     """
     wanted = [str(name) for name in names]
     taken: dict[str, str] = {}
-    fixed = {name: FIXED_COLOURS.get(name.lower().replace(" ", "_")) for name in {*wanted, *map(str, domain)}}
+    fixed = {name: FIXED_COLOURS.get(name.strip().lower().replace(" ", "_")) for name in {*wanted, *map(str, domain)}}
     used = {c for c in fixed.values() if c}
     for name in sorted(fixed):
         if fixed[name]:
@@ -168,6 +173,8 @@ ACCOUNTS = replace(COUNT, title="accounts", write=lambda n: numbers.counted(n, "
 REQUESTS = replace(COUNT, title="requests", write=lambda n: numbers.counted(n, "request"))
 GENERATIONS = replace(COUNT, title="generations", write=lambda n: numbers.counted(n, "generation"))
 DECISIONS = replace(COUNT, title="decisions", write=lambda n: numbers.counted(n, "decision"))
+#: Milliseconds in the data, seconds on the axis: latencies of generations.
+LATENCY = Unit("seconds", 0.001, numbers.milliseconds, numbers.milliseconds)
 MILLISECONDS = Unit("milliseconds", 1.0, numbers.milliseconds, numbers.count, digits=0)
 
 
@@ -224,6 +231,21 @@ def localise(values: Iterable[Any], zone: ZoneInfo) -> pd.Series:
     if series.dt.tz is None:
         return series
     return series.dt.tz_convert(zone).dt.tz_localize(None)
+
+
+def picked_by(times: Iterable[Any], series: object) -> list[list[str]]:
+    """What a click on each point of a series over time gives: [day, series]."""
+    return [[pd.Timestamp(time).date().isoformat(), str(series)] for time in times]
+
+
+def same_scale(figures: Iterable[go.Figure]) -> None:
+    """Give small multiples one value axis: x of horizontal bars, else y."""
+    panels = list(figures)
+    axes = [fig.layout.xaxis if fig.data and fig.data[0].orientation == "h" else fig.layout.yaxis for fig in panels]
+    ranges = [axis.range for axis in axes if axis.range]
+    for axis in axes:
+        if ranges:
+            axis.range = [min(low for low, _ in ranges), max(high for _, high in ranges)]
 
 
 _STEPS = {
