@@ -8,6 +8,7 @@ from pathlib import Path
 DATABASE_VARIABLE = "CREDITS_DATABASE_URL"
 DEFAULT_DATABASE = "sqlite:///data/ledger.db"
 CATALOG_VARIABLE = "CREDITS_CATALOG"
+CACHE_VARIABLE = "CREDITS_CACHE"
 
 
 def database_url() -> str:
@@ -18,3 +19,9 @@ def database_url() -> str:
 def catalog_folder() -> Path:
     """The folder of the TOML catalogue: ``CREDITS_CATALOG``, else ``data/catalog`` beside the package."""
     return Path(os.environ.get(CATALOG_VARIABLE) or Path(__file__).resolve().parent.parent / "data" / "catalog")
+
+
+def cache_folder() -> Path:
+    """Where compiled code may be kept between processes: ``CREDITS_CACHE``, else ``titrate`` in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "titrate"
