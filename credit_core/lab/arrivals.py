@@ -22,12 +22,13 @@ from credit_core.analytics.sync import Facts
 from credit_core.lab import tables
 from credit_core.lab.tables import NEVER, Records
 from credit_core.policy import cycles
+from credit_core.policy.config import Config
 from credit_core.policy.controller import MODES
-from credit_core.policy.guardrails import RULES
+from credit_core.policy.guardrails import PAUSED, RULES
 from credit_core.policy.lots import LOT_KINDS, PACED_KINDS
 from credit_core.policy.plans import Catalog
 from credit_core.store.records import leg_id
-from credit_core.units import DAY_US, from_us
+from credit_core.units import DAY_US, MICRO, from_us
 
 #: Entries that are read and replayed at a time: what bounds the memory.
 BATCH_ENTRIES = 200_000
@@ -46,6 +47,7 @@ class World:
     """What the events of all batches are numbered by, read once: versions, plans, models, segments; and λ₀ by plan."""
 
     versions: tuple[int, ...]
+    tau0_days: tuple[float, ...]
     plans: tuple[str, ...]
     models: tuple[str, ...]
     segments: tuple[str, ...]
@@ -89,18 +91,22 @@ def batches(facts: Facts, world: World, accounts: pd.DataFrame, entries: int = B
 
 
 def world_of(
-    facts: Facts, catalog: Catalog, versions: Sequence[int], segments: Sequence[str], models: Sequence[str], end_us: int
+    facts: Facts, catalog: Catalog, configs: Mapping[int, Config], candidates: Sequence[Config], end_us: int
 ) -> World:
-    """``segments`` and ``models`` are those that the configurations name."""
+    """``configs`` by version; segments and models are numbered as these and the ``candidates`` name them."""
+    everyone = [*configs.values(), *candidates]
+    segments = {name for config in everyone for name in config.nudges.segments}
+    models = [name for c in everyone for name in (c.routing.premium_model, c.routing.economy_model)]
     rates = {
         plan: ([day for day, _ in rows], [rate for _, rate in rows])
         for plan, rows in queries.demand_rates(facts).items()
     }
     return World(
-        versions=tuple(versions),
+        versions=tuple(configs),
+        tau0_days=tuple(config.controller.tau0_days for config in configs.values()),
         plans=tuple(name for name, plan in catalog.plans.items() if plan.quota_policy == "titrated_monthly"),
         models=tuple(dict.fromkeys([*catalog.models, *models])),
-        segments=(_DEFAULT_SEGMENT, *sorted(set(segments) - {_DEFAULT_SEGMENT})),
+        segments=(_DEFAULT_SEGMENT, *sorted(segments - {_DEFAULT_SEGMENT})),
         rates=rates,
         no_consent=queries.without_consent(facts),
         end_us=end_us,
@@ -133,7 +139,7 @@ def prepare(
     counts = np.bincount(kept["account"].to_numpy(), minlength=len(names))
     return Batch(
         account_ids=names,
-        plan=_last(legs, "plan", names, world.plans[0]),
+        plan=_last(legs[_own_plan(legs)], "plan", names, world.plans[0]),
         segment=_last(legs, "segment", names, _DEFAULT_SEGMENT),
         event_from=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         lot_from=lot_from,
@@ -228,13 +234,14 @@ def _kinds(legs: pd.DataFrame, begins: Mapping[str, _Begin]) -> npt.NDArray[np.i
 
 def _with_plan_changes(legs: pd.DataFrame) -> pd.DataFrame:
     """The legs with one more before the first of each new plan: the change itself writes an entry only where credits move."""
-    account, plan = legs["account"].to_numpy(), legs["plan"].to_numpy()
-    changed = np.flatnonzero((account[1:] == account[:-1]) & (plan[1:] != plan[:-1])) + 1
+    own = np.flatnonzero(_own_plan(legs))
+    account, plan = legs["account"].to_numpy()[own], legs["plan"].to_numpy()[own]
+    changed = own[1:][(account[1:] == account[:-1]) & (plan[1:] != plan[:-1])]
     legs["order"] = np.arange(len(legs), dtype=np.float64)
     if not len(changed):
         return legs
     rows = legs.iloc[changed].copy()
-    quota = legs["quota_uc"].to_numpy()
+    quota, account = legs["quota_uc"].to_numpy(), legs["account"].to_numpy()
     found = []
     for place in changed.tolist():
         later = np.flatnonzero((account[place:] == account[place]) & ~np.isnan(quota[place:]))
@@ -243,6 +250,11 @@ def _with_plan_changes(legs: pd.DataFrame) -> pd.DataFrame:
     # A change after which nobody ever asked decides nothing that is replayed.
     rows = rows[rows["quota_uc"].notna()]
     return pd.concat([legs, rows]).sort_values("order", ignore_index=True)
+
+
+def _own_plan(legs: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Legs that bear the account's plan of their time; what ends or corrects a request bears that of the request."""
+    return np.asarray(legs["rule"].notna() | legs["request_id"].isna() | (legs["kind"] == "import"))
 
 
 def _events(
@@ -321,28 +333,48 @@ def _fill_requests(events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.in
     models = {name: place for place, name in enumerate(world.models)}
     fill("model", rows["model"].map(models).fillna(-1))
     fill("cell", pd.factorize(rows["genre"].astype("string") + "\0" + rows["mood"].astype("string"))[0])
-    fill("prior", _priors(rows, world))
     fill("end_usd", np.nan)
     for place, details in zip(asked.tolist(), rows["details"].tolist(), strict=True):
-        if details is not None and (model := json.loads(details).get("asked_model")) is not None:
+        if isinstance(details, str) and (model := json.loads(details).get("asked_model")) is not None:
             events["asked"][place] = models.get(model, -1)
+    fill("prior", _priors(events, legs, asked, world))
     users = pd.factorize(rows["account_id"].astype(str) + "\0" + rows["user_id"].astype(str))[0]
     fill("user", users - pd.Series(users).groupby(rows["account"].to_numpy()).transform("min").to_numpy())
 
 
-def _priors(rows: pd.DataFrame, world: World) -> npt.NDArray[np.float64]:
-    """λ₀ of each request's plan and UTC day; −1 where the log knew none."""
-    prior = np.full(len(rows), -1.0)
+def _priors(events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.int64], world: World) -> npt.NDArray[np.float64]:
+    """λ₀ of each request's plan and UTC day; −1 where the log knew none.
+
+    A day's rate is stored some time in the day, and what was decided before went by the one before it: of the two, the one
+    from which the logged λ comes out.
+    """
+    rows = legs.iloc[asked]
+    newest, older = np.full(len(rows), -1.0), np.full(len(rows), -1.0)
     days = rows["occurred_at"].to_numpy() // DAY_US
-    knew = rows["demand_rate"].notna().to_numpy()
+    rate = rows["demand_rate"].to_numpy()
     plans = rows["plan"].to_numpy()
     for plan, (stored, rates) in world.rates.items():
-        mine = np.flatnonzero(knew & (plans == plan))
+        mine = np.flatnonzero(~np.isnan(rate) & (plans == plan))
         for day in np.unique(days[mine]).tolist():
             place = bisect_right(stored, datetime.fromtimestamp(day * DAY_US / 1e6, UTC).date().isoformat())
             if place:
-                prior[mine[days[mine] == day]] = rates[place - 1]
-    return prior
+                of_day = mine[days[mine] == day]
+                newest[of_day], older[of_day] = rates[place - 1], rates[max(place - 2, 0)]
+    tau = np.array(world.tau0_days)[events["config"][asked]]
+    so_far = (events["cycle_days"] - events["days_left"])[asked]
+    implied = (rate * (tau + so_far) - _demand_so_far(events)[asked] / MICRO) / tau
+    return np.where(np.abs(older - implied) < np.abs(newest - implied), older, newest)
+
+
+def _demand_so_far(events: Records) -> npt.NDArray[np.int64]:
+    """What each event's account had asked for in its cycle before it, by the log."""
+    kind = events["kind"]
+    judged = (kind == tables.OPEN) & (events["rule"] > PAUSED)
+    asked_for = np.where(judged, events["amount_uc"], 0) + np.where(kind == tables.IMPORT, events["images"] * MICRO, 0)
+    before = np.cumsum(asked_for) - asked_for
+    begun = np.isin(kind, (tables.BEGIN, tables.CLOSE))
+    since = np.maximum.accumulate(np.where(begun, np.arange(len(events)), 0))
+    return np.asarray(before - before[since], dtype=np.int64) if len(events) else before
 
 
 def _link(

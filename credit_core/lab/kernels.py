@@ -392,8 +392,10 @@ def _claim(
     config = _config(e, g)
     rules = g.rules[config]
     law = g.laws[config * g.plans + e.plan]
-    wait = _wait_s(w.users[e.user], at, rules)
-    v = decision.evaluate(law, _inputs(e, config, law, wait, False, True, cycle_days, days_left, g, w), e.u01)
+    user = w.users[e.user]
+    wait = _wait_s(user, at, rules)
+    cell_new = g.cells and e.cell >= 0 and not _in_session(user, e.cell)
+    v = decision.evaluate(law, _inputs(e, config, law, wait, cell_new, True, cycle_days, days_left, g, w), e.u01)
     _remember(w, v.rule, v.mode, v.fresh, v.p)
     if v.rule > guardrails.PAUSED and v.fresh and e.amount_uc <= s.avail:
         _reserve(request, facts, at, v.p, config, events, lots, g, w, o)

@@ -225,15 +225,8 @@ def play(
 
 
 def _setting(prepared: Prepared, candidates: Sequence[Config | None], period: Period) -> tuple[World, list[Governing]]:
-    configs = [*prepared.configs.values(), *(config for config in candidates if config is not None)]
-    world = arrivals.world_of(
-        prepared.facts,
-        prepared.catalog,
-        list(prepared.configs),
-        [name for config in configs for name in config.nudges.segments],
-        [name for c in configs for name in (c.routing.premium_model, c.routing.economy_model)],
-        period.end_us,
-    )
+    named = [config for config in candidates if config is not None]
+    world = arrivals.world_of(prepared.facts, prepared.catalog, prepared.configs, named, period.end_us)
     return world, [_govern(prepared, world, config, period) for config in candidates]
 
 
