@@ -20,6 +20,8 @@ from credit_core import settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = "credit_core"
+#: Files of the laboratory that hold what is compiled.
+_SOURCES = ("compiling.py", "tables.py", "holding.py", "kernels.py", "pacing.py")
 _LOCK = threading.RLock()
 
 
@@ -38,7 +40,7 @@ def _prepare() -> None:
 
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    for path in sorted([root / "units.py", *(root / "policy").glob("*.py"), *(root / "lab").glob("*.py")]):
+    for path in sorted([root / "units.py", *(root / "policy").glob("*.py"), *(root / "lab" / name for name in _SOURCES)]):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     folder = settings.cache_folder() / f"lab-{digest.hexdigest()[:16]}"
     try:
