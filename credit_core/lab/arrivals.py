@@ -137,11 +137,16 @@ def prepare(
     kept = legs[legs["event"] >= 0].reset_index(drop=True)
     events = _events(kept, begins, lot_place, world, _late(legs))
     counts = np.bincount(kept["account"].to_numpy(), minlength=len(names))
+    event_from = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    for account in np.unique(kept["account"].to_numpy()[kept["event"].to_numpy() == tables.RESUME]).tolist():
+        mine = slice(event_from[account], event_from[account + 1])
+        own = lot_records[lot_from[account] : lot_from[account + 1]]
+        _before_pauses(events[mine], kept["seq"].to_numpy()[mine], frame[frame["account_id"] == names[account]], own, lot_place)
     return Batch(
         account_ids=names,
         plan=_last(legs[_own_plan(legs)], "plan", names, world.plans[0]),
         segment=_last(legs, "segment", names, _DEFAULT_SEGMENT),
-        event_from=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        event_from=event_from,
         lot_from=lot_from,
         events=events,
         lots=lot_records,
@@ -211,7 +216,7 @@ def _lots(
         place[lot] = row - int(lot_from[account])
         records["rank"][row], records["tie"][row] = _RANK[kind], place[lot]
         records["paced"][row] = kind in PACED_KINDS
-        records["expires"][row] = NEVER if end_us is None else end_us
+        records["first_end"][row] = NEVER if end_us is None else end_us
     found = {
         leg: _Begin(no, start, end, quota, place[monthly], place[carry])
         for leg, (no, start, end, quota, monthly, carry) in begins.items()
@@ -306,6 +311,32 @@ def _place_cycles(events: Records, legs: pd.DataFrame, begins: Mapping[str, _Beg
         row.begin_us = begin.start_us
     planned = events["kind"] == tables.PLAN
     events["quota_uc"][planned] = legs["quota_uc"].to_numpy()[planned]
+
+
+def _before_pauses(
+    events: Records, seq: npt.NDArray[np.int64], lines: pd.DataFrame, lots: Records, lot_place: Mapping[str, int]
+) -> None:
+    """Put back the ends that pauses of one account have moved: the tables tell the last ones, spending went by the first."""
+    kind, at = events["kind"], events["at"]
+    begun = np.flatnonzero(np.isin(kind, (tables.BEGIN, tables.CLOSE)))
+    for place, after in zip(begun.tolist(), [*begun[1:].tolist(), len(events)], strict=True):
+        asked = [i for i in range(place, after) if kind[i] == tables.OPEN]
+        resumed = [i for i in range(place, after) if kind[i] == tables.RESUME]
+        # The days that were left when somebody last asked before the pause; where nobody did, nothing was spent.
+        if resumed and asked and asked[0] < resumed[0]:
+            end_us = int(at[asked[0]]) + round(float(events["days_left"][asked[0]]) * DAY_US)
+            events["end_us"][place] = end_us
+            lots["first_end"][events["lot"][place]] = lots["first_end"][events["carry"][place]] = end_us
+    pauses = np.flatnonzero(kind == tables.PAUSE)
+    for resume in np.flatnonzero(kind == tables.RESUME)[::-1].tolist():
+        paused = int(pauses[pauses < resume][-1])
+        since = max(int(at[paused]), int(events["begin_us"][begun[begun < paused]][-1]))
+        # Lots that held nothing at that moment kept their end.
+        before = lines[lines["seq"] < seq[resume]]
+        held = before.groupby("lot_id")[["d_avail_uc", "d_held_uc"]].sum().any(axis=1)
+        for lot in (lot_place[name] for name in held.index[held]):
+            if not lots["paced"][lot] and at[resume] < lots["first_end"][lot] < NEVER:
+                lots["first_end"][lot] -= at[resume] - since
 
 
 def _fill_requests(events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.int64], world: World) -> None:

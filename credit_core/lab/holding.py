@@ -33,7 +33,7 @@ def put(lots: Records, w: Work, lot: int, amount: int) -> None:
     if row.paced:
         s.paced += amount
     if not row.active:
-        row.active = True
+        row.made = row.active = True
         w.active[s.active] = lot
         s.active += 1
 
@@ -75,6 +75,7 @@ def take(lots: Records, w: Work, amount: int, paced_only: bool, remembered: int)
             s.paced -= taken
         missing -= taken
         if remembered >= 0:
+            row.held += taken
             part = w.parts[s.pool]
             part.lot, part.uc = best, taken
             s.pool += 1
@@ -88,6 +89,7 @@ def end_hold(lots: Records, w: Work, g: Governing, o: Records, request: int, act
         part = w.parts[place]
         taken = min(part.uc, missing)
         missing -= taken
+        lots[part.lot].held -= part.uc
         if part.uc > taken:
             put(lots, w, part.lot, part.uc - taken)
         part.uc = taken
@@ -137,6 +139,8 @@ def return_to_closed(lots: Records, w: Work, g: Governing, o: Records, first: in
                 s.paced -= row.avail
             row.avail = 0
     if room > 0:
+        if not lots[s.carry].made:
+            lots[s.carry].expires = s.end
         put(lots, w, s.carry, room)
     o.expired_uc += returned - room
 
@@ -171,6 +175,22 @@ def expire(lots: Records, w: Work, at: int) -> int:
                 s.paced -= row.avail
             row.avail = 0
     return gone
+
+
+def move_ends(lots: Records, w: Work, end: int, shift: int) -> None:
+    """A pause is over: lots that end with the cycle end at ``end``, others as much later as the pause took.
+
+    As live, those that hold nothing at that moment keep their end.
+    """
+    s = w.state[0]
+    for lot in range(len(lots)):
+        row = lots[lot]
+        if row.avail == 0 and row.held == 0:
+            continue
+        if row.paced and row.expires == s.end:
+            row.expires = end
+        elif not row.paced and s.paused_at < row.expires < NEVER:
+            row.expires += shift
 
 
 def close(lots: Records, w: Work, g: Governing, config: int, burst: bool, quota: int, carry: int) -> cycles.Closing:

@@ -72,7 +72,8 @@ def _reset(lots: Records, w: Work, events: int) -> None:
         user.images = user.fresh = user.fresh_uc = user.opening_uc = user.celled = 0
     for lot in range(len(lots)):
         row = lots[lot]
-        row.avail, row.active = 0, False
+        row.avail, row.held, row.expires = 0, 0, row.first_end
+        row.made = row.active = False
         if row.expires < NEVER and not row.paced:
             s.own_ends = True
 
@@ -176,10 +177,10 @@ def _happen(e: Records, lots: Records, g: Governing, w: Work, o: Records) -> Non
             holding.take(lots, w, min(e.amount_uc, s.avail), False, -1)
         s.demand += e.images * units.MICRO
     elif e.kind == tables.PAUSE:
-        s.paused = True
+        s.paused, s.paused_at = True, max(e.at, s.start)
     elif e.kind == tables.RESUME:
-        s.paused = False
-        s.end = e.end_us
+        holding.move_ends(lots, w, e.end_us, e.at - s.paused_at)
+        s.paused, s.end = False, e.end_us
 
 
 def _config(e: Records, g: Governing) -> int:

@@ -41,7 +41,7 @@ EVENT = np.dtype(
     align=True,
 )  # fmt: skip
 LOT = np.dtype(
-    [("rank", "i4"), ("tie", "i4"), ("expires", "i8"), ("paced", "?"), ("active", "?"), ("avail", "i8")], align=True
+    [("rank", "i4"), ("tie", "i4"), ("first_end", "i8"), ("expires", "i8"), ("paced", "?"), ("made", "?"), ("active", "?"), ("avail", "i8"), ("held", "i8")], align=True
 )
 LAW = np.dtype(
     [(name, {float: "f8", int: "i8", bool: "?"}[kind]) for name, kind in get_type_hints(Law).items()],
@@ -72,7 +72,7 @@ TOLD = np.dtype([("rule", "i4"), ("mode", "i4"), ("fresh", "?"), ("asked", "?"),
 STATE = np.dtype(
     [
         ("avail", "i8"), ("paced", "i8"), ("quota", "i8"), ("start", "i8"), ("end", "i8"), ("demand", "i8"), ("mode", "i8"),
-        ("plan", "i8"), ("config", "i8"), ("carry", "i8"), ("monthly", "i8"), ("paused", "?"), ("begun", "?"), ("own_ends", "?"),
+        ("plan", "i8"), ("config", "i8"), ("carry", "i8"), ("monthly", "i8"), ("paused", "?"), ("paused_at", "i8"), ("begun", "?"), ("own_ends", "?"),
         ("active", "i8"), ("pool", "i8"), ("waiting", "i8"), ("day", "i8"), ("dry_from", "i8"), ("dry_days", "f8"),
         ("cycle_fresh", "i8"), ("cycle_budget", "i8"),
     ],
