@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -227,12 +227,22 @@ def play(
 def _setting(prepared: Prepared, candidates: Sequence[Config | None], period: Period) -> tuple[World, list[Governing]]:
     named = [config for config in candidates if config is not None]
     world = arrivals.world_of(prepared.facts, prepared.catalog, prepared.configs, named, period.end_us)
-    return world, [_govern(prepared, world, config, period) for config in candidates]
+    models, logged = models_of(prepared.catalog, world, prepared.latencies_ms), list(prepared.configs.values())
+    return world, [
+        govern(logged, world, models, period, -1, prepared.claim_days)
+        if config is None
+        else govern([*logged, config], world, models, period, len(logged), prepared.claim_days)
+        for config in candidates
+    ]
 
 
-def _govern(prepared: Prepared, world: World, candidate: Config | None, period: Period) -> Governing:
-    """The configurations of a run as the kernel takes them: every version of the ledger, then the candidate."""
-    configs = [*prepared.configs.values(), *([] if candidate is None else [candidate])]
+def govern(
+    configs: Sequence[Config], world: World, models: Records, period: Period, candidate: int, claim_days: float | None = None
+) -> Governing:
+    """Configurations as the kernel takes them: the world's versions in their order, then any others.
+
+    ``candidate`` is the place of the one that decides the whole period, −1: each decision by its own.
+    """
     pairs = [(config, plan) for config in configs for plan in world.plans]
     laws = tables.records(len(pairs), tables.LAW)
     rollover = tables.records(len(pairs), tables.ROLLOVER)
@@ -256,16 +266,15 @@ def _govern(prepared: Prepared, world: World, candidate: Config | None, period: 
     factors = [
         [c.nudges.segments.get(name, c.nudges.segments["default"]) for name in world.segments] for c in configs
     ]
-    claim = prepared.claim_days
     return Governing(
         laws=laws,
         rules=rules,
         rollover=rollover,
         segments=np.array(factors, dtype=np.float64),
-        models=_models(prepared, world),
+        models=models,
         plans=len(world.plans),
-        candidate=-1 if candidate is None else len(configs) - 1,
-        child_us=0 if claim is None else max(1, round(claim * units.DAY_US)),
+        candidate=candidate,
+        child_us=0 if claim_days is None else max(1, round(claim_days * units.DAY_US)),
         start_us=period.start_us,
         end_us=period.end_us,
         day_ends=np.array(period.day_ends, dtype=np.int64),
@@ -273,15 +282,13 @@ def _govern(prepared: Prepared, world: World, candidate: Config | None, period: 
     )
 
 
-def _models(prepared: Prepared, world: World) -> Records:
+def models_of(catalog: Catalog, world: World, latencies_ms: Mapping[str, float]) -> Records:
     """Price and usual latency by model; one that was never used takes as long as the others do."""
-    known = list(prepared.latencies_ms.values())
-    usual = float(np.median(known)) if known else USUAL_LATENCY_MS
+    usual = float(np.median(list(latencies_ms.values()))) if latencies_ms else USUAL_LATENCY_MS
     models = tables.records(len(world.models), tables.MODEL)
     for place, name in enumerate(world.models):
-        price = plans.provider_cost_usd_micro(prepared.catalog, name, 1)
-        latency_ms = prepared.latencies_ms.get(name, usual)
-        models[place] = (math.nan if price is None else float(price), round(latency_ms * 1_000))
+        price = plans.provider_cost_usd_micro(catalog, name, 1)
+        models[place] = (math.nan if price is None else float(price), round(latencies_ms.get(name, usual) * 1_000))
     return models
 
 
