@@ -141,7 +141,9 @@ def prepare(
     for account in np.unique(kept["account"].to_numpy()[kept["event"].to_numpy() == tables.RESUME]).tolist():
         mine = slice(event_from[account], event_from[account + 1])
         own = lot_records[lot_from[account] : lot_from[account + 1]]
-        _before_pauses(events[mine], kept["seq"].to_numpy()[mine], frame[frame["account_id"] == names[account]], own, lot_place)
+        _before_pauses(
+            events[mine], kept["seq"].to_numpy()[mine], frame[frame["account_id"] == names[account]], own, lot_place
+        )
     return Batch(
         account_ids=names,
         plan=_last(legs[_own_plan(legs)], "plan", names, world.plans[0]),
@@ -159,7 +161,7 @@ def _legs(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a leg, as its first line; ``moved`` and ``spent`` are sums over its lines."""
     first = frame["line"].to_numpy() == 1
     starts = np.flatnonzero(first)
-    legs = frame[first].reset_index(drop=True)
+    legs: pd.DataFrame = frame[first].reset_index(drop=True)
     avail, held = frame["d_avail_uc"].to_numpy(), frame["d_held_uc"].to_numpy()
     if len(starts):
         legs["moved"] = np.add.reduceat(avail, starts)
@@ -212,8 +214,8 @@ def _lots(
     records = tables.records(len(order), tables.LOT)
     place: dict[str, int] = {}
     for row, lot in enumerate(order):
-        account, kind, end_us = known[lot]
-        place[lot] = row - int(lot_from[account])
+        whose, kind, end_us = known[lot]
+        place[lot] = row - int(lot_from[whose])
         records["rank"][row], records["tie"][row] = _RANK[kind], place[lot]
         records["paced"][row] = kind in PACED_KINDS
         records["first_end"][row] = NEVER if end_us is None else end_us
@@ -254,7 +256,8 @@ def _with_plan_changes(legs: pd.DataFrame) -> pd.DataFrame:
     rows["event"], rows["quota_uc"], rows["order"] = tables.PLAN, found, rows["order"] - 0.5
     # A change after which nobody ever asked decides nothing that is replayed.
     rows = rows[rows["quota_uc"].notna()]
-    return pd.concat([legs, rows]).sort_values("order", ignore_index=True)
+    ordered: pd.DataFrame = pd.concat([legs, rows]).sort_values("order", ignore_index=True)
+    return ordered
 
 
 def _own_plan(legs: pd.DataFrame) -> npt.NDArray[np.bool_]:
@@ -263,11 +266,15 @@ def _own_plan(legs: pd.DataFrame) -> npt.NDArray[np.bool_]:
 
 
 def _events(
-    legs: pd.DataFrame, begins: Mapping[str, _Begin], lot_place: Mapping[str, int], world: World,
+    legs: pd.DataFrame,
+    begins: Mapping[str, _Begin],
+    lot_place: Mapping[str, int],
+    world: World,
     late: Mapping[str, tuple[int, int]],
 ) -> Records:
     events = tables.records(len(legs), tables.EVENT)
     events["at"] = legs["occurred_at"]
+    lot_ids = legs["lot_id"].astype(str).tolist()
     events["kind"] = kind = legs["event"].to_numpy()
     events["config"] = _configs(legs, world)
     events["plan"] = legs["plan"].map({name: place for place, name in enumerate(world.plans)}).fillna(0)
@@ -277,19 +284,19 @@ def _events(
     for name in ("lot", "carry", "ref", "before", "cell", "asked", "model"):
         events[name] = -1
     for place in np.flatnonzero(np.isin(kind, (tables.GRANT, tables.ADJUST))).tolist():
-        events["lot"][place] = lot_place.get(legs["lot_id"].iat[place], -1)
+        events["lot"][place] = lot_place.get(lot_ids[place], -1)
     _place_cycles(events, legs, begins)
     asked = np.flatnonzero(np.isin(kind, (tables.OPEN, tables.CHILD)))
     _fill_requests(events, legs, asked, world)
     _link(events, legs, asked, late)
     resumed = np.flatnonzero(kind == tables.RESUME)
     for place in resumed.tolist():
-        details = json.loads(legs["details"].iat[place])
+        details = json.loads(str(legs["details"].iat[place]))
         events["end_us"][place] = pd.Timestamp(details["cycle_end_at"]).value // 1_000
     backfill = np.flatnonzero(kind == tables.IMPORT)
     for place in backfill.tolist():
         # Recorded usage is paid by a lot of its own; a spend made offline by all lots.
-        events["lot"][place] = -1 if legs["reason"].iat[place] == "offline" else lot_place.get(legs["lot_id"].iat[place], -1)
+        events["lot"][place] = -1 if legs["reason"].iat[place] == "offline" else lot_place.get(lot_ids[place], -1)
     return events
 
 
@@ -412,8 +419,10 @@ def _link(
     events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.int64], late: Mapping[str, tuple[int, int]]
 ) -> None:
     """Tie ends, refunds and children to their requests, requests to the one before, and tell requests how they ended."""
-    kind = events["kind"]
-    start = np.maximum.accumulate(np.where(np.r_[True, np.diff(legs["account"].to_numpy()) != 0], np.arange(len(legs)), 0))
+    kind, costs = events["kind"], legs["cost_usd_micro"].to_numpy(dtype=np.float64)
+    start = np.maximum.accumulate(
+        np.where(np.r_[True, np.diff(legs["account"].to_numpy()) != 0], np.arange(len(legs)), 0)
+    )
     user, request = legs["user_id"].astype(str), legs["request_id"].astype(str)
     keys = (user + "\0" + request).to_numpy()
     opened = {keys[place]: place for place in asked.tolist()}
@@ -429,7 +438,7 @@ def _link(
         if kind[place] == tables.CHILD:
             row.child = True
         elif kind[place] == tables.END:
-            usd = legs["cost_usd_micro"].iat[place]
+            usd = costs[place]
             row.end_usd = 0.0 if np.isnan(usd) and legs["kind"].iat[place] != "settle" else usd
             events["end_kind"][place] = tables.SETTLED if legs["kind"].iat[place] == "settle" else tables.RELEASED
             swept = legs["reason"].iat[place] == "swept"

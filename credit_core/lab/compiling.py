@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeVar
@@ -40,7 +39,9 @@ def _prepare() -> None:
 
     digest = hashlib.sha256()
     root = Path(__file__).resolve().parent.parent
-    for path in sorted([root / "units.py", *(root / "policy").glob("*.py"), *(root / "lab" / name for name in _SOURCES)]):
+    for path in sorted(
+        [root / "units.py", *(root / "policy").glob("*.py"), *(root / "lab" / name for name in _SOURCES)]
+    ):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     folder = settings.cache_folder() / f"lab-{digest.hexdigest()[:16]}"
     try:
@@ -48,10 +49,10 @@ def _prepare() -> None:
     except OSError:
         return
     if os.access(folder, os.W_OK):
-        numba.config.CACHE_DIR = str(folder)
+        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compile(function: Callable[..., Any]) -> Any:
     from numba import njit
 
@@ -81,8 +82,3 @@ def _bound(value: Any, named: frozenset[str]) -> Any:
 def _names(code: CodeType) -> frozenset[str]:
     inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
     return frozenset(code.co_names).union(*inner)
-
-
-def is_loaded() -> bool:
-    """Whether Numba has been imported: it takes half a second that only the laboratory should spend."""
-    return "numba" in sys.modules

@@ -18,11 +18,9 @@ SWEEP, LOGGED_END, SETTLE, CLAIM = range(4)
 def sooner(lots: Records, one: int, other: int) -> bool:
     """Whether ``one`` is spent before ``other``: by end, then kind, then age (SPEC 2)."""
     a, b = lots[one], lots[other]
-    if a.expires != b.expires:
-        return a.expires < b.expires
-    if a.rank != b.rank:
-        return a.rank < b.rank
-    return a.tie < b.tie
+    return bool(
+        a.expires < b.expires or (a.expires == b.expires and (a.rank < b.rank or (a.rank == b.rank and a.tie < b.tie)))
+    )
 
 
 def put(lots: Records, w: Work, lot: int, amount: int) -> None:
@@ -239,7 +237,7 @@ def drop_first(w: Work) -> None:
 
 
 def _before(due: int, act: int, other: Records) -> bool:
-    return due < other.due or (due == other.due and act < other.act)
+    return bool(due < other.due or (due == other.due and act < other.act))
 
 
 def _move(w: Work, source: int, target: int) -> None:

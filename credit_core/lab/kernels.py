@@ -304,7 +304,8 @@ def _wait_s(u: Records, at: int, rules: Records) -> float:
 
 
 def _in_session(u: Records, cell: int) -> bool:
-    for place in range(min(u.celled, tables.SESSION_CELLS)):
+    # Written out: Numba knows no generators within any().
+    for place in range(min(u.celled, tables.SESSION_CELLS)):  # noqa: SIM110
         if u.cells[place] == cell:
             return True
     return False

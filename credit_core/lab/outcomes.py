@@ -47,7 +47,7 @@ class Metric(NamedTuple):
 
 def _of(*names: str) -> Callable[[Run], Floats]:
     def total(run: Run) -> Floats:
-        return np.sum([run.sums[name] for name in names], axis=0, dtype=np.float64)
+        return np.asarray(np.sum([run.sums[name] for name in names], axis=0), dtype=np.float64)
 
     return total
 
@@ -139,7 +139,9 @@ def compare(replayed: Replayed, live: int = 0, candidate: int = 1, seed: int = 0
     changed = gains["difference"] * MICRO
     return Comparison(
         metrics=pd.DataFrame(rows),
-        surplus=pd.concat([_surplus(replayed, before, "live"), _surplus(replayed, after, "candidate")], ignore_index=True),
+        surplus=pd.concat(
+            [_surplus(replayed, before, "live"), _surplus(replayed, after, "candidate")], ignore_index=True
+        ),
         accounts=gains,
         winners=int((changed >= _NOTICED_UC).sum()),
         losers=int((changed <= -_NOTICED_UC).sum()),

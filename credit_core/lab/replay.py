@@ -175,6 +175,18 @@ def disagreements(prepared: Prepared, *, interpreted: bool = False) -> pd.DataFr
     return found
 
 
+def warm_up() -> None:
+    """Compile the kernel, or read it from the cache, so that nobody's first replay waits for that."""
+    world = World((1,), (14.0,), ("basic",), ("m",), ("default",), {}, frozenset(), 1)
+    config = Config.model_validate({"routing": {"premium_model": "m", "economy_model": "m"}})
+    law = govern([config], world, tables.records(1, tables.MODEL), Period(0, 1, ()), 0)
+    nobody = np.zeros(1, np.int64)
+    none = np.zeros(0, dtype=object)
+    empty = Batch([], [], [], nobody, nobody, tables.records(0, tables.EVENT), tables.records(0, tables.LOT), none, 1)
+    with ThreadPoolExecutor(1) as pool:
+        play(empty, law, compiled(kernels.replay), pool)
+
+
 def unlike(batch: Batch, told: Records, asked: npt.NDArray[np.bool_], tolerance: float = 1e-12) -> pd.DataFrame:
     """Of the events ``asked``, those of which ``told`` says other than the log."""
     logged = batch.events
@@ -218,7 +230,9 @@ def play(
         )
 
     ends = np.searchsorted(batch.event_from, np.linspace(0, len(batch.events), _SLICES + 1)[1:], side="left")
-    bounds = sorted({0, *np.minimum(ends, accounts).tolist(), accounts})
+    bounds = [0, *sorted({*np.minimum(ends, accounts).tolist(), accounts} - {0})]
+    if accounts == 0:
+        bounds = [0, 0]
     for done in pool.map(share, itertools.pairwise(bounds)):
         assert done is None
     return Run(out, days), told
@@ -237,7 +251,12 @@ def _setting(prepared: Prepared, candidates: Sequence[Config | None], period: Pe
 
 
 def govern(
-    configs: Sequence[Config], world: World, models: Records, period: Period, candidate: int, claim_days: float | None = None
+    configs: Sequence[Config],
+    world: World,
+    models: Records,
+    period: Period,
+    candidate: int,
+    claim_days: float | None = None,
 ) -> Governing:
     """Configurations as the kernel takes them: the world's versions in their order, then any others.
 
@@ -263,9 +282,7 @@ def govern(
             round(config.saga.hold_ttl_s * units.MICRO), routing.threshold, world.models.index(routing.premium_model),
             world.models.index(routing.economy_model), config.rollover.burst_allowance,
         )  # fmt: skip
-    factors = [
-        [c.nudges.segments.get(name, c.nudges.segments["default"]) for name in world.segments] for c in configs
-    ]
+    factors = [[c.nudges.segments.get(name, c.nudges.segments["default"]) for name in world.segments] for c in configs]
     return Governing(
         laws=laws,
         rules=rules,

@@ -44,7 +44,11 @@ def measure(accounts: int = 40_000, interpreted_accounts: int = 40, threads: int
     pacing.cycle(law, 0, interpreted_accounts, _REQUESTS, _QUOTA, _CYCLE_DAYS, slow)
     slow_elapsed = time.perf_counter() - started
     return Speed(
-        float(sums[0] / elapsed), float(sums[0] / spent), float(slow[0] / slow_elapsed), bool(np.array_equal(few, slow)), workers
+        float(sums[0] / elapsed),
+        float(sums[0] / spent),
+        float(slow[0] / slow_elapsed),
+        bool(np.array_equal(few, slow)),
+        workers,
     )
 
 
@@ -65,4 +69,4 @@ def decide(law: Records, accounts: int, threads: int) -> npt.NDArray[np.float64]
 def _law() -> Records:
     laws = tables.records(1, tables.LAW)
     laws[0] = tuple(law_for(Config(), "basic"))
-    return laws[0]  # type: ignore[no-any-return]
+    return laws[0]

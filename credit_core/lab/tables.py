@@ -6,7 +6,7 @@ does not come. Places of lots, users and events are counted within their account
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,18 @@ EVENT = np.dtype(
     align=True,
 )  # fmt: skip
 LOT = np.dtype(
-    [("rank", "i4"), ("tie", "i4"), ("first_end", "i8"), ("expires", "i8"), ("paced", "?"), ("made", "?"), ("active", "?"), ("avail", "i8"), ("held", "i8")], align=True
+    [
+        ("rank", "i4"),
+        ("tie", "i4"),
+        ("first_end", "i8"),
+        ("expires", "i8"),
+        ("paced", "?"),
+        ("made", "?"),
+        ("active", "?"),
+        ("avail", "i8"),
+        ("held", "i8"),
+    ],
+    align=True,
 )
 LAW = np.dtype(
     [(name, {float: "f8", int: "i8", bool: "?"}[kind]) for name, kind in get_type_hints(Law).items()],
@@ -72,14 +83,16 @@ TOLD = np.dtype([("rule", "i4"), ("mode", "i4"), ("fresh", "?"), ("asked", "?"),
 STATE = np.dtype(
     [
         ("avail", "i8"), ("paced", "i8"), ("quota", "i8"), ("start", "i8"), ("end", "i8"), ("demand", "i8"), ("mode", "i8"),
-        ("plan", "i8"), ("config", "i8"), ("carry", "i8"), ("monthly", "i8"), ("paused", "?"), ("paused_at", "i8"), ("begun", "?"), ("own_ends", "?"),
+        ("plan", "i8"), ("config", "i8"), ("carry", "i8"), ("monthly", "i8"), ("paused", "?"), ("begun", "?"), ("own_ends", "?"),
+        ("paused_at", "i8"),
         ("active", "i8"), ("pool", "i8"), ("waiting", "i8"), ("day", "i8"), ("dry_from", "i8"), ("dry_days", "f8"),
         ("cycle_fresh", "i8"), ("cycle_budget", "i8"),
     ],
     align=True,
 )  # fmt: skip
 
-Records = npt.NDArray[Any]
+#: An array of one of the kinds above, or a row of it; fields are attributes, of which type checkers cannot know.
+Records: TypeAlias = Any
 
 
 class Governing(NamedTuple):

@@ -69,7 +69,9 @@ def live_through(core: CreditCore, clock: StoppedClock, days: int, seed: int, a_
                     core.sweep(at=clock.now)
                 elif chance < 0.30 and settled:
                     user, request_id, amount = rng.choice(settled)
-                    core.refund(user, request_id, rng.choice((amount, amount // 3)), f"r-{number}", "sam", "test", at=clock.now)
+                    core.refund(
+                        user, request_id, rng.choice((amount, amount // 3)), f"r-{number}", "sam", "test", at=clock.now
+                    )
                 else:
                     _ask(core, clock, rng, user, number, open_)
                 while open_ and rng.random() < 0.6:

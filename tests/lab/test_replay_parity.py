@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from credit_core import CreditCore
@@ -17,7 +15,7 @@ from credit_core.lab import replay
 from credit_core.service import catalog as catalogue
 from credit_core.settings import catalog_folder
 from tests.lab.busy import live_through
-from tests.service.scenes import NOW, StoppedClock, change
+from tests.service.scenes import NOW, StoppedClock
 
 CATALOG = catalogue.read(catalog_folder()).catalog
 END = datetime(2025, 4, 2, 12, tzinfo=UTC)
@@ -32,21 +30,23 @@ def prepared(url: str) -> replay.Prepared:
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def busy(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Eight weeks of three accounts under eight versions, with everything that can happen to an account."""
     url = f"sqlite:///{tmp_path_factory.mktemp('busy') / 'ledger.db'}"
     clock = StoppedClock(NOW)
     with CreditCore.open(url, clock=clock) as core:
         live_through(core, clock, days=56, seed=3)
         assert core.verify() == []
-    yield url
+    return url
 
 
 def kinds(url: str) -> dict[str, int]:
     facts = Facts.open(url)
     facts.follow()
     with facts.engine.connect() as connection:
-        rows = connection.exec_driver_sql("SELECT kind || coalesce(' ' || rule, ''), count(*) FROM ledger_entries GROUP BY 1")
+        rows = connection.exec_driver_sql(
+            "SELECT kind || coalesce(' ' || rule, ''), count(*) FROM ledger_entries GROUP BY 1"
+        )
         return {str(kind): int(count) for kind, count in rows}
 
 
@@ -76,7 +76,10 @@ def test_no_decision_of_the_demo_differs(tmp_path: Path) -> None:
 def test_no_decision_of_the_governed_trace_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Needs as long as the import does: the trace through authorize, settle and release."""
     url = f"sqlite:///{tmp_path / 'trace.db'}"
-    assert main(["import", "gentd26", str(TRACE), "--mode", "govern", "--plan", "basic", "--cells", "--database", url]) == 0
+    assert (
+        main(["import", "gentd26", str(TRACE), "--mode", "govern", "--plan", "basic", "--cells", "--database", url])
+        == 0
+    )
     capsys.readouterr()
     found = replay.disagreements(prepared(url))
     assert found.to_dict("records") == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 )
 CATALOG = catalogue.read(catalog_folder()).catalog
 DAYS, QUOTA, DRAWS = 17.0, 113, 8
-START = datetime(2024, 11, 15)
+START = datetime(2024, 11, 15, tzinfo=UTC)
 #: No caps, no limits, nothing missing.
 SETTING: dict[str, Any] = {
     "session.max_fresh": 100_000, "session.max_share": 1.0, "limits.enabled": False, "plans.basic.cap_multiple": 24.0,
@@ -75,7 +75,7 @@ def halves() -> tuple[Half, Half]:
     rows: list[tuple[str, int, int, int]] = []
     with TRACE.open(encoding="utf-8", newline="") as file:
         for line, row in enumerate(csv.DictReader(file)):
-            at = datetime.fromisoformat(row["gmt_create"]) - START
+            at = datetime.fromisoformat(row["gmt_create"]).replace(tzinfo=UTC) - START
             images = int(float(row["num_images_per_prompt"] or 1))
             rows.append((row["groupId"], round(at.total_seconds() * MICRO), line, images))
     rows.sort()

@@ -47,7 +47,9 @@ def entries_of(facts: Facts, account_ids: Sequence[str]) -> pd.DataFrame:
         .order_by(ledger_entries.c.account_id, ledger_entries.c.seq)
     )
     found = facts.from_ledger({"facts": statement})["facts"]
-    kinds = {name: pa.string() if name in _TEXTS else pa.int64() if name in _WHOLE else pa.float64() for name in _COLUMNS}
+    kinds = {
+        name: pa.string() if name in _TEXTS else pa.int64() if name in _WHOLE else pa.float64() for name in _COLUMNS
+    }
     frame = pd.DataFrame(
         {
             name: found[name].cast(kind).to_numpy(zero_copy_only=False).astype(object if name in _TEXTS else None, copy=False)
@@ -62,22 +64,22 @@ def lots_of(facts: Facts, account_ids: Sequence[str]) -> list[tuple[str, str, st
     """(account, lot, kind, end in microseconds) of every lot of these accounts."""
     c = relations.lots.c
     kept = c.account_id.in_(account_ids)
-    return [tuple(row) for row in facts.rows(select(c.account_id, c.lot_id, c.kind, c.expires_at).where(kept))]  # type: ignore[misc]
+    return [tuple(row) for row in facts.rows(select(c.account_id, c.lot_id, c.kind, c.expires_at).where(kept))]
 
 
 def cycles_of(facts: Facts, account_ids: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
     """(account, number, start, end, quota) of every cycle of these accounts; instants in microseconds."""
     c = relations.cycles.c
-    statement = select(c.account_id, c.cycle_no, c.start_at, c.end_at, c.quota_uc).where(
-        c.account_id.in_(account_ids)
-    )
-    return [tuple(row) for row in facts.rows(statement)]  # type: ignore[misc]
+    statement = select(c.account_id, c.cycle_no, c.start_at, c.end_at, c.quota_uc).where(c.account_id.in_(account_ids))
+    return [tuple(row) for row in facts.rows(statement)]
 
 
 def without_consent(facts: Facts) -> frozenset[str]:
     """Users who do not want their sessions to be looked at."""
     with facts.engine.connect() as connection:
-        return frozenset(connection.execute(select(users.c.user_id).where(users.c.session_consent.is_(False))).scalars())
+        return frozenset(
+            connection.execute(select(users.c.user_id).where(users.c.session_consent.is_(False))).scalars()
+        )
 
 
 def demand_rates(facts: Facts) -> dict[str, list[tuple[str, float]]]:
