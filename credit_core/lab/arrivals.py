@@ -7,10 +7,8 @@ of plan and pauses. What the ledger did by itself (expiries, rollovers, clamps) 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -19,16 +17,16 @@ import pandas as pd
 
 from credit_core.analytics import queries
 from credit_core.analytics.sync import Facts
-from credit_core.lab import tables
+from credit_core.lab import indirect, tables
 from credit_core.lab.tables import NEVER, Records
 from credit_core.policy import cycles
 from credit_core.policy.config import Config
 from credit_core.policy.controller import MODES
-from credit_core.policy.guardrails import PAUSED, RULES
+from credit_core.policy.guardrails import RULES
 from credit_core.policy.lots import LOT_KINDS, PACED_KINDS
 from credit_core.policy.plans import Catalog
 from credit_core.store.records import leg_id
-from credit_core.units import DAY_US, MICRO, from_us
+from credit_core.units import from_us
 
 #: Entries that are read and replayed at a time: what bounds the memory.
 BATCH_ENTRIES = 200_000
@@ -141,7 +139,7 @@ def prepare(
     for account in np.unique(kept["account"].to_numpy()[kept["event"].to_numpy() == tables.RESUME]).tolist():
         mine = slice(event_from[account], event_from[account + 1])
         own = lot_records[lot_from[account] : lot_from[account + 1]]
-        _before_pauses(
+        indirect.before_pauses(
             events[mine], kept["seq"].to_numpy()[mine], frame[frame["account_id"] == names[account]], own, lot_place
         )
     return Batch(
@@ -288,7 +286,7 @@ def _events(
     _place_cycles(events, legs, begins)
     asked = np.flatnonzero(np.isin(kind, (tables.OPEN, tables.CHILD)))
     _fill_requests(events, legs, asked, world)
-    _link(events, legs, asked, late)
+    indirect.link(events, legs, asked, late)
     resumed = np.flatnonzero(kind == tables.RESUME)
     for place in resumed.tolist():
         details = json.loads(str(legs["details"].iat[place]))
@@ -320,32 +318,6 @@ def _place_cycles(events: Records, legs: pd.DataFrame, begins: Mapping[str, _Beg
     events["quota_uc"][planned] = legs["quota_uc"].to_numpy()[planned]
 
 
-def _before_pauses(
-    events: Records, seq: npt.NDArray[np.int64], lines: pd.DataFrame, lots: Records, lot_place: Mapping[str, int]
-) -> None:
-    """Put back the ends that pauses of one account have moved: the tables tell the last ones, spending went by the first."""
-    kind, at = events["kind"], events["at"]
-    begun = np.flatnonzero(np.isin(kind, (tables.BEGIN, tables.CLOSE)))
-    for place, after in zip(begun.tolist(), [*begun[1:].tolist(), len(events)], strict=True):
-        asked = [i for i in range(place, after) if kind[i] == tables.OPEN]
-        resumed = [i for i in range(place, after) if kind[i] == tables.RESUME]
-        # The days that were left when somebody last asked before the pause; where nobody did, nothing was spent.
-        if resumed and asked and asked[0] < resumed[0]:
-            end_us = int(at[asked[0]]) + round(float(events["days_left"][asked[0]]) * DAY_US)
-            events["end_us"][place] = end_us
-            lots["first_end"][events["lot"][place]] = lots["first_end"][events["carry"][place]] = end_us
-    pauses = np.flatnonzero(kind == tables.PAUSE)
-    for resume in np.flatnonzero(kind == tables.RESUME)[::-1].tolist():
-        paused = int(pauses[pauses < resume][-1])
-        since = max(int(at[paused]), int(events["begin_us"][begun[begun < paused]][-1]))
-        # Lots that held nothing at that moment kept their end.
-        before = lines[lines["seq"] < seq[resume]]
-        held = before.groupby("lot_id")[["d_avail_uc", "d_held_uc"]].sum().any(axis=1)
-        for lot in (lot_place[name] for name in held.index[held]):
-            if not lots["paced"][lot] and at[resume] < lots["first_end"][lot] < NEVER:
-                lots["first_end"][lot] -= at[resume] - since
-
-
 def _fill_requests(events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.int64], world: World) -> None:
     rows = legs.iloc[asked]
 
@@ -375,82 +347,9 @@ def _fill_requests(events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.in
     for place, details in zip(asked.tolist(), rows["details"].tolist(), strict=True):
         if isinstance(details, str) and (model := json.loads(details).get("asked_model")) is not None:
             events["asked"][place] = models.get(model, -1)
-    fill("prior", _priors(events, legs, asked, world))
+    fill("prior", indirect.priors(events, legs, asked, world.rates, world.tau0_days))
     users = pd.factorize(rows["account_id"].astype(str) + "\0" + rows["user_id"].astype(str))[0]
     fill("user", users - pd.Series(users).groupby(rows["account"].to_numpy()).transform("min").to_numpy())
-
-
-def _priors(events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.int64], world: World) -> npt.NDArray[np.float64]:
-    """λ₀ of each request's plan and UTC day; −1 where the log knew none.
-
-    A day's rate is stored some time in the day, and what was decided before went by the one before it: of the two, the one
-    from which the logged λ comes out.
-    """
-    rows = legs.iloc[asked]
-    newest, older = np.full(len(rows), -1.0), np.full(len(rows), -1.0)
-    days = rows["occurred_at"].to_numpy() // DAY_US
-    rate = rows["demand_rate"].to_numpy()
-    plans = rows["plan"].to_numpy()
-    for plan, (stored, rates) in world.rates.items():
-        mine = np.flatnonzero(~np.isnan(rate) & (plans == plan))
-        for day in np.unique(days[mine]).tolist():
-            place = bisect_right(stored, datetime.fromtimestamp(day * DAY_US / 1e6, UTC).date().isoformat())
-            if place:
-                of_day = mine[days[mine] == day]
-                newest[of_day], older[of_day] = rates[place - 1], rates[max(place - 2, 0)]
-    tau = np.array(world.tau0_days)[events["config"][asked]]
-    so_far = (events["cycle_days"] - events["days_left"])[asked]
-    implied = (rate * (tau + so_far) - _demand_so_far(events)[asked] / MICRO) / tau
-    return np.where(np.abs(older - implied) < np.abs(newest - implied), older, newest)
-
-
-def _demand_so_far(events: Records) -> npt.NDArray[np.int64]:
-    """What each event's account had asked for in its cycle before it, by the log."""
-    kind = events["kind"]
-    judged = (kind == tables.OPEN) & (events["rule"] > PAUSED)
-    asked_for = np.where(judged, events["amount_uc"], 0) + np.where(kind == tables.IMPORT, events["images"] * MICRO, 0)
-    before = np.cumsum(asked_for) - asked_for
-    begun = np.isin(kind, (tables.BEGIN, tables.CLOSE))
-    since = np.maximum.accumulate(np.where(begun, np.arange(len(events)), 0))
-    return np.asarray(before - before[since], dtype=np.int64) if len(events) else before
-
-
-def _link(
-    events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.int64], late: Mapping[str, tuple[int, int]]
-) -> None:
-    """Tie ends, refunds and children to their requests, requests to the one before, and tell requests how they ended."""
-    kind, costs = events["kind"], legs["cost_usd_micro"].to_numpy(dtype=np.float64)
-    start = np.maximum.accumulate(
-        np.where(np.r_[True, np.diff(legs["account"].to_numpy()) != 0], np.arange(len(legs)), 0)
-    )
-    user, request = legs["user_id"].astype(str), legs["request_id"].astype(str)
-    keys = (user + "\0" + request).to_numpy()
-    opened = {keys[place]: place for place in asked.tolist()}
-    parents = (user + "\0" + legs["parent_request_id"].astype(str)).to_numpy()
-    for place in np.flatnonzero(np.isin(kind, (tables.END, tables.REFUND, tables.CHILD))).tolist():
-        of = opened.get(parents[place] if kind[place] == tables.CHILD else keys[place])
-        if of is None:
-            # Its request lies outside of what is replayed.
-            kind[place] = tables.NOTHING
-            continue
-        events["ref"][place] = of - start[place]
-        row = events[of]
-        if kind[place] == tables.CHILD:
-            row.child = True
-        elif kind[place] == tables.END:
-            usd = costs[place]
-            row.end_usd = 0.0 if np.isnan(usd) and legs["kind"].iat[place] != "settle" else usd
-            events["end_kind"][place] = tables.SETTLED if legs["kind"].iat[place] == "settle" else tables.RELEASED
-            swept = legs["reason"].iat[place] == "swept"
-            if swept and keys[place] in late:
-                row.end_kind, (row.end_at, row.end_uc) = tables.SETTLED, late[keys[place]]
-            elif not swept:
-                row.end_kind, row.end_at = events["end_kind"][place], events["at"][place]
-                row.end_uc = events["amount_uc"][place]
-    opens = np.flatnonzero(kind == tables.OPEN)
-    sessions = pd.DataFrame({"key": keys[opens], "place": opens - start[opens]})
-    sessions["session"] = (user + "\0" + legs["session_id"].astype(str)).to_numpy()[opens]
-    events["before"][opens] = sessions.groupby("session")["place"].shift().fillna(-1)
 
 
 def _last(legs: pd.DataFrame, column: str, names: Sequence[str], otherwise: str) -> list[str]:

@@ -76,7 +76,11 @@ def test_the_original_stays_interpreted() -> None:
 
 def test_formulas_are_compiled_not_copied() -> None:
     """The kernels hold no exponential, logarithm or power: what they know of the policy they call."""
-    for module in (pacing.__file__, pacing.__file__.replace("pacing", "kernels"), pacing.__file__.replace("pacing", "holding")):
+    for module in (
+        pacing.__file__,
+        pacing.__file__.replace("pacing", "kernels"),
+        pacing.__file__.replace("pacing", "holding"),
+    ):
         text = Path(module).read_text(encoding="utf-8")
         assert "math" not in text
         assert "**" not in text

@@ -84,3 +84,11 @@ def test_no_decision_of_the_governed_trace_differs(tmp_path: Path, capsys: pytes
     found = replay.disagreements(prepared(url))
     assert found.to_dict("records") == []
     assert found.attrs["decisions"] == 15_630
+
+
+def test_it_reads_either_engine(ledger_url: str, clock: StoppedClock) -> None:
+    with CreditCore.open(ledger_url, clock=clock) as core:
+        live_through(core, clock, days=9, seed=6)
+    found = replay.disagreements(prepared(ledger_url))
+    assert found.to_dict("records") == []
+    assert found.attrs["decisions"] > 60
