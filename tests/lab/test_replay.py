@@ -2,40 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
 from credit_core import CreditCore
-from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidConfig, InvalidRequest, Stopped
 from credit_core.lab import outcomes, replay
 from credit_core.lab.outcomes import Comparison
 from credit_core.policy.config import Config, apply_changes
-from credit_core.service import catalog as catalogue
-from credit_core.settings import catalog_folder
 from tests.lab.busy import live_through
+from tests.lab.opening import closed, prepared
 from tests.service.scenes import CREDIT, FRESH_FOR_ALL, LIBRARY_FOR_ALL, NOW, StoppedClock, ask, make_live
 
-CATALOG = catalogue.read(catalog_folder()).catalog
-
-
-def prepared(url: str) -> replay.Prepared:
-    facts = Facts.open(url)
-    facts.follow()
-    return replay.open_ledger(facts, CATALOG)
+__all__ = ["closed"]
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[replay.Prepared]:
+def busy(tmp_path_factory: pytest.TempPathFactory) -> replay.Prepared:
     url = f"sqlite:///{tmp_path_factory.mktemp('busy') / 'ledger.db'}"
     clock = StoppedClock(NOW)
     with CreditCore.open(url, clock=clock) as core:
         live_through(core, clock, days=40, seed=5)
-    ledger = prepared(url)
-    yield ledger
-    ledger.facts.close()
+    return prepared(url)
 
 
 def newest(ledger: replay.Prepared) -> Config:

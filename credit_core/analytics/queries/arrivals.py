@@ -78,7 +78,7 @@ def without_consent(facts: Facts) -> frozenset[str]:
     """Users who do not want their sessions to be looked at."""
     with facts.engine.connect() as connection:
         return frozenset(
-            connection.execute(select(users.c.user_id).where(users.c.session_consent.is_(False))).scalars()
+            connection.execute(select(users.c.user_id).where(users.c.session_consent.in_([False]))).scalars()
         )
 
 
