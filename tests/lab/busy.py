@@ -12,6 +12,8 @@ from credit_core.errors import CreditError
 from credit_core.service.offline import Spend
 from tests.service.scenes import CREDIT, StoppedClock, make_live
 
+#: The draws of these ledgers: the same life in every run.
+SALT = b"titrate: a short, eventful life"
 GENRES, MOODS = ("noir", "anime"), ("calm", "dark", "bright")
 USERS = (("ada", "basic", "UTC"), ("bob", "free", "Asia/Tokyo"), ("eve", "premium", "America/New_York"))
 #: Versions, each live for a while: every strategy, both intercepts, other edges of sessions, holds and rollover.

@@ -10,7 +10,7 @@ from credit_core.errors import InvalidConfig, InvalidRequest, Stopped
 from credit_core.lab import outcomes, replay
 from credit_core.lab.outcomes import Comparison
 from credit_core.policy.config import Config, apply_changes
-from tests.lab.busy import live_through
+from tests.lab.busy import SALT, live_through
 from tests.lab.opening import closed, prepared
 from tests.service.scenes import CREDIT, FRESH_FOR_ALL, LIBRARY_FOR_ALL, NOW, StoppedClock, ask, make_live
 
@@ -21,7 +21,7 @@ __all__ = ["closed"]
 def busy(tmp_path_factory: pytest.TempPathFactory) -> replay.Prepared:
     url = f"sqlite:///{tmp_path_factory.mktemp('busy') / 'ledger.db'}"
     clock = StoppedClock(NOW)
-    with CreditCore.open(url, clock=clock) as core:
+    with CreditCore.open(url, clock=clock, draw_salt=SALT) as core:
         live_through(core, clock, days=40, seed=5)
     return prepared(url)
 
