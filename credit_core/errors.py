@@ -16,6 +16,7 @@
     ├── InvalidConfig             a configuration or catalogue that does not validate; carries every fault
     ├── InvalidImport             a file that cannot be read as the format it was said to be
     ├── NotAllowed                the actor's role does not permit the call
+    ├── Stopped                   long work that its caller called off
     └── LedgerError               the database
         ├── SchemaTooNew          written by a newer release of Titrate
         ├── ReadOnlyLedger        a write through a read-only connection
@@ -85,6 +86,10 @@ class InvalidImport(CreditError, ValueError):
 
 class NotAllowed(CreditError, PermissionError):
     """The actor's role does not permit the call."""
+
+
+class Stopped(CreditError):
+    """Long work that its caller called off before the end."""
 
 
 class LedgerError(CreditError):

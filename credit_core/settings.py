@@ -10,6 +10,7 @@ from credit_core.errors import InvalidConfig
 DATABASE_VARIABLE = "CREDITS_DATABASE_URL"
 DEFAULT_DATABASE = "sqlite:///data/ledger.db"
 CATALOG_VARIABLE = "CREDITS_CATALOG"
+CACHE_VARIABLE = "CREDITS_CACHE"
 WEIGHTS_VARIABLE = "TITRATION_WEIGHTS"
 #: Payment provider → the variable that holds its webhook secret.
 PAYMENT_VARIABLES = {"stripe": "CREDITS_STRIPE_SECRET", "revenuecat": "CREDITS_REVENUECAT_SECRET"}
@@ -45,3 +46,9 @@ def catalog_folder() -> Path:
 def payment_secret(provider: str) -> str | None:
     """The webhook secret of ``stripe`` (``CREDITS_STRIPE_SECRET``) or ``revenuecat`` (``CREDITS_REVENUECAT_SECRET``); None: not set."""
     return os.environ.get(PAYMENT_VARIABLES.get(provider, "")) or None
+
+
+def cache_folder() -> Path:
+    """Where compiled code may be kept between processes: ``CREDITS_CACHE``, else ``titrate`` in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "titrate"

@@ -52,6 +52,25 @@ def round_half_even(value: Fraction | int, divisor: int = 1) -> int:
     return round(Fraction(value) / divisor)
 
 
+def portion(amount: int, numerator: int, denominator: int) -> int:
+    """amount·numerator/denominator to the nearest integer, ties to even, exactly; amount and numerator ≥ 0.
+
+    Whole numbers throughout, so that it also compiles: in 64 bits as long as numerator·denominator fits.
+    """
+    rest = amount % denominator * numerator
+    below = amount // denominator * numerator + rest // denominator
+    twice = 2 * (rest % denominator)
+    if twice > denominator or (twice == denominator and below % 2 == 1):
+        return below + 1
+    return below
+
+
+def ratio(value: float) -> tuple[int, int]:
+    """The decimal value of ``value`` as (numerator, denominator) in lowest terms: 0.4 is (2, 5)."""
+    exact = Fraction(Decimal(repr(float(value))))
+    return exact.numerator, exact.denominator
+
+
 def checked_uc(amount_uc: object, name: str = "amount_uc", *, minimum: int = 0) -> int:
     """``amount_uc`` if it is an integer in [minimum, MAX_AMOUNT], else :class:`InvalidAmount`."""
     if isinstance(amount_uc, bool) or not isinstance(amount_uc, int):

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-from sqlalchemy import ColumnElement, Engine, SelectBase, func, select
+from sqlalchemy import ColumnElement, Engine, Select, SelectBase, func, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.exc import DBAPIError
 
@@ -186,6 +186,14 @@ class Facts:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
         sql, parameters = compiled(statement)
         return self._database.cursor().sql(sql, params=parameters).to_arrow_reader(batch_rows)
+
+    def from_ledger(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
+        """Rows of the ledger itself, as Arrow, all of one instant; each named by the relation that it resembles."""
+        return self._source.read(statements)
+
+    def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+        """Condition ``key IN values`` for :meth:`from_ledger`, for any number of values."""
+        return self._source.within(key, values)
 
     def copied(self, tx: int | None = None, last_id: int | None = None) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: copied by now, or up to a watermark read before."""

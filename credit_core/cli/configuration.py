@@ -9,7 +9,7 @@ from typing import Any
 
 from credit_core.cli.opening import existing
 from credit_core.cli.output import Output, table
-from credit_core.errors import InvalidRequest
+from credit_core.cli.values import change
 from credit_core.policy import config as schema
 from credit_core.service import configure
 
@@ -92,7 +92,7 @@ def _diff(options: argparse.Namespace, output: Output) -> int:
 
 
 def _propose(options: argparse.Namespace, output: Output) -> int:
-    changes = dict(_change(text) for text in options.changes)
+    changes = dict(change(text) for text in options.changes)
     with existing(options.database) as core:
         version = core.propose(changes, _author(options), options.note)
     output.result(
@@ -125,13 +125,3 @@ def _roll_back(options: argparse.Namespace, output: Output) -> int:
 
 def _author(options: argparse.Namespace) -> str:
     return options.author or getpass.getuser()
-
-
-def _change(text: str) -> tuple[str, Any]:
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise InvalidRequest(f"{text!r} is not KEY=VALUE, such as controller.k=0.0277.")
-    try:
-        return key.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        return key.strip(), value.strip()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import calendar
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
-from fractions import Fraction
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from credit_core.units import DAY_S, round_half_even
+from credit_core.units import DAY_S, portion, ratio
 
 
 def first_instant(day: date, zone: ZoneInfo) -> datetime:
@@ -80,16 +78,26 @@ def close(unspent_uc: int, quota_uc: int, cap_multiple: float, soft_decay: float
 
     Exact in the decimal value of c and δ; each product rounded once, half-even.
     """
-    keep = 1 - Fraction(Decimal(repr(float(soft_decay))))
+    return split(unspent_uc, quota_uc, cap_uc(quota_uc, cap_multiple), *kept_share(soft_decay))
+
+
+def split(unspent_uc: int, quota_uc: int, most_uc: int, share: int, of: int) -> Closing:
+    """:func:`close` in whole numbers, so that it also compiles: ``most_uc`` = c·Q, ``share``/``of`` = 1 − δ."""
     over = max(0, unspent_uc - quota_uc)
-    kept = min(unspent_uc, quota_uc) + round_half_even(keep * over)
-    carried = min(kept, max(0, cap_uc(quota_uc, cap_multiple) - quota_uc))
+    kept = min(unspent_uc, quota_uc) + portion(over, share, of)
+    carried = min(kept, max(0, most_uc - quota_uc))
     return Closing(kept, carried, unspent_uc - carried)
+
+
+def kept_share(soft_decay: float) -> tuple[int, int]:
+    """1 − δ as (share, of), exactly."""
+    decayed, of = ratio(soft_decay)
+    return of - decayed, of
 
 
 def cap_uc(quota_uc: int, cap_multiple: float) -> int:
     """c·Q in micro-credits: the most that a balance may be right after a reset."""
-    return round_half_even(Fraction(Decimal(repr(float(cap_multiple)))) * quota_uc)
+    return portion(quota_uc, *ratio(cap_multiple))
 
 
 def cap_at(end: datetime, cap_multiple: float, *, burst_allowance: bool) -> float:

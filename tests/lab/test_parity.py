@@ -66,7 +66,8 @@ def test_the_live_side_of_the_preview_is_what_was_logged(logged: sample.Logged) 
     assert side.credits_uc == int(frame.loc[fresh, "cost_uc"].sum())
     assert decided.p.tolist() == frame["p"].tolist()
     models = frame.loc[fresh, ["model", "images"]]
-    prices = {name: round((CATALOG.models[name].provider_cost_usd or 0) * 1_000_000) for name in set(models["model"])}
+    known = {name: model.provider_cost_usd for name, model in CATALOG.models.items()}
+    prices = {name: round(usd * 1_000_000) for name, usd in known.items() if usd is not None}
     assert side.provider_usd_micro == sum(prices[m] * int(n) for m, n in models.itertuples(index=False))
 
 

@@ -4,6 +4,17 @@
 a reporting day. Missing means unknown; 0 means zero.
 """
 
+from credit_core.analytics.queries.arrivals import (
+    cycles_of,
+    demand_rates,
+    entries_of,
+    live_version,
+    lots_of,
+    median_claim_days,
+    median_latencies_ms,
+    replayed_accounts,
+    without_consent,
+)
 from credit_core.analytics.queries.burn import burn_against_pace, burn_by_account, burn_by_plan_model, top_movers
 from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
@@ -47,13 +58,20 @@ __all__ = [
     "cells",
     "checks",
     "csv_bytes",
+    "cycles_of",
     "daily",
     "daily_outcomes",
+    "demand_rates",
     "entries_by_plan",
+    "entries_of",
     "find_users",
     "hours_of_week",
     "kpis",
+    "live_version",
     "logged_decisions",
+    "lots_of",
+    "median_claim_days",
+    "median_latencies_ms",
     "miss_by_plan",
     "misses_by_day",
     "open_holds",
@@ -62,6 +80,7 @@ __all__ = [
     "recent_decisions",
     "release_marks",
     "releases",
+    "replayed_accounts",
     "rows_behind",
     "rows_frame",
     "run_outs",
@@ -77,5 +96,6 @@ __all__ = [
     "value",
     "values",
     "versions",
+    "without_consent",
     "write_csv",
 ]

@@ -1,0 +1,84 @@
+"""Policy functions as machine code: the functions themselves and all they call, with Numba, from their one source.
+
+:func:`compiled` makes a copy of a function whose globals lead to compiled copies of what it calls, module by module, so
+that the interpreted original stays what it is. Without fast-math: both paths give the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeVar
+
+from credit_core import settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PACKAGE = "credit_core"
+#: Files of the laboratory that hold what is compiled.
+_SOURCES = ("compiling.py", "tables.py", "holding.py", "kernels.py", "pacing.py")
+_LOCK = threading.RLock()
+
+
+def compiled(function: F) -> F:
+    """``function`` as machine code, compiled on its first call or read from the cache of an earlier process."""
+    with _LOCK:
+        _prepare()
+        made: F = _compile(function)
+        return made
+
+
+@lru_cache(maxsize=1)
+def _prepare() -> None:
+    """Keep machine code in a folder of these very sources: Numba itself only notices changes of a function's own file."""
+    import numba
+
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parent.parent
+    for path in sorted(
+        [root / "units.py", *(root / "policy").glob("*.py"), *(root / "lab" / name for name in _SOURCES)]
+    ):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    folder = settings.cache_folder() / f"lab-{digest.hexdigest()[:16]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+
+
+@cache
+def _compile(function: Callable[..., Any]) -> Any:
+    from numba import njit
+
+    assert isinstance(function, FunctionType), f"{function!r} is no function of Python"
+    named = _names(function.__code__)
+    bound = {name: _bound(value, named) for name, value in function.__globals__.items() if name in named}
+    bound["__builtins__"] = __builtins__
+    bound["__name__"] = function.__module__
+    copy = FunctionType(function.__code__, bound, function.__name__, function.__defaults__, function.__closure__)
+    copy.__module__, copy.__qualname__ = function.__module__, function.__qualname__
+    # Division by zero gives inf or nan: the laboratory refuses accounts without a quota before they come here.
+    return njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(copy)
+
+
+def _bound(value: Any, named: frozenset[str]) -> Any:
+    """What a compiled function sees in place of a global."""
+    if isinstance(value, FunctionType) and value.__module__.startswith(_PACKAGE):
+        return _compile(value)
+    if isinstance(value, ModuleType) and value.__name__.startswith(_PACKAGE):
+        twin = ModuleType(value.__name__)
+        for name in named & vars(value).keys():
+            setattr(twin, name, _bound(getattr(value, name), frozenset()))
+        return twin
+    return value
+
+
+def _names(code: CodeType) -> frozenset[str]:
+    inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return frozenset(code.co_names).union(*inner)

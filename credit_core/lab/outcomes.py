@@ -1,0 +1,242 @@
+"""What a replay comes to: metrics of SPEC 6 for live and candidate, their paired difference, and who gains or loses.
+
+The estimand of each difference is what a new account of the same population could expect with fresh draws: accounts are
+resampled whole, and both sides of each stay together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from credit_core.lab.intervals import (
+    FEWEST_ACCOUNTS,
+    Interval,
+    newcombe_paired,
+    percentile_interval,
+    resampled,
+)
+from credit_core.lab.replay import Replayed, Run
+from credit_core.units import MICRO, from_us
+
+Floats = npt.NDArray[np.float64]
+BEHIND_DAYS, AHEAD_DAYS = -3.0, 3.0
+QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.50, "p75": 0.75, "p95": 0.95}
+EVERYBODY = "all"
+#: Below this much a difference in expected credits is neither gain nor loss.
+_NOTICED_UC = MICRO // 2
+#: Shares with fewer events than this on a side get Newcombe's interval.
+_FEW_EVENTS = 5
+
+
+class Metric(NamedTuple):
+    """Σ numerator ÷ Σ denominator over accounts; no denominator: a total. ``each``: both are 0 or 1 per account."""
+
+    slug: str
+    title: str
+    unit: str
+    numerator: Callable[[Run], Floats]
+    denominator: Callable[[Run], Floats] | None = None
+    each: bool = False
+
+
+def _of(*names: str) -> Callable[[Run], Floats]:
+    def total(run: Run) -> Floats:
+        return np.asarray(np.sum([run.sums[name] for name in names], axis=0), dtype=np.float64)
+
+    return total
+
+
+def _credits(name: str) -> Callable[[Run], Floats]:
+    return lambda run: np.asarray(run.sums[name] / MICRO, dtype=np.float64)
+
+
+def _active(run: Run) -> Floats:
+    return np.asarray(run.sums["requests"] > 0, dtype=np.float64)
+
+
+def _cost_usd(run: Run) -> Floats:
+    # One unknown price makes the total unknown.
+    return np.asarray(np.where(run.sums["unpriced"] > 0, np.nan, run.sums["usd_micro"] / MICRO), dtype=np.float64)
+
+
+def _days_where(condition: Callable[[Any], Any]) -> Callable[[Run], Floats]:
+    return lambda run: np.asarray(condition(run.days).sum(axis=1), dtype=np.float64)
+
+
+_KNOWN_DAYS = _days_where(np.isfinite)
+METRICS = (
+    Metric("fresh_rate", "Fresh rate", "share", _of("fresh"), _of("decisions")),
+    Metric("chosen_fresh_rate", "Fresh rate, chosen", "share", _of("chosen_fresh"), _of("chosen")),
+    Metric("fresh_credits", "Fresh credits", "credits", _credits("fresh_uc")),
+    Metric("expected_credits", "Fresh credits expected, over all draws", "credits", _credits("expected_uc")),
+    Metric("demand_credits", "Demand", "credits", _credits("demand_uc")),
+    Metric("pacing_efficiency", "Pacing efficiency, finished cycles", "share", _of("cycle_fresh_uc"), _of("cycle_budget_uc")),
+    Metric(
+        "running_efficiency", "Pacing efficiency, unfinished cycles", "share", _of("running_fresh_uc"), _of("running_budget_uc")
+    ),
+    Metric(
+        "run_out_share", "Accounts with a run-out", "share",
+        lambda run: np.asarray(run.sums["run_outs"] > 0, dtype=np.float64), _active, each=True,
+    ),
+    Metric("dry_time", "Dry time per active account", "share of a cycle", _of("dry_share"), _active),
+    Metric("flicker", "Flicker", "share", _of("flips"), _of("neighbours")),
+    Metric("coverage_miss_rate", "Coverage-miss rate", "share", _of("misses"), _of("decisions")),
+    Metric("deferred_rate", "Deferred by the session cap", "share", _of("session_cap"), _of("decisions")),
+    Metric("refused_rate", "Refused by rules 1 to 3", "share", _of("refused"), _of("requests")),
+    Metric("idle_library", "Library answers while ahead", "share", _of("ahead_library"), _of("ahead")),
+    Metric("behind", "Account-days below −3 surplus days", "share", _days_where(lambda days: days < BEHIND_DAYS), _KNOWN_DAYS),
+    Metric("ahead", "Account-days above +3 surplus days", "share", _days_where(lambda days: days > AHEAD_DAYS), _KNOWN_DAYS),
+    Metric("at_cap_share", "Closings at the rollover cap", "share", _of("at_caps"), _of("closings")),
+    Metric("unspent_credits", "Unspent at closings", "credits", _credits("unspent_uc")),
+    Metric("expired_credits", "Expired or clamped", "credits", _credits("expired_uc")),
+    Metric("premium_share", "Routed to the premium model", "share", _of("premium"), _of("routed")),
+    Metric("provider_cost", "Provider cost", "dollars", _cost_usd),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Live against candidate over the same accounts.
+
+    ``metrics`` [by, group, slug, title, unit, accounts, live, candidate, difference, low, high], ``by`` being all, plan or
+    segment; low and high are a 95 % interval of the difference, missing where there are too few accounts. ``surplus``
+    [end_at, side, accounts, p05 … p95, behind, ahead] of surplus days at each day's end. ``accounts`` [account_id, plan,
+    segment, live_credits, candidate_credits, difference]: credits of fresh ones to be expected (Σ p·cost), most lost first.
+    """
+
+    metrics: pd.DataFrame
+    surplus: pd.DataFrame
+    accounts: pd.DataFrame
+    winners: int
+    losers: int
+    left_out: int
+
+    #: What the figures rest on.
+    assumes = "What was asked for is taken as it was: nobody asks more or less because of other answers."
+
+    def value(self, slug: str, side: str = "candidate", group: str = EVERYBODY) -> float:
+        """One figure; ``side`` is live, candidate, difference, low or high."""
+        rows = self.metrics[(self.metrics["slug"] == slug) & (self.metrics["group"] == group)]
+        return float(rows[side].iloc[0])
+
+
+def compare(replayed: Replayed, live: int = 0, candidate: int = 1, seed: int = 0) -> Comparison:
+    """Run ``candidate`` against run ``live`` of one replay. ``seed`` draws the resamples of accounts."""
+    before, after = replayed.runs[live], replayed.runs[candidate]
+    everybody = np.ones(len(replayed.account_ids), dtype=np.bool_)
+    groups = [(EVERYBODY, EVERYBODY, everybody)]
+    for by, names in (("plan", replayed.plan), ("segment", replayed.segment)):
+        found = sorted(set(names.tolist()))
+        groups += [(by, name, names == name) for name in found]
+    rows = [row for by, name, within in groups for row in _rows(by, name, within, before, after, seed)]
+    gains = _gains(replayed, before, after)
+    changed = gains["difference"] * MICRO
+    return Comparison(
+        metrics=pd.DataFrame(rows),
+        surplus=pd.concat(
+            [_surplus(replayed, before, "live"), _surplus(replayed, after, "candidate")], ignore_index=True
+        ),
+        accounts=gains,
+        winners=int((changed >= _NOTICED_UC).sum()),
+        losers=int((changed <= -_NOTICED_UC).sum()),
+        left_out=replayed.left_out,
+    )
+
+
+def _rows(
+    by: str, group: str, within: npt.NDArray[np.bool_], before: Run, after: Run, seed: int
+) -> list[dict[str, object]]:
+    sides = [_columns(run, within) for run in (before, after)]
+    accounts = int(within.sum())
+    drawn = None
+    if accounts >= FEWEST_ACCOUNTS:
+        drawn = np.split(resampled(np.concatenate(sides, axis=1), seed), 2, axis=1)
+    rows: list[dict[str, object]] = []
+    for place, metric in enumerate(METRICS):
+        live, candidate = (_ratio(metric, side.sum(axis=0), place) for side in sides)
+        interval = None
+        if drawn is not None:
+            interval = _interval(metric, place, sides, drawn)
+        rows.append(
+            {
+                "by": by,
+                "group": group,
+                "slug": metric.slug,
+                "title": metric.title,
+                "unit": metric.unit,
+                "accounts": accounts,
+                "live": float(live),
+                "candidate": float(candidate),
+                "difference": float(candidate - live),
+                "low": interval.low if interval else np.nan,
+                "high": interval.high if interval else np.nan,
+            }
+        )
+    return rows
+
+
+def _columns(run: Run, within: npt.NDArray[np.bool_]) -> Floats:
+    """[account, 2 · metric]: numerators, then denominators."""
+    tops = [metric.numerator(run)[within] for metric in METRICS]
+    none = np.ones(int(within.sum()))
+    bottoms = [none if metric.denominator is None else metric.denominator(run)[within] for metric in METRICS]
+    return np.stack([*tops, *bottoms], axis=1)
+
+
+def _ratio(metric: Metric, sums: Floats, place: int) -> Any:
+    top, bottom = sums[..., place], sums[..., len(METRICS) + place]
+    if metric.denominator is None:
+        return top
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(bottom > 0, top / bottom, np.nan)
+
+
+def _interval(metric: Metric, place: int, sides: list[Floats], drawn: list[Floats]) -> Interval | None:
+    if metric.each and min(side[:, place].sum() for side in sides) < _FEW_EVENTS:
+        asked = sides[0][:, len(METRICS) + place] > 0
+        before, after = (side[asked, place] > 0 for side in sides)
+        if not asked.any():
+            return None
+        counts = (before & after, before & ~after, ~before & after, ~before & ~after)
+        return newcombe_paired(*(int(each.sum()) for each in counts))
+    return percentile_interval(_ratio(metric, drawn[1], place) - _ratio(metric, drawn[0], place))
+
+
+def _gains(replayed: Replayed, before: Run, after: Run) -> pd.DataFrame:
+    live, candidate = _credits("expected_uc")(before), _credits("expected_uc")(after)
+    frame = pd.DataFrame(
+        {
+            "account_id": replayed.account_ids,
+            "plan": replayed.plan,
+            "segment": replayed.segment,
+            "live_credits": live,
+            "candidate_credits": candidate,
+            "difference": candidate - live,
+        }
+    )
+    return frame.sort_values(["difference", "account_id"], ignore_index=True)
+
+
+def _surplus(replayed: Replayed, run: Run, side: str) -> pd.DataFrame:
+    rows = []
+    for place, end_us in enumerate(replayed.period.day_ends):
+        days = run.days[:, place]
+        known = days[np.isfinite(days)].astype(np.float64)
+        quantiles = np.quantile(known, list(QUANTILES.values())) if len(known) else [np.nan] * len(QUANTILES)
+        rows.append(
+            {
+                "end_at": from_us(end_us),
+                "side": side,
+                "accounts": len(known),
+                **dict(zip(QUANTILES, map(float, quantiles), strict=True)),
+                "behind": float((known < BEHIND_DAYS).mean()) if len(known) else np.nan,
+                "ahead": float((known > AHEAD_DAYS).mean()) if len(known) else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)
