@@ -59,6 +59,8 @@ class Wallet:
         self.anchor = self.signed_up.astimezone(ZoneInfo(self.zone)).date()
         self.starts, self.ends = self._boundary(0), self._boundary(1)
         self.months = 1
+        #: The highest quota that the running cycle was granted for: it is not granted twice.
+        self.granted = self.quota
         self.lots.append(Lot("monthly", self.ends, self.quota))
 
     # what there is
@@ -118,6 +120,7 @@ class Wallet:
         while self._boundary(self.months) <= self.starts:
             self.months += 1
         self.ends = self._boundary(self.months)
+        self.granted = quota
         # The first one is where late credits go, so it is there even when nothing was carried.
         self.lots += [Lot("rollover", self.ends, carried), Lot("monthly", self.ends, quota)]
 
@@ -175,13 +178,15 @@ class Wallet:
         self._return(back, at, terms)
 
     def change_plan(self, quota: int, at: datetime, terms: Terms) -> None:
-        """More quota comes for the days left, less of it clamps to the new cap."""
+        """More quota than the cycle was granted for comes for the days left, less of it clamps to the new cap."""
         old, self.quota = self.quota, quota
         if quota > old:
             left = max(self.ends - at, timedelta()) / timedelta(microseconds=1)
             length = (self.ends - self.starts) / timedelta(microseconds=1)
             share = min(Fraction(int(left), int(length)), Fraction(1))
-            self.lots.append(Lot("monthly", self.ends, round((quota - old) * share)))
+            amount = round(max(quota - max(old, self.granted), 0) * share)
+            self.lots.append(Lot("monthly", self.ends, amount))
+            self.granted = quota if amount else self.granted
         else:
             self.take(max(0, self.paced - round(Fraction(terms.cap_multiple) * quota)), PACED)
 
