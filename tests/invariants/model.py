@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import calendar
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from zoneinfo import ZoneInfo
@@ -41,7 +42,7 @@ class Hold:
         return sum(amount for _, amount in self.parts)
 
 
-@dataclass
+@dataclass(eq=False)
 class Wallet:
     """One user's credits. ``quota`` in micro-credits; ``zone`` is that of the running cycle, ``next_zone`` of the next."""
 
@@ -51,11 +52,14 @@ class Wallet:
     lots: list[Lot] = field(default_factory=list)
     holds: dict[str, Hold] = field(default_factory=dict)
     charged: dict[str, list[tuple[Lot, int]]] = field(default_factory=dict)
+    plan: str = ""
     closings: int = 0
     paused_at: datetime | None = None
 
     def __post_init__(self) -> None:
         self.next_zone = self.zone
+        #: Plan and quota of the next cycle, where a team says them.
+        self.upcoming: Callable[[], tuple[str, int]] | None = None
         self.anchor = self.signed_up.astimezone(ZoneInfo(self.zone)).date()
         self.starts, self.ends = self._boundary(0), self._boundary(1)
         self.months = 1
@@ -223,3 +227,27 @@ class Wallet:
                 rollover = Lot("rollover", self.ends)
                 self.lots.append(rollover)
             rollover.avail += min(returned, room)
+
+
+class Monthly(Wallet):
+    """Credits of a month: nothing rolls over, and what comes back to a closed lot is a bonus of thirty days."""
+
+    def _close(self, terms: Terms) -> None:
+        super()._close(replace(terms, cap_multiple="1", burst_allowance=False))
+
+    def _return(self, lots: list[Lot], at: datetime, terms: Terms) -> None:
+        moment = max(at, self.starts) if self.paused_at is None else self.paused_at
+        closed = [lot for lot in lots if lot.ends <= moment]
+        returned = sum(lot.avail for lot in closed)
+        for lot in closed:
+            lot.avail = 0
+        if returned:
+            self.grant("bonus", returned, moment + timedelta(days=30))
+
+
+class Uncycled(Monthly):
+    """Credits that no cycle grants, or none at all, where a plan counts."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lots, self.ends = [], NEVER

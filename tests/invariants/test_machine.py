@@ -23,6 +23,7 @@ from tests.invariants import machine
 from tests.invariants.machine.configuration import Configuration
 from tests.invariants.machine.credits import Credits
 from tests.invariants.machine.deferred import Deferred
+from tests.invariants.machine.hygiene import Hygiene
 from tests.invariants.machine.looking import Looking
 from tests.invariants.machine.offline import Offline
 from tests.invariants.machine.passing import Passing
@@ -33,7 +34,7 @@ from tests.invariants.machine.upkeep import Upkeep
 NOT_DRIVEN: set[str] = set()
 
 
-class LedgerMachine(Passing, Deferred, Offline, Credits, Standing, Upkeep, Configuration, Looking):
+class LedgerMachine(Passing, Deferred, Offline, Credits, Standing, Upkeep, Configuration, Looking, Hygiene):
     """Calls of the core, each beside what the model says of it."""
 
 

@@ -19,7 +19,7 @@ class Standing(Machine):
     def sign_up(self, user: str, plan: str, zone: str, behind: timedelta) -> None:
         if user not in self.wallets:
             self.join(user, plan, zone, self.at(behind))
-        elif (plan, zone) == (self.plans[user], self.wallets[user].next_zone):
+        elif (plan, zone) == (self.wallets[user].plan, self.wallets[user].next_zone):
             self.unchanged(lambda: self.core.add_user(user, plan, zone))
         else:
             self.refused(Conflict, lambda: self.core.add_user(user, plan, zone))
@@ -36,7 +36,7 @@ class Standing(Machine):
             self.refused(Conflict, lambda: self.core.change_plan(user, plan, at=at))
             return
         self.core.change_plan(user, plan, at=at)
-        self.plans[user] = plan
+        self.wallets[user].plan = plan
         if QUOTA[plan] != wallet.quota:
             wallet.catch_up(at, self.live)
             wallet.change_plan(QUOTA[plan], at, self.live)
