@@ -25,6 +25,7 @@ from tests.invariants.machine.counting import Counting
 from tests.invariants.machine.deferred import Deferred
 from tests.invariants.machine.looking import Looking
 from tests.invariants.machine.passing import Passing
+from tests.invariants.machine.paying import Paying
 from tests.invariants.machine.standing import Standing
 from tests.invariants.machine.upkeep import Upkeep
 
@@ -32,7 +33,7 @@ from tests.invariants.machine.upkeep import Upkeep
 NOT_DRIVEN: set[str] = set()
 
 
-class LedgerMachine(Passing, Deferred, Counting, Standing, Upkeep, Configuration, Looking):
+class LedgerMachine(Passing, Deferred, Counting, Paying, Standing, Upkeep, Configuration, Looking):
     """Calls of the core, each beside what the model says of it."""
 
 
