@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 KINDS = ("monthly", "rollover", "welcome", "bonus", "purchased")
@@ -23,6 +24,14 @@ class Terms:
     burst_allowance: bool = False
     hold_ttl_s: int = 900
     limits: bool = True
+
+
+class Upcoming(NamedTuple):
+    """Terms of an account's next cycle. ``leaves``: it begins without the team, and without what the team gave."""
+
+    plan: str
+    quota: int
+    leaves: bool = False
 
 
 @dataclass(eq=False)
@@ -53,13 +62,14 @@ class Wallet:
     holds: dict[str, Hold] = field(default_factory=dict)
     charged: dict[str, list[tuple[Lot, int]]] = field(default_factory=dict)
     plan: str = ""
+    team: str = ""
     closings: int = 0
     paused_at: datetime | None = None
 
     def __post_init__(self) -> None:
         self.next_zone = self.zone
-        #: Plan and quota of the next cycle, where a team says them.
-        self.upcoming: Callable[[], tuple[str, int]] | None = None
+        #: The next cycle's terms, where a team says them.
+        self.upcoming: Callable[[], Upcoming] | None = None
         self.anchor = self.signed_up.astimezone(ZoneInfo(self.zone)).date()
         self.starts, self.ends = self._boundary(0), self._boundary(1)
         self.months = 1
@@ -115,6 +125,11 @@ class Wallet:
         unspent, quota = self.paced, self.quota
         kept = min(unspent, quota) + round((1 - Fraction(terms.soft_decay)) * max(0, unspent - quota))
         carried = min(kept, max(0, round(cap * quota) - quota))
+        if self.upcoming is not None:
+            self.plan, quota, leaves = self.upcoming()
+            self.quota = quota
+            if leaves:
+                carried, self.team, self.upcoming = 0, "", None
         for lot in self.lots:
             if lot.kind in PACED:
                 lot.avail = 0

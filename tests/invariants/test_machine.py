@@ -27,13 +27,14 @@ from tests.invariants.machine.looking import Looking
 from tests.invariants.machine.passing import Passing
 from tests.invariants.machine.paying import Paying
 from tests.invariants.machine.standing import Standing
+from tests.invariants.machine.together import Together
 from tests.invariants.machine.upkeep import Upkeep
 
 #: Public calls that no rule drives yet.
 NOT_DRIVEN: set[str] = set()
 
 
-class LedgerMachine(Passing, Deferred, Counting, Paying, Standing, Upkeep, Configuration, Looking):
+class LedgerMachine(Passing, Deferred, Counting, Paying, Together, Standing, Upkeep, Configuration, Looking):
     """Calls of the core, each beside what the model says of it."""
 
 

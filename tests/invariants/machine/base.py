@@ -24,6 +24,8 @@ from tests.service.scenes import CREDIT, NOW, StoppedClock, scalar
 USERS = ("ada", "bob", "cyd")
 #: Who signs up later: time passes for them, and nothing else.
 LATER_USERS = ("dee", "eve")
+#: Members of teams: one pool, and one quota that is shared out.
+POOLED, APPORTIONED = ("fay", "gus"), ("hal", "ivy")
 QUOTA = {"free": 20 * CREDIT, "basic": 200 * CREDIT}
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Argentina/Buenos_Aires", "Pacific/Kiritimati")
 SIGNED_UP = (NOW, NOW - timedelta(days=38, hours=11), NOW - timedelta(days=40, minutes=1))
@@ -32,7 +34,7 @@ CELLS = (("jazz", "calm"), ("rock", "wild"))
 
 CYCLE_END = "SELECT cycle_end_at FROM accounts JOIN users USING (account_id) WHERE users.user_id = :id"
 
-users = st.sampled_from(USERS)
+users = st.sampled_from((*USERS, *POOLED, *APPORTIONED))
 zones = st.sampled_from(ZONES)
 plans = st.sampled_from(sorted(QUOTA))
 picks = st.integers(0, 10_000)
@@ -141,9 +143,13 @@ class Machine(RuleBasedStateMachine):
 
     def awake(self, user: str) -> None:
         """End the user's pause, if there is one: most of what happens happens to those who are not paused."""
-        if self.wallets[user].paused_at is not None:
-            self.core.resume(user, at=self.clock.now)
-            self.wallets[user].resume(self.clock.now)
+        wallet = self.wallets[user]
+        if wallet.paused_at is not None:
+            if wallet.team:
+                self.core.resume_team(wallet.team, at=self.clock.now)
+            else:
+                self.core.resume(user, at=self.clock.now)
+            wallet.resume(self.clock.now)
 
     def reconcile_all(self) -> None:
         """Everything due by now is written, so that balances are what the next call will find."""

@@ -15,7 +15,7 @@ from hypothesis.stateful import rule
 from credit_core import Request
 from credit_core.service.offline import Spend
 from tests.invariants.counts import Made, left_for_a_guest, left_of_the_day, left_of_the_month
-from tests.invariants.machine.base import SIGNED_UP, late
+from tests.invariants.machine.base import SIGNED_UP, late, picks
 from tests.invariants.machine.credits import PACKS, Credits
 from tests.invariants.machine.hygiene import Hygiene
 from tests.invariants.machine.offline import Offline
@@ -25,10 +25,10 @@ from tests.service.scenes import CREDIT
 DAILY_ZONE = "Asia/Kathmandu"
 #: What one image, clip or call of a studio model costs.
 STUDIO = {
-    ("video", "stable-video-4s"): 25,
-    ("video", "gen-4-10s"): 60,
-    ("image", "gen4-image"): 25,
-    ("text", "gpt-4o"): 20,
+    ("video", "stable-video-4s"): 25 * CREDIT,
+    ("video", "gen-4-10s"): 60 * CREDIT,
+    ("image", "gen4-image"): 25 * CREDIT,
+    ("text", "gpt-4o"): 20 * CREDIT,
 }
 PREPAID = {("image", "nano-banana"): CREDIT // 2, ("image", "nano-banana-pro"): 2 * CREDIT}
 GUESTS = ("guest:g-1", "guest:g-2", "guest:g-3")
@@ -63,7 +63,7 @@ class Counting(Credits, Offline, Hygiene):
         for _ in range(times):
             self.counted(
                 Request("lou", f"r-{next(self.numbers)}", "s-1", modality=model[0], model=model[1], images=images),
-                STUDIO[model] * CREDIT * images,
+                STUDIO[model] * images,
                 self.at(behind),
             )
 
@@ -78,6 +78,44 @@ class Counting(Credits, Offline, Hygiene):
         for _ in range(times):
             number = f"r-{next(self.numbers)}"
             self.counted(Request(guest, number, guest.removeprefix("guest:"), images=images, ip=ip), 0, self.clock.now)
+
+    @rule(
+        user=st.sampled_from(["kim", "lou", "max", *GUESTS]),
+        steps=st.lists(
+            st.tuples(
+                st.integers(1, 12),
+                st.sampled_from(["settle", "settle", "release", "partial", None]),
+                st.timedeltas(timedelta(minutes=1), timedelta(hours=9)),
+            ),
+            min_size=3,
+            max_size=8,
+        ),
+        ip=st.sampled_from(IPS),
+        model=picks,
+    )
+    def some_days_on_another_plan(
+        self, user: str, steps: list[tuple[int, str | None, timedelta]], ip: str | None, model: int
+    ) -> None:
+        """Ask again and again, as far as the counts go and a little further; some are left to the sweeper."""
+        priced = {"lou": [*STUDIO.items()], "max": [*PREPAID.items()]}.get(user, [(("image", None), 0)])
+        (modality, name), price_uc = priced[model % len(priced)]
+        for images, end, took in steps:
+            images = images if user in ("lou", "max") else 1 + images % 5
+            request = Request(
+                user,
+                f"r-{next(self.numbers)}",
+                user.removeprefix("guest:"),
+                modality=modality,
+                model=name,
+                images=images,
+                ip=ip,
+            )
+            self.counted(request, price_uc * images, self.clock.now)
+            self.clock.now += took
+            if end == "settle":
+                self.settled(*self.requests[-1], None, self.clock.now)
+            elif end is not None:
+                self.given_back(*self.requests[-1], end, self.clock.now)
 
     def counted(self, request: Request, cost_uc: int, at: datetime) -> None:
         user = str(request.user_id)
@@ -97,7 +135,7 @@ class Counting(Credits, Offline, Hygiene):
         assert decision.fresh == (decision.rule == "allowed")
         assert self.core.explain(user, request.request_id).exact
         self.requests.append((request, decision))
-        if guest and request.ip is not None:
+        if request.ip is not None:
             self.seen_from.setdefault(user, set()).add(request.ip)
         if decision.fresh:
             assert decision.amount_uc == cost_uc

@@ -19,7 +19,9 @@ class Looking(Machine):
     def look(self, user: str, behind: timedelta, limit: int, pick: int) -> None:
         self.profile(user, behind)
         self.what_the_customer_sees(sorted(self.wallets)[pick % len(self.wallets)], behind)
-        self.page_through_the_history(user, limit)
+        # Of a pool everybody sees their own entries and the pool's, which add up to no balance.
+        if self.wallets[user].team != "pool":
+            self.page_through_the_history(user, limit)
         if self.requests:
             self.explain(*self.requests[pick % len(self.requests)])
 
