@@ -21,7 +21,7 @@ from credit_core.service import corrections, cycles, lifecycle, webhooks
 from credit_core.service.deployment import Deployment
 from credit_core.store import payments
 from credit_core.store.payments import Recorded, Subscription
-from credit_core.store.records import Account, Lot, User, leg_id
+from credit_core.store.records import Account, Lot, User, leg_id, pool_of
 from credit_core.store.unit import Delta, Unit
 
 #: The reason of entries for what was spent before its payment was taken back, and of the flag.
@@ -119,8 +119,8 @@ def _effect(
         return {"note": "its payment is not known yet; it counts when that comes"}
     assert event.user_id is not None, "a payment names its user"
     if event.kind in policy.TAKEN_BACK and "pack" in kinds:
-        user, account = unit.user(event.user_id)
-        taken = _take_back_pack(unit, deployment, user, account, event, [*same, event], done_uc, at)
+        user, _ = unit.user(event.user_id)
+        taken = _take_back_pack(unit, deployment, user, event, [*same, event], done_uc, at)
         return {
             **taken._asdict(),
             "note": "the pack is taken back" if taken.taken_uc else "there is nothing left to take back",
@@ -169,11 +169,11 @@ def _pack(
     unit: Unit, deployment: Deployment, event: PaymentEvent, same: list[PaymentEvent], done_uc: int, at: datetime
 ) -> dict[str, Any]:
     """Grant a pack under its payment's reference; if the payment is known to be taken back, take back what it gave."""
-    user, account = unit.user(event.user_id or "")
+    user, _ = unit.user(event.user_id or "")
     new = not unit.leg(_grant_leg(user, event.reference))
     if new:
         corrections.purchase_in(unit, deployment, user.user_id, event.pack or "", event.reference, at)
-    taken = _take_back_pack(unit, deployment, user, account, event, [*same, event], done_uc, at)
+    taken = _take_back_pack(unit, deployment, user, event, [*same, event], done_uc, at)
     granted = unit.leg(_grant_leg(user, event.reference))[0]["d_avail_uc"] if new else 0
     note = f"pack {event.pack} granted" if new else "the payment's pack had been granted before"
     if taken != _Taken(0, 0):
@@ -182,13 +182,20 @@ def _pack(
 
 
 def _take_back_pack(
-    unit: Unit, deployment: Deployment, user: User, account: Account, event: PaymentEvent, same: list[PaymentEvent],
-    done_uc: int, at: datetime,
-) -> _Taken:  # fmt: skip
+    unit: Unit,
+    deployment: Deployment,
+    user: User,
+    event: PaymentEvent,
+    same: list[PaymentEvent],
+    done_uc: int,
+    at: datetime,
+) -> _Taken:
     """What refunds and chargebacks of a pack's payment ask for beyond ``done_uc``, which earlier events took or missed."""
     payment = next(e for e in policy.in_order(same) if e.kind == "pack")
     granted = unit.leg(_grant_leg(user, event.reference))[0]
     owed = units.round_half_even(granted["d_avail_uc"] * policy.share_taken_back(payment, same)) - done_uc
+    # A member who left a pool since has an account of their own, and the pool keeps the pack.
+    account = unit.lock_accounts([granted["account_id"]])[0]
     lot = unit.lot(account, granted["lot_id"])
     return _take(unit, deployment, user, account, lot, max(0, owed), event, same, {}, at)
 
@@ -207,7 +214,8 @@ def _take(
     cycles.catch_up(unit, deployment, account, at)
     reason = "chargeback" if any(e.kind == "chargeback" for e in same) else "refund"
     details = {"reference": event.reference, "event_id": event.event_id, **facts}
-    whose = {"user_id": user.user_id, "team_id": user.team_id, "actor": event.provider}
+    team_id = pool_of(account.account_id) or user.team_id
+    whose = {"user_id": user.user_id, "team_id": team_id, "actor": event.provider}
     taken = min(owed_uc, 0 if lot is None else lot.avail_uc)
     if taken:
         leg = leg_id("taken_back", event.provider, event.event_id)

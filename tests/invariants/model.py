@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import calendar
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 KINDS = ("monthly", "rollover", "welcome", "bonus", "purchased")
@@ -22,6 +24,14 @@ class Terms:
     burst_allowance: bool = False
     hold_ttl_s: int = 900
     limits: bool = True
+
+
+class Upcoming(NamedTuple):
+    """Terms of an account's next cycle. ``leaves``: it begins without the team, and without what the team gave."""
+
+    plan: str
+    quota: int
+    leaves: bool = False
 
 
 @dataclass(eq=False)
@@ -41,7 +51,7 @@ class Hold:
         return sum(amount for _, amount in self.parts)
 
 
-@dataclass
+@dataclass(eq=False)
 class Wallet:
     """One user's credits. ``quota`` in micro-credits; ``zone`` is that of the running cycle, ``next_zone`` of the next."""
 
@@ -51,14 +61,20 @@ class Wallet:
     lots: list[Lot] = field(default_factory=list)
     holds: dict[str, Hold] = field(default_factory=dict)
     charged: dict[str, list[tuple[Lot, int]]] = field(default_factory=dict)
+    plan: str = ""
+    team: str = ""
     closings: int = 0
     paused_at: datetime | None = None
 
     def __post_init__(self) -> None:
         self.next_zone = self.zone
+        #: The next cycle's terms, where a team says them.
+        self.upcoming: Callable[[], Upcoming] | None = None
         self.anchor = self.signed_up.astimezone(ZoneInfo(self.zone)).date()
         self.starts, self.ends = self._boundary(0), self._boundary(1)
         self.months = 1
+        #: The highest quota that the running cycle was granted for: it is not granted twice.
+        self.granted = self.quota
         self.lots.append(Lot("monthly", self.ends, self.quota))
 
     # what there is
@@ -109,6 +125,11 @@ class Wallet:
         unspent, quota = self.paced, self.quota
         kept = min(unspent, quota) + round((1 - Fraction(terms.soft_decay)) * max(0, unspent - quota))
         carried = min(kept, max(0, round(cap * quota) - quota))
+        if self.upcoming is not None:
+            self.plan, quota, leaves = self.upcoming()
+            self.quota = quota
+            if leaves:
+                carried, self.team, self.upcoming = 0, "", None
         for lot in self.lots:
             if lot.kind in PACED:
                 lot.avail = 0
@@ -118,6 +139,7 @@ class Wallet:
         while self._boundary(self.months) <= self.starts:
             self.months += 1
         self.ends = self._boundary(self.months)
+        self.granted = quota
         # The first one is where late credits go, so it is there even when nothing was carried.
         self.lots += [Lot("rollover", self.ends, carried), Lot("monthly", self.ends, quota)]
 
@@ -175,13 +197,15 @@ class Wallet:
         self._return(back, at, terms)
 
     def change_plan(self, quota: int, at: datetime, terms: Terms) -> None:
-        """More quota comes for the days left, less of it clamps to the new cap."""
+        """More quota than the cycle was granted for comes for the days left, less of it clamps to the new cap."""
         old, self.quota = self.quota, quota
         if quota > old:
             left = max(self.ends - at, timedelta()) / timedelta(microseconds=1)
             length = (self.ends - self.starts) / timedelta(microseconds=1)
             share = min(Fraction(int(left), int(length)), Fraction(1))
-            self.lots.append(Lot("monthly", self.ends, round((quota - old) * share)))
+            amount = round(max(quota - max(old, self.granted), 0) * share)
+            self.lots.append(Lot("monthly", self.ends, amount))
+            self.granted = quota if amount else self.granted
         else:
             self.take(max(0, self.paced - round(Fraction(terms.cap_multiple) * quota)), PACED)
 
@@ -218,3 +242,27 @@ class Wallet:
                 rollover = Lot("rollover", self.ends)
                 self.lots.append(rollover)
             rollover.avail += min(returned, room)
+
+
+class Monthly(Wallet):
+    """Credits of a month: nothing rolls over, and what comes back to a closed lot is a bonus of thirty days."""
+
+    def _close(self, terms: Terms) -> None:
+        super()._close(replace(terms, cap_multiple="1", burst_allowance=False))
+
+    def _return(self, lots: list[Lot], at: datetime, terms: Terms) -> None:
+        moment = max(at, self.starts) if self.paused_at is None else self.paused_at
+        closed = [lot for lot in lots if lot.ends <= moment]
+        returned = sum(lot.avail for lot in closed)
+        for lot in closed:
+            lot.avail = 0
+        if returned:
+            self.grant("bonus", returned, moment + timedelta(days=30))
+
+
+class Uncycled(Monthly):
+    """Credits that no cycle grants, or none at all, where a plan counts."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lots, self.ends = [], NEVER

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -13,21 +13,10 @@ from hypothesis import strategies as st
 
 from credit_core import CreditCore, Decision, Request
 from credit_core.service.offline import Spend
+from tests.invariants.counts import HOUR, Made, left_for_a_guest, left_of_the_day, left_of_the_month
 from tests.service.scenes import NOW, StoppedClock, make_live
 
-HOUR = timedelta(hours=1)
 IPS = ("203.0.113.7", "198.51.100.1", None)
-
-
-class Made(NamedTuple):
-    """A generation that was served, as this test remembers it."""
-
-    user: str
-    request_id: str
-    ip: str | None
-    at: datetime
-    images: int
-    ended: bool = False
 
 
 STEPS = st.lists(
@@ -110,32 +99,13 @@ class Town:
 
     def left(self, user: str, ip: str | None) -> int:
         if user == "ada":
-            # Midnight in Kathmandu is 18:15 UTC.
-            today = (self.at + timedelta(hours=5, minutes=45)).date()
-            return 5 - sum(m.images for m in self.of(user) if (m.at + timedelta(hours=5, minutes=45)).date() == today)
+            return left_of_the_day(self.of(user), ZoneInfo("Asia/Kathmandu"), self.at)
         if user == "bob":
-            by_day: dict[Any, int] = {}
-            for m in self.of(user):
-                by_day[m.at.date()] = by_day.get(m.at.date(), 0) + m.images
-            spent = any(count > 15 for day, count in by_day.items() if day != self.at.date())
-            return min((15 if spent else 25) - by_day.get(self.at.date(), 0), 80 - sum(by_day.values()))
-        here = [self.window([m for m in self.made if m.user == user])]
-        if ip is not None:
-            here.append(self.window([m for m in self.made if m.user.startswith("guest:") and m.ip == ip]))
-        return min(here)
+            return left_of_the_month(self.of(user), self.at)
+        return left_for_a_guest(self.made, user, ip, self.at)
 
     def of(self, user: str) -> list[Made]:
         return [m for m in self.made if m.user == user]
-
-    def window(self, made: list[Made]) -> int:
-        """What is left of three: windows follow each other, each opened by the first one after the last."""
-        opened, used = None, 0
-        for m in sorted(made, key=lambda m: m.at):
-            if opened is None or m.at >= opened + 24 * HOUR:
-                opened, used = m.at, 0
-            used += m.images
-        running = opened is not None and self.at < opened + 24 * HOUR
-        return 3 - (used if running else 0)
 
 
 @settings(max_examples=25)

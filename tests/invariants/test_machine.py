@@ -21,19 +21,20 @@ from credit_core import CreditCore
 from credit_core.service.core import Library
 from tests.invariants import machine
 from tests.invariants.machine.configuration import Configuration
-from tests.invariants.machine.credits import Credits
+from tests.invariants.machine.counting import Counting
 from tests.invariants.machine.deferred import Deferred
 from tests.invariants.machine.looking import Looking
-from tests.invariants.machine.offline import Offline
 from tests.invariants.machine.passing import Passing
+from tests.invariants.machine.paying import Paying
 from tests.invariants.machine.standing import Standing
+from tests.invariants.machine.together import Together
 from tests.invariants.machine.upkeep import Upkeep
 
 #: Public calls that no rule drives yet.
 NOT_DRIVEN: set[str] = set()
 
 
-class LedgerMachine(Passing, Deferred, Offline, Credits, Standing, Upkeep, Configuration, Looking):
+class LedgerMachine(Passing, Deferred, Counting, Paying, Together, Standing, Upkeep, Configuration, Looking):
     """Calls of the core, each beside what the model says of it."""
 
 

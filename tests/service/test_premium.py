@@ -132,6 +132,22 @@ def test_a_chargeback_after_spending_takes_what_is_left_and_flags_the_user(ada: 
     assert ada.verify() == []
 
 
+def test_a_pack_that_a_pool_keeps_is_taken_back_from_the_pool_after_its_buyer_left(core: CreditCore) -> None:
+    core.add_team("t", "free", "pooled", at=START)
+    for user in ("ada", "bob"):
+        core.add_user(user, "free", team_id="t", at=START)
+    apply(core, pack())
+    # With as much of their own, nothing but the lot would tell whose credits are taken.
+    core.leave_team("ada", "basic", at=HALF)
+    assert apply(core, event("refund", 1, amount=500)).taken_uc == 55 * CREDIT
+    assert (lots(core), lots(core, "bob")) == ([("monthly", 200, 0)], [("monthly", 20, 0), ("purchased", 55, 0)])
+    answer = apply(core, event("chargeback", 2), pack(3))
+    assert (answer.user_id, answer.granted_uc, answer.taken_uc) == ("ada", 0, 0)
+    assert (lots(core), lots(core, "bob")) == ([("monthly", 200, 0)], [("monthly", 20, 0)])
+    assert scalar(core, "SELECT count(*) FROM ledger_entries WHERE kind = 'adjust' AND team_id = 't'") == 2
+    assert core.verify() == []
+
+
 def test_what_a_running_generation_holds_is_not_taken_but_missing(ada: CreditCore) -> None:
     apply(ada, pack())
     ask(ada, "running", images=30, at=HALF)

@@ -18,19 +18,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from credit_core import CreditCore, Decision, Request
 from credit_core.store.verify import Head
 from credit_core.units import to_us
-from tests.invariants.model import Terms, Wallet
+from tests.invariants.model import NEVER, Terms, Wallet
 from tests.service.scenes import CREDIT, NOW, StoppedClock, scalar
 
 USERS = ("ada", "bob", "cyd")
 #: Who signs up later: time passes for them, and nothing else.
 LATER_USERS = ("dee", "eve")
+#: Members of teams: one pool, and one quota that is shared out.
+POOLED, APPORTIONED = ("fay", "gus"), ("hal", "ivy")
 QUOTA = {"free": 20 * CREDIT, "basic": 200 * CREDIT}
 ZONES = ("UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Argentina/Buenos_Aires", "Pacific/Kiritimati")
 SIGNED_UP = (NOW, NOW - timedelta(days=38, hours=11), NOW - timedelta(days=40, minutes=1))
 JUDGED = ("unaffordable", "coverage_miss", "session_cap", "at_cap", "controller")
 CELLS = (("jazz", "calm"), ("rock", "wild"))
 
-users = st.sampled_from(USERS)
+CYCLE_END = "SELECT cycle_end_at FROM accounts JOIN users USING (account_id) WHERE users.user_id = :id"
+
+users = st.sampled_from((*USERS, *POOLED, *APPORTIONED))
 zones = st.sampled_from(ZONES)
 plans = st.sampled_from(sorted(QUOTA))
 picks = st.integers(0, 10_000)
@@ -62,8 +66,9 @@ class Machine(RuleBasedStateMachine):
         self.requests: list[tuple[Request, Decision]] = []
         #: How each reserve ended, and what it was charged; a swept one counts its late settles.
         self.ended: dict[tuple[str, str], tuple[str, int]] = {}
+        #: Who spends from which account. ``accounts``: all there are, also those that nobody spends from any more.
         self.wallets: dict[str, Wallet] = {}
-        self.plans: dict[str, str] = {}
+        self.accounts: list[Wallet] = []
         self.terms = {1: Terms()}
         self.released = [1]
         self.heads: list[Head] = []
@@ -88,6 +93,10 @@ class Machine(RuleBasedStateMachine):
         self.core.config()
         for user, plan, zone, at in zip(USERS, plans, zones, SIGNED_UP, strict=True):
             self.join(user, plan, zone, at)
+        self.begin()
+
+    def begin(self) -> None:
+        """Who else is there from the start. Mixins add theirs."""
 
     def teardown(self) -> None:
         if hasattr(self, "core"):
@@ -97,7 +106,20 @@ class Machine(RuleBasedStateMachine):
 
     def join(self, user: str, plan: str, zone: str, at: datetime) -> None:
         self.core.add_user(user, plan, zone, at=at)
-        self.wallets[user], self.plans[user] = Wallet(QUOTA[plan], zone, at), plan
+        self.opened(user, Wallet(QUOTA[plan], zone, at, plan=plan))
+
+    def opened(self, user: str, wallet: Wallet) -> None:
+        """From now on the user spends from this one, a new account."""
+        self.wallets[user] = wallet
+        self.accounts.append(wallet)
+
+    def wallet_of(self, user: str, request_id: str) -> Wallet:
+        """The account that a request was reserved from, or would be."""
+        there = (one for one in self.accounts if request_id in one.holds or request_id in one.charged)
+        return next(there, self.wallets[user])
+
+    def gave_back(self, user: str, request_id: str) -> None:
+        """A reserve was given back in full. Mixins that count take it off."""
 
     def fill(self, genre: str, mood: str, assets: int, at: datetime) -> None:
         self.core.library.put(genre, mood, assets, at=at)
@@ -121,14 +143,18 @@ class Machine(RuleBasedStateMachine):
 
     def awake(self, user: str) -> None:
         """End the user's pause, if there is one: most of what happens happens to those who are not paused."""
-        if self.wallets[user].paused_at is not None:
-            self.core.resume(user, at=self.clock.now)
-            self.wallets[user].resume(self.clock.now)
+        wallet = self.wallets[user]
+        if wallet.paused_at is not None:
+            if wallet.team:
+                self.core.resume_team(wallet.team, at=self.clock.now)
+            else:
+                self.core.resume(user, at=self.clock.now)
+            wallet.resume(self.clock.now)
 
     def reconcile_all(self) -> None:
         """Everything due by now is written, so that balances are what the next call will find."""
         self.core.reconcile(at=self.clock.now)
-        for wallet in self.wallets.values():
+        for wallet in self.accounts:
             wallet.catch_up(self.clock.now, self.live)
 
     @property
@@ -180,5 +206,5 @@ class Machine(RuleBasedStateMachine):
                 found[lot.kind] = (avail + lot.avail_uc, held + lot.held_uc)
             assert (balance.available_uc, balance.held_uc) == (wallet.available, wallet.held)
             assert found == wallet.by_kind()
-            ends = scalar(self.core, "SELECT cycle_end_at FROM accounts WHERE account_id = :id", id=f"user:{user}")
-            assert ends == to_us(wallet.ends)
+            if wallet.ends < NEVER:
+                assert scalar(self.core, CYCLE_END, id=user) == to_us(wallet.ends)

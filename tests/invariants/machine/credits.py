@@ -51,7 +51,7 @@ class Credits(Generation):
 
         # So that what is refused below would have had nothing else to write.
         self.core.reconcile(at=at)
-        for each in self.wallets.values():
+        for each in self.accounts:
             each.catch_up(at, self.live)
         if sign > 0:
             call()
@@ -132,6 +132,7 @@ class Credits(Generation):
             self.refused(InvalidRequest, call)
         else:
             assert call().amount_uc == amount
-            self.wallets[user].catch_up(at, self.live)
-            self.wallets[user].refund(request_id, amount, at, self.live)
+            wallet = self.wallet_of(user, request_id)
+            wallet.catch_up(at, self.live)
+            wallet.refund(request_id, amount, at, self.live)
             self.refunds[user, request_id, key] = amount

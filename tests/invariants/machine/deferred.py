@@ -56,7 +56,7 @@ class Deferred(Generation):
             elif scalar(self.core, "SELECT count(*) FROM ledger_entries WHERE request_id = :id", id=child.request_id):
                 assert not covered
                 decision = self.core.explain(child.user_id, child.request_id).logged
-                assert (decision.status, decision.rule) == ("LIBRARY", "unaffordable")
+                assert (decision.status, decision.rule) == ("REJECTED", "unaffordable")
             else:
                 assert wallet.paused_at is not None or self.live.limits
                 still.append((since, leg, request))

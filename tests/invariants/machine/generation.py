@@ -105,6 +105,7 @@ class Generation(Machine):
 
     def settled(self, request: Request, decision: Decision, share: float | None, at: datetime) -> None:
         user, request_id = request.user_id, request.request_id
+        wallet = self.wallet_of(user, request_id)
         actual = decision.amount_uc if share is None else int(decision.amount_uc * share)
 
         def call() -> Any:
@@ -115,8 +116,8 @@ class Generation(Machine):
             self.refused(AlreadyEnded, call)
         elif first is None:
             ended = call()
-            self.wallets[user].catch_up(at, self.live)
-            self.wallets[user].end(request_id, actual, at, self.live)
+            wallet.catch_up(at, self.live)
+            wallet.end(request_id, actual, at, self.live)
             assert (ended.status, ended.settled_uc, ended.replayed) == ("SETTLED", actual, False)
             self.ended[user, request_id] = ("settle", actual)
             if request.genre is not None and request.mood is not None:
@@ -130,7 +131,7 @@ class Generation(Machine):
                 call()
             if first[1] == 0:
                 # Recorded once, and like every entry after what was due by then.
-                self.wallets[user].catch_up(at, self.live)
+                wallet.catch_up(at, self.live)
                 self.ended[user, request_id] = ("sweep", 1)
         else:
             self.refused(AlreadyEnded, call)
@@ -142,6 +143,7 @@ class Generation(Machine):
 
     def given_back(self, request: Request, decision: Decision, end: str, at: datetime) -> None:
         user, request_id = request.user_id, request.request_id
+        wallet = self.wallet_of(user, request_id)
 
         def call() -> Any:
             if end == "partial":
@@ -153,9 +155,10 @@ class Generation(Machine):
             self.refused(AlreadyEnded, call)
         elif first is None:
             assert call().returned_uc == decision.amount_uc
-            self.wallets[user].catch_up(at, self.live)
-            self.wallets[user].end(request_id, 0, at, self.live)
+            wallet.catch_up(at, self.live)
+            wallet.end(request_id, 0, at, self.live)
             self.ended[user, request_id] = (end, 0)
+            self.gave_back(user, request_id)
         elif first == end or (first == "sweep" and end == "release"):
             before = self.entries()
             assert call().replayed

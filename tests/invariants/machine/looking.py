@@ -18,7 +18,10 @@ class Looking(Machine):
     @rule(user=users, behind=late, limit=st.sampled_from([1, 7, 10_000]), pick=picks)
     def look(self, user: str, behind: timedelta, limit: int, pick: int) -> None:
         self.profile(user, behind)
-        self.page_through_the_history(user, limit)
+        self.what_the_customer_sees(sorted(self.wallets)[pick % len(self.wallets)], behind)
+        # Of a pool everybody sees their own entries and the pool's, which add up to no balance.
+        if self.wallets[user].team != "pool":
+            self.page_through_the_history(user, limit)
         if self.requests:
             self.explain(*self.requests[pick % len(self.requests)])
 
@@ -28,11 +31,18 @@ class Looking(Machine):
         after = deepcopy(wallet)
         after._close(self.live)
         assert (seen.available_uc, seen.held_uc, seen.paced_uc) == (wallet.available, wallet.held, wallet.paced)
-        assert (seen.plan, seen.quota_uc) == (self.plans[user], wallet.quota)
+        assert (seen.plan, seen.quota_uc) == (self.wallets[user].plan, wallet.quota)
         assert (seen.cycle_start_at, seen.next_reset_at) == (wallet.starts, wallet.ends)
         assert (seen.timezone, seen.paused_at) == (wallet.next_zone, wallet.paused_at)
         assert seen.next_amount_uc == after.available
         assert seen.config_version == self.released[-1]
+
+    def what_the_customer_sees(self, user: str, behind: timedelta) -> None:
+        wallet = self.wallets[user]
+        seen = self.unchanged(lambda: self.core.customer_view(user, at=self.at(behind)))
+        assert (seen.available_uc, seen.held_uc) == (wallet.available, wallet.held)
+        assert (seen.plan, seen.paused) == (wallet.plan, wallet.paused_at is not None)
+        assert seen.pack_uc == sum(lot.avail for lot in wallet.lots if lot.kind == "purchased")
 
     def page_through_the_history(self, user: str, limit: int) -> None:
         rows = page = self.core.history(user, limit=limit)

@@ -19,24 +19,26 @@ class Standing(Machine):
     def sign_up(self, user: str, plan: str, zone: str, behind: timedelta) -> None:
         if user not in self.wallets:
             self.join(user, plan, zone, self.at(behind))
-        elif (plan, zone) == (self.plans[user], self.wallets[user].next_zone):
+        elif (plan, zone) == (self.wallets[user].plan, self.wallets[user].next_zone):
             self.unchanged(lambda: self.core.add_user(user, plan, zone))
         else:
             self.refused(Conflict, lambda: self.core.add_user(user, plan, zone))
 
     @rule(user=users, zone=zones)
     def move(self, user: str, zone: str) -> None:
+        if self.wallets[user].team:
+            return
         change(self.core, "UPDATE users SET timezone = :zone WHERE user_id = :user", zone=zone, user=user)
         self.wallets[user].next_zone = zone
 
     @rule(user=users, plan=plans, behind=late)
     def change_plan(self, user: str, plan: str, behind: timedelta) -> None:
         wallet, at = self.wallets[user], self.at(behind)
-        if QUOTA[plan] != wallet.quota and wallet.paused_at is not None:
+        if wallet.team or (QUOTA[plan] != wallet.quota and wallet.paused_at is not None):
             self.refused(Conflict, lambda: self.core.change_plan(user, plan, at=at))
             return
         self.core.change_plan(user, plan, at=at)
-        self.plans[user] = plan
+        self.wallets[user].plan = plan
         if QUOTA[plan] != wallet.quota:
             wallet.catch_up(at, self.live)
             wallet.change_plan(QUOTA[plan], at, self.live)
@@ -44,6 +46,10 @@ class Standing(Machine):
     @rule(user=users, rarely=st.integers(0, 3), behind=late)
     def pause_or_resume(self, user: str, rarely: int, behind: timedelta) -> None:
         wallet, at = self.wallets[user], self.at(behind)
+        if wallet.team:
+            self.refused(Conflict, lambda: self.core.pause(user, at=at))
+            self.refused(Conflict, lambda: self.core.resume(user, at=at))
+            return
         if wallet.paused_at is None and rarely < 3:
             return
         if wallet.paused_at is None:

@@ -17,35 +17,49 @@ class Upkeep(Machine):
     @rule(behind=late)
     def reconcile(self, behind: timedelta) -> None:
         at = self.at(behind)
-        closings = sum(wallet.closings for wallet in self.wallets.values())
+        closings = sum(wallet.closings for wallet in self.accounts)
         done = self.core.reconcile(at=at)
-        for wallet in self.wallets.values():
+        for wallet in self.accounts:
             wallet.catch_up(at, self.live)
-        assert done.closings == sum(wallet.closings for wallet in self.wallets.values()) - closings
+        assert done.closings == sum(wallet.closings for wallet in self.accounts) - closings
 
     @rule(behind=late)
     def sweep(self, behind: timedelta) -> None:
         at = self.at(behind)
         swept = self.core.sweep(at=at)
-        found = [(user, r) for user, w in self.wallets.items() for r, hold in w.holds.items() if hold.ends <= at]
-        assert swept == (len(found), sum(self.wallets[user].holds[r].amount for user, r in found))
-        for user, request_id in found:
-            self.wallets[user].catch_up(at, self.live)
-            self.wallets[user].end(request_id, 0, at, self.live)
-            self.ended[user, request_id] = ("sweep", 0)
+        asked = {request.request_id: request.user_id for request, _ in self.requests}
+        found = [(wallet, r) for wallet in self.accounts for r, hold in wallet.holds.items() if hold.ends <= at]
+        assert swept == (len(found), sum(wallet.holds[r].amount for wallet, r in found))
+        for wallet, request_id in found:
+            wallet.catch_up(at, self.live)
+            wallet.end(request_id, 0, at, self.live)
+            self.ended[asked[request_id], request_id] = ("sweep", 0)
+            self.gave_back(asked[request_id], request_id)
 
     @rule()
     def all_holds_run_out(self) -> None:
         """Nobody ends anything for as long as holds live, and the sweeper comes."""
-        ends = [hold.ends for wallet in self.wallets.values() for hold in wallet.holds.values()]
+        ends = [hold.ends for wallet in self.accounts for hold in wallet.holds.values()]
         self.clock.now = max([self.clock.now, *ends])
         self.sweep(timedelta())
+
+    @rule(limit=st.integers(1, 3), behind=late)
+    def take_cells_to_fill(self, limit: int, behind: timedelta) -> None:
+        """Cells are leased for an hour: nobody else gets one of them meanwhile."""
+        at = self.at(behind)
+        taken = self.unchanged(lambda: self.core.library.take(limit, at=at))
+        assert len(taken) <= limit
+        for cell in taken:
+            assert (cell.genre, cell.mood) in CELLS
+            assert cell.score > 0
+        again = {(cell.genre, cell.mood) for cell in self.core.library.take(limit, at=at)}
+        assert not again & {(cell.genre, cell.mood) for cell in taken}
 
     @rule(what=st.sampled_from(["heads", "check", "stock"]), cell=st.sampled_from(CELLS), assets=st.integers(1, 9))
     def keep(self, what: str, cell: tuple[str, str], assets: int) -> None:
         if what == "heads":
             self.heads = self.unchanged(self.core.heads)
-            assert len(self.heads) == self.core.users() == len(self.wallets)
+            assert (len(self.heads), self.core.users()) == (len(self.accounts), len(self.wallets))
         elif what == "check":
             before = scalar(self.core, "SELECT count(*) FROM checks")
             assert self.core.verify(record_as="olga") == []
