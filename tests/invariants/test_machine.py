@@ -59,12 +59,12 @@ def test_every_invariant_holds_after_every_step_on_sqlite(sqlite_template: Path,
         shutil.copy(sqlite_template, path)
         return f"sqlite:///{path}"
 
-    run(new_ledger, 40)
+    run(new_ledger, 32)
 
 
 @pytest.mark.postgres
 def test_every_invariant_holds_after_every_step_on_postgresql(emptied_postgres: Callable[[], str]) -> None:
-    run(emptied_postgres, 10)
+    run(emptied_postgres, 8)
 
 
 def test_every_public_call_is_driven() -> None:

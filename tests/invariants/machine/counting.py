@@ -117,6 +117,23 @@ class Counting(Credits, Offline, Hygiene):
             elif end is not None:
                 self.given_back(*self.requests[-1], end, self.clock.now)
 
+    @rule(images=st.integers(1, 4), back=st.booleans())
+    def a_studio_cycle_ends_over_a_hold(self, images: int, back: bool) -> None:
+        """What comes back to the closed cycle lives on for thirty days."""
+        wallet = self.wallets["lou"]
+        before = wallet.ends - timedelta(seconds=1)
+        if self.clock.now >= before:
+            return
+        self.clock.now = before
+        request = Request("lou", f"r-{next(self.numbers)}", "s-1", model="gen4-image", images=images)
+        self.counted(request, 25 * CREDIT * images, before)
+        self.clock.now = wallet.ends
+        made = self.requests[-1]
+        if back and made[1].fresh:
+            self.given_back(*made, "release", self.clock.now)
+            self.clock.now += timedelta(days=29, hours=12)
+            self.reconcile_all()
+
     def counted(self, request: Request, cost_uc: int, at: datetime) -> None:
         user = str(request.user_id)
         guest = user.startswith("guest:")

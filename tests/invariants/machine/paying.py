@@ -1,4 +1,7 @@
-"""Payments told by a provider's signed webhooks: packs that are paid, refunded, disputed, told twice and out of order."""
+"""Payments told by a provider's signed webhooks: packs that are paid, refunded, disputed, told twice and out of order.
+
+Payments for plans have a property of their own, over every order of their events, in tests/service/test_premium.py.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from hypothesis.stateful import precondition, rule
 from credit_core.errors import InvalidSignature
 from credit_core.service.premium import AppliedPayment
 from credit_core.service.webhooks import signature
-from tests.invariants.machine.base import late, picks, users
+from tests.invariants.machine.base import POOLED, late, picks, users
 from tests.invariants.machine.credits import PACKS, Credits
+from tests.invariants.machine.together import Together
 from tests.invariants.model import Lot, Wallet
 
 SECRET = "whsec_titrate_test"
@@ -63,11 +67,13 @@ class Told(NamedTuple):
             thing["amount_refunded"] = self.amount
         else:
             thing |= {"charge": thing["id"], "amount": self.amount}
+        # The provider's clock says nothing about the order in which its events come.
+        created -= timedelta(hours=int(self.event_id.removeprefix("evt_")) % 3)
         told = {"id": self.event_id, "type": TYPES[self.kind], "created": int(created.timestamp())}
         return json.dumps({**told, "data": {"object": thing}}).encode()
 
 
-class Paying(Credits):
+class Paying(Credits, Together):
     """What a provider tells."""
 
     def remember(self) -> None:
@@ -96,6 +102,14 @@ class Paying(Credits):
         for told in events[:now]:
             self.tell(told, self.at(behind))
         self.untold += events[now:]
+
+    @rule(user=st.sampled_from(POOLED), pack=st.sampled_from(sorted(PACKS)), back=st.sampled_from([333, PRICE]))
+    def pay_for_the_pool_and_leave(self, user: str, pack: str, back: int) -> None:
+        """The pack stays with the pool, and is taken back from it."""
+        if self.wallets[user] is self.pool:
+            self.pay(user, pack, [("refund", back)], 0, 1, timedelta())
+            self.leave(user, "basic", 0, timedelta())
+            self.tell(self.untold.pop(), self.clock.now)
 
     @precondition(lambda self: self.untold)
     @rule(pick=picks, behind=late)
