@@ -8,6 +8,7 @@ import streamlit as st
 
 from credit_core import View
 from credit_core.policy.customer import CostPreview, Meter, Receipt, Reset
+from credit_core.policy.plans import COUNTED
 from pages.components import numbers
 from pages.components.text import escape_markdown, shortened, title_of
 
@@ -63,7 +64,7 @@ def _balance(view: View) -> None:
         st.markdown(":orange[:material/pause_circle:] Paused: nothing is granted or expires.")
     if view.blocked:
         st.markdown(":red[:material/block:] Blocked until the open challenge is cleared.")
-    if view.available_uc is None:
+    if view.available_uc is None or view.quota_policy in COUNTED:
         return
     st.metric("Credits left", numbers.credits(view.available_uc))
     parts = [

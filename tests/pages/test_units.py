@@ -231,7 +231,7 @@ def test_a_prepaid_user_has_no_reset(demo_ledger: str, open_page: OpenPage) -> N
     assert "next reset" not in said
     assert card(test, "Available") == numbers.credits(available)
     assert card(test, "Spent") == numbers.credits(spent)
-    assert {metric.label for metric in test.metric} == {"Available", "Held", "Spent", "Served"}
+    assert {metric.label for metric in test.metric} == {"Available", "Held", "Spent", "Served", "Credits left"}
 
 
 def test_a_user_of_a_daily_limit_sees_what_today_has_used(demo_ledger: str, open_page: OpenPage) -> None:
