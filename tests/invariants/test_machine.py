@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from credit_core import CreditCore
@@ -47,7 +47,10 @@ def run(new_ledger: Callable[[], str], quick_examples: int) -> None:
     Bound.new_ledger = staticmethod(new_ledger)
     quick = settings.get_current_profile_name() == "quick"
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        Bound, settings=settings(max_examples=quick_examples, stateful_step_count=30) if quick else settings()
+        Bound,
+        settings=settings(max_examples=quick_examples, stateful_step_count=30, phases=[Phase.explicit, Phase.generate])
+        if quick
+        else settings(),
     )
 
 
