@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, func, select, text
 
-from credit_core.policy.quotas import Counted, Window
 from credit_core.store.records import Account, Lot, User, opening_leg
 from credit_core.store.schema import (
-    IS_COUNTED,
     LOT_IS_OPEN,
     accounts,
     deferrals,
-    guest_windows,
     holds,
     ledger_entries,
     lots,
@@ -85,23 +82,6 @@ def open_lots(connection: Connection, account_id: str) -> list[Lot]:
     """The account's lots that hold anything."""
     rows = connection.execute(select(lots).where(lots.c.account_id == account_id, text(LOT_IS_OPEN)))
     return [Lot(**row._mapping) for row in rows]
-
-
-def counted(connection: Connection, account_id: str, since: datetime) -> list[Counted]:
-    """What the account's entries count from ``since`` on."""
-    entry = ledger_entries.c
-    rows = connection.execute(
-        select(entry.counted_at, entry.modality, entry.d_avail_uc, entry.d_count)
-        .where(entry.account_id == account_id, entry.counted_at >= since, text(IS_COUNTED))
-        .order_by(entry.seq)
-    )
-    return [Counted(at, modality, moved_uc == 0, count) for at, modality, moved_uc, count in rows]
-
-
-def window(connection: Connection, key: str) -> Window:
-    """A guest's window; one that never opened is empty."""
-    row = connection.execute(select(guest_windows).where(guest_windows.c.window_key == key)).one_or_none()
-    return Window(None, 0) if row is None else Window(row.opened_at, row.used)
 
 
 def moved(connection: Connection, account_id: str) -> list[Moved]:
