@@ -238,28 +238,31 @@ def sparkline(
     values: Sequence[float | None], *, target: float | None = None, tint: str = BLUE, height: int = 44
 ) -> go.Figure:
     """The course of a value without axes; the target as a thin dashed line. For cards: nothing to hover or drag."""
-    fig = figure(height=height)
     known = [v for v in values if v is not None and not pd.isna(v)]
     shown = [None if v is None or pd.isna(v) else float(v) for v in values]
-    places = list(range(len(shown)))
     sizes = [0] * (len(shown) - 1) + [6]
-    fig.add_trace(
-        go.Scatter(
-            x=places, y=shown, mode="lines+markers", line={"color": tint, "width": 1.8},
-            marker={"color": tint, "size": sizes[-len(shown):], "line": {"width": 0}, "opacity": 1}, hoverinfo="skip", cliponaxis=False,
-        )
-    )  # fmt: skip
+    course = {
+        "type": "scatter", "x": list(range(len(shown))), "y": shown, "mode": "lines+markers", "hoverinfo": "skip", "cliponaxis": False,
+        "line": {"color": tint, "width": 1.8},
+        "marker": {"color": tint, "size": sizes[-len(shown):], "line": {"width": 0}, "opacity": 1},
+    }  # fmt: skip
+    guides = []
     if target is not None:
         known.append(target)
-        fig.add_shape(
-            type="line", x0=0, x1=1, xref="x domain", y0=target, y1=target, yref="y",
-            line={"color": GUIDE, "width": 1.2, "dash": "dash"},
+        guides.append(
+            {
+                "type": "line", "x0": 0, "x1": 1, "xref": "x domain", "y0": target, "y1": target, "yref": "y",
+                "line": {"color": GUIDE, "width": 1.2, "dash": "dash"},
+            }
         )  # fmt: skip
-    low, high = headroom(known, zero=False)
-    fig.update_layout(margin={"l": 0, "r": 14, "t": 2, "b": 2, "pad": 0}, dragmode=False, hovermode=False)
-    fig.update_xaxes(visible=False, fixedrange=True, range=[-0.5, max(1, len(shown) - 1) + 0.5])
-    fig.update_yaxes(visible=False, fixedrange=True, range=[low, high])
-    return fig
+    axis = {"visible": False, "fixedrange": True}
+    layout = {
+        "template": {}, "height": height, "margin": {"l": 0, "r": 14, "t": 2, "b": 2, "pad": 0}, "shapes": guides,
+        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "showlegend": False, "hovermode": False, "dragmode": False,
+        "xaxis": axis | {"range": [-0.5, max(1, len(shown) - 1) + 0.5]},
+        "yaxis": axis | {"range": list(headroom(known, zero=False))},
+    }  # fmt: skip
+    return go.Figure(data=[course], layout=layout)
 
 
 def _line(
