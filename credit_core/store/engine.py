@@ -21,6 +21,8 @@ BUSY_TIMEOUT_MS = 30_000
 CACHE_KIB = 32 * 1_024
 #: A connection that rested longer is asked for a sign of life before it is used; a network may have forgotten it.
 PING_AFTER_S = 30.0
+#: Connections that rest outside the pool, ready for the next transaction (:mod:`credit_core.store.transactions`).
+RESTING = 4
 _SUPPORTED = ("sqlite", "postgresql")
 
 
@@ -62,6 +64,7 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
     engine = create_engine(
         url,
         pool_use_lifo=True,
+        max_overflow=10 + RESTING,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000, "isolation_level": None, "cached_statements": 256},
     )
 
@@ -81,6 +84,9 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
+        if connection.connection.driver_connection.in_transaction:
+            # One of :mod:`credit_core.store.transactions`.
+            return
         reading = read_only or connection.get_execution_options().get("titrate_reading")
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
@@ -89,7 +95,7 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
 def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
     options: dict[str, Any] = (
-        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27, "pool_use_lifo": True}
+        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27 + RESTING, "pool_use_lifo": True}
     )
     # store/pipeline.py prepares what is worth it; what psycopg had prepared it would drop at a rollback, ours with it.
     engine = create_engine(url, connect_args={"connect_timeout": 10, "prepare_threshold": None}, **options)
@@ -102,13 +108,8 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
     def _lives(connection: Any, record: Any, _proxy: Any) -> None:
         """A connection that the server has ended has an end of file to read; one that rested long is asked."""
         rested = time.monotonic() - record.info.get("titrate_rests", float("inf"))
-        if rested == float("inf"):
-            return
-        try:
-            if rested > PING_AFTER_S or _has_something_to_read(connection):
-                engine.dialect.do_ping(connection)
-        except psycopg.Error as error:
-            raise InvalidatePoolError from error
+        if rested != float("inf") and is_gone(engine, connection, rested):
+            raise InvalidatePoolError
 
     @event.listens_for(engine, "connect")
     def _session(connection: Any, _record: Any) -> None:
@@ -132,6 +133,18 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
         connection.commit()
 
     return engine
+
+
+def is_gone(engine: Engine, driver: Any, rested_s: float) -> bool:
+    """Whether a connection that rested so long has been lost; only a server's connections can be."""
+    if engine.dialect.name == "sqlite":
+        return False
+    try:
+        if rested_s > PING_AFTER_S or _has_something_to_read(driver):
+            engine.dialect.do_ping(driver)
+    except psycopg.Error:
+        return True
+    return False
 
 
 def _has_something_to_read(connection: Any) -> bool:

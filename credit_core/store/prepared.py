@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Insert, Select, Table
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.types import TypeDecorator
 
 from credit_core.store import pipeline
+from credit_core.store.columns import OWN_TYPES
 
 _Convert = Callable[[Any], Any]
 _Values = Mapping[str, Any]
@@ -70,28 +69,23 @@ class Prepared:
         names = tuple(compiled.positiontup)
         types = [compiled.binds[name].type for name in names]
         columns = statement.selected_columns if isinstance(statement, Select) else ()
-        results = [
-            # The drivers already give int, float, str and bytes; only the schema's own types need converting.
-            column.type.dialect_impl(dialect).result_processor(dialect, None)
-            if isinstance(column.type, TypeDecorator)
-            else None
-            for column in columns
-        ]
         table = statement.table if isinstance(statement, Insert) and set(names) == set(self._keys) else None
         return _Form(
             sql=compiled.string,
             text=compiled.string.encode(),
             name=b"titrate_" + hashlib.blake2b(compiled.string.encode(), digest_size=8).hexdigest().encode(),
             values=itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
-            binds=tuple(
-                (index, partial(kind.process_bind_param, dialect=dialect))
-                for index, kind in enumerate(types)
-                if isinstance(kind, TypeDecorator)
-            ),
-            results=tuple((index, process) for index, process in enumerate(results) if process is not None),
+            binds=_conversions(types, dialect, 0),
+            results=_conversions([column.type for column in columns], dialect, 1),
             copy_to=table.name if isinstance(table, Table) else None,
             keys=names,
         )
+
+
+def _conversions(types: Sequence[Any], dialect: Dialect, way: int) -> tuple[tuple[int, _Convert], ...]:
+    """Position and conversion of each value that needs one: the drivers take and give int, float, str and bytes as they are."""
+    found = ((index, kind.conversions(dialect)[way]) for index, kind in enumerate(types) if isinstance(kind, OWN_TYPES))
+    return tuple((index, convert) for index, convert in found if convert is not None)
 
 
 def fetch(connection: Connection, asked: Sequence[tuple[Prepared, _Values]]) -> list[list[tuple[Any, ...]]]:
