@@ -19,8 +19,8 @@ from credit_core.policy.quotas import decide as allowed
 from credit_core.service import accounts, cycles, quotas
 from credit_core.service.deployment import Deployment, Live
 from credit_core.store import decisions, demand, guests, library
-from credit_core.store.records import Account, User, opening_leg
-from credit_core.store.unit import Delta, Row, Unit
+from credit_core.store.records import Account, Row, User, opening_leg
+from credit_core.store.unit import Delta, Unit
 
 MODALITIES = ("text", "image", "video")
 #: Cells of a running session that are remembered; older ones count as new again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, insert, select, text, update
@@ -45,6 +46,18 @@ LEG = Prepared(
     select(*ENTRY_COLUMNS).where(ledger_entries.c.leg_id == bindparam("leg_id")).order_by(ledger_entries.c.line)
 )
 ENTRY_NAMES = tuple(column.name for column in ENTRY_COLUMNS)
+#: What the end of a request needs of its opening leg.
+OPENING = (
+    "leg_id", "account_id", "user_id", "team_id", "kind", "lot_id", "d_held_uc", "request_id", "session_id", "plan", "region",
+    "modality", "model", "images", "genre", "mood", "config_version", "arm", "quota_policy", "status", "d_count", "counted_at",
+    "ip_hash",
+)  # fmt: skip
+OPENING_LEG = Prepared(
+    select(*(ledger_entries.c[name] for name in OPENING))
+    .where(ledger_entries.c.leg_id == bindparam("leg_id"))
+    .order_by(ledger_entries.c.line)
+)
+IS_WRITTEN = Prepared(select(ledger_entries.c.line).where(ledger_entries.c.leg_id == bindparam("leg_id")))
 LEGS = (
     select(*ENTRY_COLUMNS)
     .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
@@ -55,6 +68,20 @@ INSERT_USER = Prepared(insert(users), USER)
 INSERT_LOT = Prepared(insert(lots), LOT)
 INSERT_CYCLE = Prepared(insert(cycles), CYCLE)
 INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK))
+#: What a leg that decides nothing may name beside what every entry has: most columns are about decisions.
+PLAIN_FACTS = frozenset(
+    (
+        "user_id", "team_id", "request_id", "session_id", "plan", "region", "modality", "model", "images", "genre", "mood",
+        "config_version", "arm", "cost_usd_micro", "latency_ms", "actor", "reason", "details",
+    )
+)  # fmt: skip
+INSERT_PLAIN_ENTRY = Prepared(
+    insert(ledger_entries),
+    (
+        "account_id", "seq", "leg_id", "line", "occurred_at", "recorded_at", "kind", "lot_id", "d_avail_uc", "d_held_uc",
+        "prev_hash", "hash", *sorted(PLAIN_FACTS),
+    ),
+)  # fmt: skip
 
 
 def _update_by_key(table: Table, key: str, names: Iterable[str]) -> Any:
@@ -68,6 +95,16 @@ USER_CHANGES = tuple(name for name in USER if name not in ("user_id", "created_a
 LOT_CHANGES = ("avail_uc", "held_uc", "expires_at")
 UPDATE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_CHANGES))
 UPDATE_USER = Prepared(_update_by_key(users, "user_id", USER_CHANGES))
+#: What any leg changes. Naming an indexed column has SQLite write its index anew, and check its foreign key, changed or not.
+ACCOUNT_MOVES = ("avail_uc", "held_uc", "demand_uc", "largest_uc", "mode", "seq", "head_hash", "recorded_at")
+USER_MOVES = (
+    "session_last_at", "session_images", "session_fresh", "session_fresh_uc", "session_opening_uc", "session_cells",
+    "bucket_level", "bucket_at", "fresh_at", "hour_at", "hour_fresh", "hour_most",
+)  # fmt: skip
+MOVE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_MOVES))
+MOVE_USER = Prepared(_update_by_key(users, "user_id", USER_MOVES))
+account_terms = attrgetter(*(name for name in ACCOUNT_CHANGES if name not in ACCOUNT_MOVES))
+user_terms = attrgetter(*(name for name in USER_CHANGES if name not in USER_MOVES))
 UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_CHANGES))
 INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns))
 INSERT_DEFERRAL = Prepared(insert(deferrals), tuple(column.name for column in deferrals.columns))
