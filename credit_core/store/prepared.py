@@ -8,7 +8,10 @@ about three times the statement itself on SQLite, and on PostgreSQL the round tr
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -23,6 +26,7 @@ _Convert = Callable[[Any], Any]
 _Values = Mapping[str, Any]
 #: From here on COPY is faster than as many inserts.
 _MANY = 50
+_PLACE = re.compile(r"\$(\d+)")
 
 
 class _Form(NamedTuple):
@@ -39,9 +43,14 @@ class _Form(NamedTuple):
 class Prepared:
     """A select or data-changing statement. ``keys`` are the columns that an insert fills."""
 
-    def __init__(self, statement: Select[Any] | UpdateBase, keys: Sequence[str] = ()) -> None:
-        """Nothing is compiled before the first use."""
+    def __init__(self, statement: Select[Any] | UpdateBase, keys: Sequence[str] = (), *, joins: bool = False) -> None:
+        """Nothing is compiled before the first use.
+
+        ``joins``: of the rows it touches no other joining statement of a transaction touches any, so that on PostgreSQL they
+        may run as one.
+        """
         self._statement = statement
+        self.joins = joins
         self._keys = tuple(keys)
         self._forms: dict[str, _Form] = {}
 
@@ -73,7 +82,7 @@ class Prepared:
         return _Form(
             sql=compiled.string,
             text=compiled.string.encode(),
-            name=b"titrate_" + hashlib.blake2b(compiled.string.encode(), digest_size=8).hexdigest().encode(),
+            name=_name(compiled.string),
             values=itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
             binds=_conversions(types, dialect, 0),
             results=_conversions([column.type for column in columns], dialect, 1),
@@ -135,6 +144,13 @@ def _write_postgresql(
     connection: Connection, batches: Iterable[tuple[Prepared, Sequence[_Values]]], *, commit: bool
 ) -> None:
     steps: list[pipeline.Step] = []
+    batches = list(batches)
+    if len(batches) > 1 and all(statement.joins and len(rows) == 1 for statement, rows in batches):
+        forms = tuple(statement._form(connection.dialect) for statement, _ in batches)
+        values = [pipeline.dumped(_bound(form, rows[0])) for form, (_, rows) in zip(forms, batches, strict=True)]
+        name, text = _joined(forms)
+        pipeline.written(connection, [pipeline.Step(name, text, [*chain.from_iterable(values)])], commit=commit)
+        return
     for statement, rows in batches:
         form = statement._form(connection.dialect)
         if form.copy_to is not None and len(rows) >= _MANY:
@@ -147,6 +163,23 @@ def _write_postgresql(
             steps.extend(_step(form, row) for row in rows)
     if steps or commit:
         pipeline.written(connection, steps, commit=commit)
+
+
+@cache
+def _joined(forms: tuple[_Form, ...]) -> tuple[bytes, bytes]:
+    """Name and text of one statement that does what ``forms`` do, whose values follow each other."""
+    texts: list[str] = []
+    before = 0
+    for form in forms:
+        texts.append(_PLACE.sub(lambda place, shift=before: f"${int(place[1]) + shift}", form.sql))  # type: ignore[misc]
+        before += len(form.keys)
+    *first, last = texts
+    sql = "WITH " + ", ".join(f"w{number} AS ({one})" for number, one in enumerate(first)) + " " + last
+    return _name(sql), sql.encode()
+
+
+def _name(sql: str) -> bytes:
+    return b"titrate_" + hashlib.blake2b(sql.encode(), digest_size=8).hexdigest().encode()
 
 
 def _step(form: _Form, values: _Values) -> pipeline.Step:

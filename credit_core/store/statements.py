@@ -67,7 +67,7 @@ INSERT_ACCOUNT = Prepared(insert(accounts), ACCOUNT)
 INSERT_USER = Prepared(insert(users), USER)
 INSERT_LOT = Prepared(insert(lots), LOT)
 INSERT_CYCLE = Prepared(insert(cycles), CYCLE)
-INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK))
+INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK), joins=True)
 #: What a leg that decides nothing may name beside what every entry has: most columns are about decisions.
 PLAIN_FACTS = frozenset(
     (
@@ -81,6 +81,7 @@ INSERT_PLAIN_ENTRY = Prepared(
         "account_id", "seq", "leg_id", "line", "occurred_at", "recorded_at", "kind", "lot_id", "d_avail_uc", "d_held_uc",
         "prev_hash", "hash", *sorted(PLAIN_FACTS),
     ),
+    joins=True,
 )  # fmt: skip
 
 
@@ -101,15 +102,15 @@ USER_MOVES = (
     "session_last_at", "session_images", "session_fresh", "session_fresh_uc", "session_opening_uc", "session_cells",
     "bucket_level", "bucket_at", "fresh_at", "hour_at", "hour_fresh", "hour_most",
 )  # fmt: skip
-MOVE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_MOVES))
-MOVE_USER = Prepared(_update_by_key(users, "user_id", USER_MOVES))
+MOVE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_MOVES), joins=True)
+MOVE_USER = Prepared(_update_by_key(users, "user_id", USER_MOVES), joins=True)
 account_terms = attrgetter(*(name for name in ACCOUNT_CHANGES if name not in ACCOUNT_MOVES))
 user_terms = attrgetter(*(name for name in USER_CHANGES if name not in USER_MOVES))
-UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_CHANGES))
-INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns))
+UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_CHANGES), joins=True)
+INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns), joins=True)
 INSERT_DEFERRAL = Prepared(insert(deferrals), tuple(column.name for column in deferrals.columns))
 DELETE_DEFERRAL = Prepared(delete(deferrals).where(deferrals.c.leg_id == bindparam("key_leg_id")))
-DELETE_HOLD = Prepared(delete(holds).where(holds.c.leg_id == bindparam("key_leg_id")))
+DELETE_HOLD = Prepared(delete(holds).where(holds.c.leg_id == bindparam("key_leg_id")), joins=True)
 
 
 def _update_cycle(*names: str) -> Prepared:

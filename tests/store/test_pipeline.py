@@ -55,7 +55,7 @@ def test_statements_that_a_pooler_dropped_are_prepared_again(warm: CreditCore) -
     assert warm.verify() == []
 
 
-@pytest.mark.parametrize("moment", [0, 3, 12])
+@pytest.mark.parametrize("moment", [0, 3, 9])
 def test_an_interrupt_in_the_middle_of_an_exchange_writes_all_or_nothing_and_leaves_no_half_read_connection(
     warm: CreditCore, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
