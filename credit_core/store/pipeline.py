@@ -17,7 +17,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Connection
 
-_KNOWN = "titrate_statements"
+_KNOWN, _LOADER = "titrate_statements", "titrate_loader"
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -35,7 +35,10 @@ _COMMIT = Step(b"COMMIT", b"COMMIT", ())
 def fetched(connection: Connection, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]]:
     """Run the steps in order within the transaction of ``connection``, beginning it where need be; the rows of each."""
     results = _sent(connection, steps, commit=False)
-    loader = Transformer(_driver(connection))
+    loader = connection.info.get(_LOADER)
+    if loader is None:
+        # It keeps what it has found out about the types of columns.
+        loader = connection.info[_LOADER] = Transformer(_driver(connection))
     found = []
     for result in results:
         loader.set_pgresult(result)
@@ -66,9 +69,9 @@ def dumped(values: Sequence[Any]) -> list[bytes | None]:
 
 _DUMP: Mapping[type, Any] = {
     str: str.encode,
-    int: lambda value: b"%d" % value,
-    bool: lambda value: b"t" if value else b"f",
-    float: lambda value: repr(value).encode(),
+    int: b"%d".__mod__,
+    bool: {True: b"t", False: b"f"}.__getitem__,
+    float: b"%a".__mod__,
     bytes: lambda value: b"\\x" + value.hex().encode(),
     list: lambda value: json.dumps(value).encode(),
     dict: lambda value: json.dumps(value).encode(),

@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -99,17 +98,17 @@ def _conversions(types: Sequence[Any], dialect: Dialect, way: int) -> tuple[tupl
 
 def fetch(connection: Connection, asked: Sequence[tuple[Prepared, _Values]]) -> list[list[tuple[Any, ...]]]:
     """Run selects in order, on PostgreSQL in one round trip; the rows of each, converted."""
-    forms = [statement._form(connection.dialect) for statement, _ in asked]
+    dialect = connection.dialect
+    forms = [statement._form(dialect) for statement, _ in asked]
     found: list[list[tuple[Any, ...]]] = []
-    if connection.dialect.name == "postgresql":
+    if dialect.name == "postgresql":
         steps = [_step(form, values) for form, (_, values) in zip(forms, asked, strict=True)]
         found = pipeline.fetched(connection, steps)
     else:
         cursor: Any = connection.connection.cursor()
         try:
             for form, (_, values) in zip(forms, asked, strict=True):
-                cursor.execute(form.sql, _bound(form, values))
-                found.append(cursor.fetchall())
+                found.append(cursor.execute(form.sql, _bound(form, values)).fetchall())
         finally:
             cursor.close()
     return [
@@ -146,10 +145,11 @@ def _write_postgresql(
     steps: list[pipeline.Step] = []
     batches = list(batches)
     if len(batches) > 1 and all(statement.joins and len(rows) == 1 for statement, rows in batches):
-        forms = tuple(statement._form(connection.dialect) for statement, _ in batches)
-        values = [pipeline.dumped(_bound(form, rows[0])) for form, (_, rows) in zip(forms, batches, strict=True)]
-        name, text = _joined(forms)
-        pipeline.written(connection, [pipeline.Step(name, text, [*chain.from_iterable(values)])], commit=commit)
+        values: list[bytes | None] = []
+        for statement, rows in batches:
+            values += pipeline.dumped(_bound(statement._form(connection.dialect), rows[0]))
+        name, text = _joined(connection.dialect, *(statement for statement, _ in batches))
+        pipeline.written(connection, [pipeline.Step(name, text, values)], commit=commit)
         return
     for statement, rows in batches:
         form = statement._form(connection.dialect)
@@ -166,11 +166,12 @@ def _write_postgresql(
 
 
 @cache
-def _joined(forms: tuple[_Form, ...]) -> tuple[bytes, bytes]:
-    """Name and text of one statement that does what ``forms`` do, whose values follow each other."""
+def _joined(dialect: Dialect, *statements: Prepared) -> tuple[bytes, bytes]:
+    """Name and text of one statement that does what ``statements`` do, whose values follow each other."""
     texts: list[str] = []
     before = 0
-    for form in forms:
+    for statement in statements:
+        form = statement._form(dialect)
         texts.append(_PLACE.sub(lambda place, shift=before: f"${int(place[1]) + shift}", form.sql))  # type: ignore[misc]
         before += len(form.keys)
     *first, last = texts

@@ -11,6 +11,7 @@ import time
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, event
 
 from credit_core.store.engine import RESTING, is_gone
@@ -99,8 +100,11 @@ class Transaction:
         if connection.in_transaction():
             # Something ran through ``Connection.execute``: SQLAlchemy has a transaction of its own around it.
             connection.commit()
-        else:
-            connection.dialect.do_commit(connection.connection)
+        elif connection.dialect.name == "sqlite":
+            self._driver.commit()
+        elif self._driver.pgconn.transaction_status != TransactionStatus.IDLE:
+            # Idle is one whose COMMIT travelled with its last writes.
+            self._driver.commit()
 
     def _roll_back(self) -> None:
         """SQLAlchemy's pool rolls back what comes back to it."""
