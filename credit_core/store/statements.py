@@ -52,10 +52,10 @@ OPENING = (
     "modality", "model", "images", "genre", "mood", "config_version", "arm", "quota_policy", "status", "d_count", "counted_at",
     "ip_hash",
 )  # fmt: skip
-OPENING_LEG = Prepared(
+OPENING_AND_END = Prepared(
     select(*(ledger_entries.c[name] for name in OPENING))
-    .where(ledger_entries.c.leg_id == bindparam("leg_id"))
-    .order_by(ledger_entries.c.line)
+    .where(ledger_entries.c.leg_id.in_((bindparam("opening"), bindparam("leg_id"))))
+    .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
 )
 IS_WRITTEN = Prepared(select(ledger_entries.c.line).where(ledger_entries.c.leg_id == bindparam("leg_id")))
 LEGS = (

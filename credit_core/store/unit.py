@@ -94,18 +94,18 @@ class Unit:
         """
         if user_id in self._users:
             return
-        asked: list[tuple[Prepared, Row]] = [
-            (statements.USER_ROW, {"user_id": user_id}),
-            (statements.USER_LOTS, {"user_id": user_id}),
-            (statements.IS_WRITTEN, {"leg_id": leg_id}),
-        ]
+        whose = {"user_id": user_id}
+        asked: list[tuple[Prepared, Row]] = [(statements.USER_ROW, whose), (statements.USER_LOTS, whose)]
+        if of is None:
+            asked.append((statements.IS_WRITTEN, {"leg_id": leg_id}))
+        else:
+            asked.append((statements.OPENING_AND_END, {"leg_id": leg_id, "opening": of}))
+        found, lots_found, lines = fetch(self.connection, asked)
         if of is not None:
-            asked.append((statements.OPENING_LEG, {"leg_id": of}))
-        found, lots_found, written, *opening = fetch(self.connection, asked)
-        if not written:
+            self._openings[of] = [dict(zip(statements.OPENING, line, strict=True)) for line in lines if line[0] == of]
+            lines = [line for line in lines if line[0] != of]
+        if not lines:
             self._legs.setdefault(leg_id, [])
-        if of is not None:
-            self._openings[of] = [dict(zip(statements.OPENING, row, strict=True)) for row in opening[0]]
         if found:
             account_id = self._adopt(found[0]).account_id
             if account_id not in self._lots:
