@@ -144,7 +144,7 @@ def settle_in(
         and reserve[0]["modality"] == "image"
     ):
         genre, mood, images = reserve[0]["genre"], reserve[0]["mood"], reserve[0]["images"]
-        unit.finally_write(lambda: library.put(unit.connection, genre, mood, images, at))
+        unit.finally_put(library.PUT, library.put_row(genre, mood, images, at))
     return _ended(lines)
 
 

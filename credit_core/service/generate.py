@@ -429,7 +429,8 @@ def _mark_cell(unit: Unit, deployment: Deployment, request: Request, decision: D
     queued = decision.rule == "coverage_miss" and cell not in deployment.queued_cells
     if cell in deployment.requested_cells and not queued:
         return
-    unit.finally_write(lambda: library.mark(unit.connection, *cell, requested_at=at, queued_at=at if queued else None))
+    asked = {"genre": request.genre, "mood": request.mood, "requested_at": at, "queued_at": at if queued else None}
+    unit.finally_put(library.MARK, asked)
     # Noted before the commit: a mark that is rolled back is written again by the next process, which changes nothing here.
     deployment.requested_cells.add(cell)
     if queued:

@@ -42,8 +42,14 @@ class _Form(NamedTuple):
 class Prepared:
     """A select or data-changing statement. ``keys`` are the columns that an insert fills."""
 
-    def __init__(self, statement: Select[Any] | UpdateBase, keys: Sequence[str] = (), *, joins: bool = False) -> None:
-        """Nothing is compiled before the first use.
+    def __init__(
+        self,
+        statement: Select[Any] | UpdateBase | Callable[[Dialect], Insert],
+        keys: Sequence[str] = (),
+        *,
+        joins: bool = False,
+    ) -> None:
+        """Nothing is compiled before the first use. What each engine says in its own words is a function of the dialect.
 
         ``joins``: of the rows it touches no other joining statement of a transaction touches any, so that on PostgreSQL they
         may run as one.
@@ -69,7 +75,7 @@ class Prepared:
 
     def _compiled(self, dialect: Dialect) -> _Form:
         postgres = dialect.name == "postgresql"
-        statement = self._statement
+        statement = self._statement if isinstance(self._statement, Select | UpdateBase) else self._statement(dialect)
         compiled: Any = statement.compile(
             dialect=psycopg.dialect(paramstyle="numeric_dollar") if postgres else dialect,  # type: ignore[no-untyped-call]
             column_keys=list(self._keys) if isinstance(statement, Insert) and self._keys else None,
@@ -77,7 +83,8 @@ class Prepared:
         names = tuple(compiled.positiontup)
         types = [compiled.binds[name].type for name in names]
         columns = statement.selected_columns if isinstance(statement, Select) else ()
-        table = statement.table if isinstance(statement, Insert) and set(names) == set(self._keys) else None
+        plain = isinstance(statement, Insert) and statement._post_values_clause is None
+        table = statement.table if plain and isinstance(statement, Insert) and set(names) == set(self._keys) else None
         return _Form(
             sql=compiled.string,
             text=compiled.string.encode(),

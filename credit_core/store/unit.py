@@ -69,6 +69,7 @@ class Unit:
         self._closed_cycles: list[Row] = []
         self._moved_cycles: list[Row] = []
         self._windows: dict[str, Window] = {}
+        self._rows_last: list[tuple[Prepared, list[Row]]] = []
         self._last: list[Callable[[], None]] = []
 
     # Loading -----------------------------------------------------------------------------------------------------
@@ -371,8 +372,15 @@ class Unit:
         """Run ``write`` after everything else, right before the commit: for rows that other accounts also write."""
         self._last.append(write)
 
+    def finally_put(self, statement: Prepared, row: Row) -> None:
+        """As :meth:`finally_write`, of one row: on PostgreSQL it travels with everything else."""
+        self._rows_last.append((statement, [row]))
+
     def write_last(self) -> None:
-        """Run what :meth:`finally_write` postponed, so that later acts of this transaction see it."""
+        """Run what was to be written finally, so that later acts of this transaction see it."""
+        rows, self._rows_last = self._rows_last, []
+        if rows:
+            write(self.connection, rows)
         postponed, self._last = self._last, []
         for act in postponed:
             act()
@@ -384,7 +392,8 @@ class Unit:
 
         On PostgreSQL the COMMIT travels with the writes, where nothing is left for :meth:`finally_write`.
         """
-        write(self.connection, self._batches(), commit=not self._last)
+        rows, self._rows_last = self._rows_last, []
+        write(self.connection, [*self._batches(), *rows], commit=not self._last)
         self.write_last()
         return len(self._entries)
 
