@@ -118,6 +118,7 @@ accounts = Table(
     CheckConstraint(one_of("mode", ("conserve", "steady", "spend")), "mode"),
     Index(None, "due_at"),
     sqlite_strict=True,
+    postgresql_with={"fillfactor": 85},
 )
 
 users = Table(
@@ -151,6 +152,7 @@ users = Table(
     Column("guest_session", Text, comment="the session the user was a guest in before"),
     Index(None, "account_id"),
     sqlite_strict=True,
+    postgresql_with={"fillfactor": 85},
 )
 
 lots = Table(
@@ -286,8 +288,8 @@ holds = Table(
     Column("reserved_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Index(None, "expires_at"),
-    Index(None, "account_id"),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 deferrals = Table(
