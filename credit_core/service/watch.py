@@ -90,9 +90,11 @@ def written(kind: str, value: float | None, *, difference: bool = False) -> str:
     if value is None:
         return "unknown"
     if kind == "share":
-        return f"{100 * value:+.1f} points" if difference else f"{100 * value:.1f} %"
-    sign = ("+" if value >= 0 else "−") if difference else "−" if value < 0 else ""
-    return f"{sign}${abs(value):.4f}"
+        written = f"{100 * value:+.1f} points" if difference else f"{100 * value:.1f} %"
+    else:
+        written = f"{value:+.4f}" if difference else f"{value:.4f}"
+        written = f"{written[0]}${written[1:]}" if written[0] in "+-" else f"${written}"
+    return written.replace("-", "−")
 
 
 def _watch(deployment: Deployment, seen: Rollout, now: datetime) -> Watched:

@@ -126,7 +126,7 @@ def test_a_signal_pauses_once_and_a_person_goes_on(core: CreditCore, clock: Stop
     (seen,) = watch.watch(core.deployment)
     assert (seen.act, seen.words) == (
         "hold",
-        "Paused: Fresh rate 0.0 % against 100.0 % of control, a difference of -100.0 points, at least -10.0 points allowed "
+        "Paused: Fresh rate 0.0 % against 100.0 % of control, a difference of −100.0 points, at least −10.0 points allowed "
         f"(n = {many(arms, 'treatment')} accounts, {many(arms, 'control')} in control)",
     )
     assert watch.watch(core.deployment)[0].words == "On hold."
