@@ -64,8 +64,9 @@ def page() -> None:
         st.title("Releases", anchor=False, width="stretch")
         going = any(each.going_on for each in staged)
         staging = st.button(
-            "Release in stages …", icon=":material/stacked_line_chart:", disabled=going, key="versions_stage"
-        )
+            "Release in stages …", icon=":material/stacked_line_chart:", disabled=going, key="versions_stage",
+            help="One at a time: the one that runs comes first" if going else None,
+        )  # fmt: skip
         back = now.before
         words = "Roll back …" if back is None else f"Roll back to version {back} …"
         pressed = st.button(words, icon=":material/undo:", disabled=back is None, key="versions_roll_back")

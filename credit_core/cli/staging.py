@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from credit_core.analytics.arms import GUARDED
+from credit_core.analytics.queries.arms import GUARDED
 from credit_core.cli.opening import existing
 from credit_core.cli.output import Output, table
 from credit_core.errors import InvalidRequest, LedgerUnavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
-from credit_core.analytics.arms import GUARDED
+from credit_core.analytics.queries.arms import GUARDED
 from credit_core.errors import Conflict, InvalidRequest, NotAllowed, StaleParent
 from credit_core.policy import config as schema
 from credit_core.policy.rollout import (

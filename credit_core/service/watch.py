@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from credit_core.analytics import arms
-from credit_core.analytics.arms import GUARDED, Window
+from credit_core.analytics.queries import arms
+from credit_core.analytics.queries.arms import GUARDED, Window
 from credit_core.policy.inference import srm_by_stage
 from credit_core.policy.rollout import SRM, UNJUDGED, Event, Reading, Step, Verdict, readings, verdict
 from credit_core.service import releases, rollouts

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from credit_core.analytics import queries
-from credit_core.analytics.arms import Window
+from credit_core.analytics.queries.arms import Window
 from credit_core.analytics.queries.readout import WINDOW_DAYS, Enrolment
 from credit_core.service.rollouts import Rollout
 from pages.components import numbers, session, states, tables
@@ -54,7 +54,7 @@ def show(rollout: Rollout) -> None:
     tables.show(
         pd.DataFrame([_row(row) for row in found.frame.to_dict("records")]), COLUMNS,
         key=f"versions_readout_{rollout.plan.rollout_id}", zone=session.zone(), search=False,
-        file_name=f"readout-of-version-{rollout.plan.version}", csv_rows=found.frame, alt="Readout by account",
+        file_name=f"readout-of-version-{rollout.plan.version}", csv_rows=lambda: found.frame, alt="Readout by account",
     )  # fmt: skip
     treatment, control = found.enrolment.complete
     st.caption(
@@ -86,7 +86,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "control": _level(row["control"], kind),
         "difference": _apart(row["difference"], kind),
         "interval": _between(row["low"], row["high"], kind),
-        "lift": _relative(row),
+        "lift": numbers.share(row["lift"], sign=True),
         "reads": _reads(row),
         "explained": row["explained"],
     }
@@ -117,13 +117,6 @@ def _between(low: float, high: float, kind: str) -> str:
     if numbers.is_unknown(low):
         return numbers.UNKNOWN
     return f"{_apart(low, kind).removesuffix(' points')} … {_apart(high, kind)}"
-
-
-def _relative(row: dict[str, Any]) -> str:
-    if numbers.is_unknown(row["lift"]):
-        return numbers.UNKNOWN
-    ends = (numbers.share(row[end], sign=True).removesuffix("\u202f%") for end in ("lift_low", "lift_high"))
-    return f"{numbers.share(row['lift'], sign=True)} ({' … '.join(ends)})"
 
 
 def _reads(row: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from credit_core.analytics.arms import GUARDED
+from credit_core.analytics.queries.arms import GUARDED
 from credit_core.errors import CreditError
 from credit_core.policy.rollout import SRM_ALPHA, Reading, readings, same_person
 from credit_core.service import configure, staging, watch
@@ -103,19 +103,17 @@ def _steps(rollout: Rollout) -> str:
             if number > (rollout.standing.step or 0)
             else f":gray[{words}]"
         )
-    holds = sorted({step.hold_s for step in rollout.plan.steps[:-1]})
-    held = f" :gray[· held {' or '.join(map(numbers.duration, holds))} a step]" if holds and holds[-1] else ""
+    holds = [*dict.fromkeys(numbers.duration(step.hold_s) for step in rollout.plan.steps[:-1] if step.hold_s)]
+    held = f" :gray[· held {', then '.join(holds)}{' a step' if len(holds) == 1 else ''}]" if holds else ""
     return " → ".join(parts) + held
 
 
 def _why(rollout: Rollout) -> None:
     state = rollout.standing
     if state.status == "rolled_back":
-        st.error("Rolled back. The reason, as it was written:", icon=":material/undo:")
-        st.text(one_line(state.reason))
+        st.error(escape_markdown(state.reason), icon=":material/undo:")
     elif state.status == "held":
-        st.warning("The schedule is on hold; guardrails are still watched. The reason:", icon=":material/pause:")
-        st.text(one_line(state.reason))
+        st.warning(f"{escape_markdown(state.reason)} (on hold; guardrails are still watched)", icon=":material/pause:")
     else:
         st.text(f"“{one_line(rollout.plan.reason)}”")
 

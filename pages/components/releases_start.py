@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from credit_core.analytics.arms import GUARDED
+from credit_core.analytics.queries.arms import GUARDED
 from credit_core.policy import config as schema
 from credit_core.policy.rollout import FULL_SCHEDULE, SOFT_LAUNCH, Guardrail, Step, steps_of
 from credit_core.service import staging

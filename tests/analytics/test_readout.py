@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from credit_core import CreditCore
-from credit_core.analytics.arms import Window
+from credit_core.analytics.queries.arms import Window
 from credit_core.analytics.queries.readout import Readout, readout
 from credit_core.analytics.sync import Facts
 from credit_core.policy import inference

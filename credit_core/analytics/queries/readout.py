@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Subquery, and_, func, or_, select
 
 from credit_core.analytics import measures as m
 from credit_core.analytics import relations
-from credit_core.analytics.arms import Window
 from credit_core.analytics.metrics import METRICS, Direction, Format
+from credit_core.analytics.queries.arms import Window
 from credit_core.analytics.sync import Facts
 from credit_core.policy import inference
 from credit_core.policy.inference import Sample
