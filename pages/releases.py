@@ -113,7 +113,7 @@ def cards(now: Standing, released: pd.DataFrame, versions: pd.DataFrame) -> None
         [
             kpi.Card("Live", f"Version {now.live}", target_text=f"since {numbers.instant(now.since, session.zone())}"),
             kpi.Card(
-                "Decided under it", numbers.count(decisions),
+                "Decided under it" if now.treatment is None else f"Decided under version {now.treatment}", numbers.count(decisions),
                 target_text=f"version {before}: {numbers.count(earlier)}" if before is not None else "",
             ),
             kpi.Card(

@@ -21,11 +21,9 @@ COLUMNS = (
         "difference", "Difference", help="Treatment − control, less what the 28 days before exposure explain"
     ),
     tables.Column("interval", "95 % interval", help="Sequential: right however often it is looked at"),
-    tables.Column("lift", "Relative", help="Treatment ÷ control − 1, with its own sequential interval"),
+    tables.Column("lift", "Relative", help="Treatment ÷ control − 1; its sequential interval is in the CSV"),
     tables.Column("reads", "Reads as"),
-    tables.Column(
-        "explained", "Explained before", kind="share", help="Part of the variance that the days before took away"
-    ),
+    tables.Column("explained", "Explained", "share", help="Part of the variance that the 28 days before took away"),
 )
 _KEPT = "_versions_readout"
 

@@ -152,6 +152,8 @@ def _actions(rollout: Rollout, now: Standing) -> None:
                 pressed = lambda: _decide(rollout, verb)  # noqa: E731
             if st.button("Roll back …", icon=":material/undo:", key=f"versions_back_{number}"):
                 pressed = lambda: tuning_versions.roll_back(now)  # noqa: E731
+            if st.button("Look now", icon=":material/visibility:", key=f"versions_look_{number}", type="tertiary"):
+                pressed = _look_now
     if state.status == "waiting" and same_person(plan.author, session.operator()):
         st.caption(
             f"You asked for it, so another person approves: `python -m credit_core config approve {number} --author NAME`."
@@ -250,10 +252,7 @@ def _difference(rollout: Rollout, now: Standing, key: str) -> None:
 def _guardrails(rollout: Rollout, look: Look | None) -> None:
     """The guardrails as the last watcher judged them, and whether anybody watches."""
     plan = rollout.plan
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.markdown("**Guardrails**")
-        if rollout.open and st.button("Look now", icon=":material/visibility:", key=f"versions_look_{plan.rollout_id}"):
-            _look_now()
+    st.markdown("**Guardrails**")
     judged = readings(plan.guardrails, look.figures if look else {})
     if judged:
         frame = pd.DataFrame([_row(reading) for reading in judged])

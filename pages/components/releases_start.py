@@ -12,7 +12,7 @@ from credit_core.policy import config as schema
 from credit_core.policy.rollout import FULL_SCHEDULE, SOFT_LAUNCH, Guardrail, Step, steps_of
 from credit_core.service import staging
 from credit_core.units import DAY_S
-from pages.components import releases_staged, session, tuning_curve, tuning_diff, tuning_versions
+from pages.components import plots, releases_staged, session, tuning_curve, tuning_diff, tuning_versions
 from pages.components.tuning_versions import Standing
 
 _HOUR_S = 3_600.0
@@ -24,8 +24,9 @@ SCHEDULES: dict[str, tuple[float, ...]] = {
 }
 _SOFT = list(SCHEDULES)[1]
 _SIDES = {"at_most": "at most", "at_least": "at least"}
-_AGAINST = {"control": "control and", "itself": "in itself"}
-_ACTIONS = {"roll_back": "roll back", "pause": "pause"}
+_AGAINST = {"control": "control", "itself": "a fixed value"}
+_ACTIONS = {"roll_back": "rolls back", "pause": "pauses"}
+_FIELD_PX = 160
 _USUAL = {rail.metric: rail for rail in staging.USUAL_GUARDRAILS}
 
 
@@ -97,34 +98,37 @@ def _guardrails() -> tuple[Guardrail, ...]:
         "Guardrails", list(GUARDED), default=list(_USUAL), format_func=lambda slug: GUARDED[slug].title,
         key="versions_stage_rails", help="What is watched while the release goes on. A breach rolls back, or only pauses.",
     )  # fmt: skip
-    return tuple(_guardrail(slug) for slug in picked)
+    return tuple(_guardrail(slug, titled=not place or plots.on_phone()) for place, slug in enumerate(picked))
 
 
-def _guardrail(slug: str) -> Guardrail:
+def _guardrail(slug: str, *, titled: bool) -> Guardrail:
+    """One row; below the first the fields' titles are left out where there is room to see them above."""
     metric = GUARDED[slug]
     usual = _USUAL.get(
         slug, Guardrail(slug, "at_least" if metric.direction == "up" else "at_most", 0.05, action="pause")
     )
     share = metric.format == "share"
+    told: Any = {"width": _FIELD_PX, "label_visibility": "visible" if titled else "collapsed"}
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"versions_rail_{slug}"):
-        st.markdown(f"**{metric.title}**", width=180, help=f"{metric.definition}")
-        side = _choice("Is", _SIDES, usual.side, f"versions_rail_side_{slug}")
-        against = _choice("Against", _AGAINST, usual.against, f"versions_rail_against_{slug}")
-        unit = "points" if share and against == "control" else "%" if share else "dollars"
+        against = st.session_state.get(f"versions_rail_against_{slug}", usual.against)
+        unit = ("points" if against == "control" else "%") if share else "dollars"
+        st.markdown(f"{metric.title} :gray[{unit}]", width=250, help=f"{metric.definition}")
+        against = _choice("Compared with", _AGAINST, usual.against, f"versions_rail_against_{slug}", told)
+        side = _choice("Is", _SIDES, usual.side, f"versions_rail_side_{slug}", told)
         bound = st.number_input(
-            f"Bound, {unit}", value=100.0 * usual.bound if share else usual.bound, step=1.0 if share else 0.01,
-            format="%.1f" if share else "%.4f", width=130, key=f"versions_rail_bound_{slug}",
+            "Bound", value=100.0 * usual.bound if share else usual.bound, step=1.0 if share else 0.01,
+            format="%.1f" if share else "%.4f", key=f"versions_rail_bound_{slug}", **told,
         )  # fmt: skip
         least = st.number_input(
-            "From n accounts", 1, 10**9, usual.least_n, 10, width=130, key=f"versions_rail_n_{slug}",
-            help="Accounts that each arm needs before it is judged",
+            "From n accounts", 1, 10**9, usual.least_n, 10, key=f"versions_rail_n_{slug}",
+            help="Accounts that each arm needs before it is judged", **told,
         )  # fmt: skip
-        action = _choice("Else", _ACTIONS, usual.action, f"versions_rail_then_{slug}")
+        action = _choice("A breach", _ACTIONS, usual.action, f"versions_rail_then_{slug}", told)
     return usual._replace(
         side=side, against=against, bound=bound / 100.0 if share else bound, least_n=int(least), action=action
     )
 
 
-def _choice(label: str, words: dict[str, str], usual: str, key: str) -> Any:
+def _choice(label: str, words: dict[str, str], usual: str, key: str, told: dict[str, Any]) -> Any:
     names = list(words)
-    return st.selectbox(label, names, index=names.index(usual), format_func=words.__getitem__, width=130, key=key)
+    return st.selectbox(label, names, index=names.index(usual), format_func=words.__getitem__, key=key, **told)
