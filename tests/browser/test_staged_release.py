@@ -15,6 +15,7 @@ from credit_core.cli import main
 from credit_core.service import configure, staging
 from credit_core.service.deployment import arm_of
 from tests.browser.conftest import Dashboard, idle, sound, visit
+from tests.browser.test_walk import go
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -44,11 +45,12 @@ def test_a_bad_configuration_released_to_a_tenth_is_rolled_back_by_its_guardrail
 
 
 def begins(dashboard: Dashboard, page: Page, bad: int) -> None:
-    visit(page, f"{dashboard.url}/versions")
+    visit(page, dashboard.url)
+    go(page, "Releases", "versions")
     page.get_by_role("button", name="Release in stages …").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text(f"{bad} · Save credits")).to_be_visible()
-    least = dialog.locator(".st-key-versions_rail_fresh_rate").get_by_label("From n accounts")
+    expect(dialog.get_by_role("combobox", name="Version")).to_have_value(f"{bad} · Save credits")
+    least = dialog.locator(".st-key-versions_rail_fresh_rate").get_by_role("spinbutton", name="From n accounts")
     least.fill(str(EACH))
     least.press("Enter")
     idle(page)
