@@ -88,11 +88,12 @@ def sees_why(dashboard: Dashboard, page: Page, before: int) -> None:
 
 
 def sees_the_mark(page: Page) -> None:
-    marks = page.locator(".js-plotly-plot .annotation-text", has_text=re.compile(r"^v\d"))
-    expect(marks.first).to_be_attached()
-    # The newest mark is the last one of the first chart.
-    first = page.locator(".js-plotly-plot", has=page.locator(".annotation-text")).first
-    mark = first.locator(".annotation-text", has_text=re.compile(r"^v\d")).last
+    """The newest mark lies at the right end of the chart, under where the pointer brings up the bar of buttons."""
+    chart = page.locator(".js-plotly-plot", has=page.locator(".annotation-text", has_text=re.compile(r"^v\d"))).first
+    mark = chart.locator(".annotation-text", has_text=re.compile(r"^v\d")).last
     mark.scroll_into_view_if_needed()
-    mark.hover(force=True)
-    expect(first.locator(".hoverlayer")).to_contain_text("Guardrail breached")
+    idle(page)
+    box = mark.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(chart.locator(".hoverlayer")).to_contain_text("Guardrail breached")
