@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -121,45 +122,55 @@ def _why(rollout: Rollout) -> None:
 # Acting -----------------------------------------------------------------------------------------------------------------
 
 
+class Offer(NamedTuple):
+    """Something that may be done to a staged release now: its button, and the dialog or act behind it."""
+
+    verb: str
+    words: str
+    icon: str
+    act: Callable[[], None]
+    disabled: bool = False
+    kind: Literal["primary", "secondary", "tertiary"] = "secondary"
+
+
 def _actions(rollout: Rollout, now: Standing) -> None:
-    plan, state = rollout.plan, rollout.standing
-    number = plan.rollout_id
-    pressed: Callable[[], None] | None = None
+    number, mine = rollout.plan.rollout_id, same_person(rollout.plan.author, session.operator())
+    pressed = None
     with st.container(horizontal=True, gap="small"):
-        if state.status == "waiting":
-            mine = same_person(plan.author, session.operator())
-            if st.button(
-                "Approve …",
-                type="primary",
-                icon=":material/how_to_reg:",
-                disabled=mine,
-                key=f"versions_approve_{number}",
-            ):
-                pressed = lambda: _approve(rollout, now)  # noqa: E731
-            if st.button("Decline …", icon=":material/block:", key=f"versions_decline_{number}"):
-                pressed = lambda: _decide(rollout, "decline")  # noqa: E731
-        elif state.status in ("running", "held"):
-            last = state.step is None or state.step + 1 >= len(plan.steps)
-            upcoming = "" if last or state.step is None else f" to {100 * plan.steps[state.step + 1].share:g}\u202f%"
-            if st.button(
-                f"Ramp{upcoming} now …", icon=":material/trending_up:", disabled=last, key=f"versions_ramp_{number}"
-            ):
-                pressed = lambda: _decide(rollout, "ramp")  # noqa: E731
-            verb, icon = (
-                ("hold", ":material/pause:") if state.status == "running" else ("resume", ":material/play_arrow:")
-            )
-            if st.button(f"{verb.capitalize()} …", icon=icon, key=f"versions_{verb}_{number}"):
-                pressed = lambda: _decide(rollout, verb)  # noqa: E731
-            if st.button("Roll back …", icon=":material/undo:", key=f"versions_back_{number}"):
-                pressed = lambda: tuning_versions.roll_back(now)  # noqa: E731
-            if st.button("Look now", icon=":material/visibility:", key=f"versions_look_{number}", type="tertiary"):
-                pressed = _look_now
-    if state.status == "waiting" and same_person(plan.author, session.operator()):
+        for offer in _offers(rollout, now, mine=mine):
+            key = f"versions_{offer.verb}_{number}"
+            if st.button(offer.words, icon=offer.icon, type=offer.kind, disabled=offer.disabled, key=key):
+                pressed = offer.act
+    if rollout.standing.status == "waiting" and mine:
         st.caption(
             f"You asked for it, so another person approves: `python -m credit_core config approve {number} --author NAME`."
         )
     if pressed is not None:
         pressed()
+
+
+def _offers(rollout: Rollout, now: Standing, *, mine: bool) -> list[Offer]:
+    steps, state = rollout.plan.steps, rollout.standing
+    if state.status == "waiting":
+        return [
+            Offer("approve", "Approve …", ":material/how_to_reg:", partial(_approve, rollout, now), mine, "primary"),
+            Offer("decline", "Decline …", ":material/block:", partial(_decide, rollout, "decline")),
+        ]
+    if state.status not in ("running", "held") or state.step is None:
+        return []
+    upcoming = steps[state.step + 1 : state.step + 2]
+    ramp = f"Ramp to {100 * upcoming[0].share:g}\u202f% now …" if upcoming else "Ramp now …"
+    stop = (
+        ("hold", "Hold …", ":material/pause:")
+        if state.status == "running"
+        else ("resume", "Resume …", ":material/play_arrow:")
+    )
+    return [
+        Offer("ramp", ramp, ":material/trending_up:", partial(_decide, rollout, "ramp"), not upcoming),
+        Offer(*stop, partial(_decide, rollout, stop[0])),
+        Offer("back", "Roll back …", ":material/undo:", partial(tuning_versions.roll_back, now)),
+        Offer("look", "Look now", ":material/visibility:", _look_now, kind="tertiary"),
+    ]
 
 
 _WORDS = {

@@ -9,6 +9,7 @@ import streamlit as st
 
 from credit_core.analytics.queries.arms import GUARDED
 from credit_core.policy import config as schema
+from credit_core.policy.advice import blocks
 from credit_core.policy.rollout import FULL_SCHEDULE, SOFT_LAUNCH, Guardrail, Step, steps_of
 from credit_core.service import staging
 from credit_core.units import DAY_S
@@ -31,7 +32,7 @@ _USUAL = {rail.metric: rail for rail in staging.USUAL_GUARDRAILS}
 
 
 @st.dialog("Release in stages", width="large")
-def start(now: Standing, version: int | None = None) -> None:
+def start(now: Standing) -> None:
     """Ask for everything a staged release needs, and begin it."""
     choices = [number for number in sorted(now.bodies, reverse=True) if number != now.live]
     if not choices:
@@ -40,9 +41,8 @@ def start(now: Standing, version: int | None = None) -> None:
         return
     left, right, last = st.columns([3, 3, 2])
     chosen: int = left.selectbox(
-        "Version", choices, index=choices.index(version) if version in choices else 0,
-        format_func=lambda number: tuning_versions.name(number, now), key="versions_stage_version",
-    )  # fmt: skip
+        "Version", choices, format_func=lambda number: tuning_versions.name(number, now), key="versions_stage_version"
+    )
     schedule = right.selectbox(
         "Shares of accounts", list(SCHEDULES), index=list(SCHEDULES).index(_SOFT), key="versions_stage_steps"
     )
@@ -65,10 +65,12 @@ def start(now: Standing, version: int | None = None) -> None:
             placeholder="Why this version, and what would show that it works",
         ) or ""
     ).strip()  # fmt: skip
-    _begin(now, chosen, steps_of(shares, hours * _HOUR_S), rails, reason)
+    _begin(now, chosen, steps_of(shares, hours * _HOUR_S), rails, reason, blocked=blocks(found))
 
 
-def _begin(now: Standing, version: int, steps: Sequence[Step], rails: Sequence[Guardrail], reason: str) -> None:
+def _begin(
+    now: Standing, version: int, steps: Sequence[Step], rails: Sequence[Guardrail], reason: str, *, blocked: bool
+) -> None:
     above = schema.parse(now.bodies[now.live]).releases.approval_above
     asks = max(step.share for step in steps) > above
     first = f"{100 * steps[0].share:g}\u202f%"
@@ -81,7 +83,7 @@ def _begin(now: Standing, version: int, steps: Sequence[Step], rails: Sequence[G
         )
     )
     label = "Ask for approval" if asks else f"Begin with {first} of accounts"
-    if st.button(label, type="primary", icon=":material/rocket_launch:", key="versions_stage_now"):
+    if st.button(label, type="primary", icon=":material/rocket_launch:", disabled=blocked, key="versions_stage_now"):
         releases_staged.perform(
             reason,
             lambda: staging.stage(

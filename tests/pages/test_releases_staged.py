@@ -73,8 +73,8 @@ def live(core: CreditCore) -> tuple[int, int | None, float]:
 # --------------------------------------------------------------------------------------------------------------- states
 
 
-def test_without_one_the_page_offers_to_begin(any_ledger: str, look_at: OpenPage) -> None:
-    test = look_at(any_ledger, "releases")
+def test_without_one_the_page_offers_to_begin(empty_ledger: str, look_at: OpenPage) -> None:
+    test = look_at(empty_ledger, "releases")
     assert not test.exception
     assert not button(test, "versions_stage").disabled
     assert "in stages" not in " ".join(one.value for one in test.subheader)
