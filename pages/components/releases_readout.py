@@ -68,7 +68,9 @@ def _ended(rollout: Rollout) -> Any:
 
 def _waiting(enrolment: Enrolment, ended: bool) -> str:
     exposed = sum(enrolment.exposed)
-    words = f"{numbers.counted(exposed, 'account')} exposed, none of an arm with {WINDOW_DAYS} complete days"
+    words = (
+        f"{numbers.counted(exposed, 'account')} exposed, and not both arms have one with {WINDOW_DAYS} complete days"
+    )
     if ended:
         return f"It ended before there was a readout: {words}."
     if enrolment.next_at is None:

@@ -68,6 +68,7 @@ def _panel(rollout: Rollout, now: Standing) -> None:
     _why(rollout)
     _actions(rollout, now)
     if rollout.started_at is None:
+        st.markdown("**What it changes**")
         _difference(rollout, now, f"versions_asked_{plan.rollout_id}")
         return
     looks = staging.looks(session.core().deployment, plan.rollout_id)
@@ -93,16 +94,12 @@ def _sentence(rollout: Rollout) -> str:
 
 def _steps(rollout: Rollout) -> str:
     """The schedule on one line, the running step marked."""
+    at = rollout.standing.step
     parts = []
     for number, step in enumerate(rollout.plan.steps):
         words = f"{100 * step.share:g}\u202f%"
-        at = number == rollout.standing.step
         parts.append(
-            f"**:blue-background[{words}]**"
-            if at
-            else words
-            if number > (rollout.standing.step or 0)
-            else f":gray[{words}]"
+            f"**:blue-background[{words}]**" if number == at else f":gray[{words}]" if number < (at or 0) else words
         )
     holds = [*dict.fromkeys(numbers.duration(step.hold_s) for step in rollout.plan.steps[:-1] if step.hold_s)]
     held = f" :gray[· held {', then '.join(holds)}{' a step' if len(holds) == 1 else ''}]" if holds else ""
