@@ -220,10 +220,13 @@ provider_cost = Aggregate(_provider_cost, lambda f: f.cost_usd_micro.is_not(None
 def closings() -> FromClause:
     """Closed cycles of titrated plans by the instant they ended, and whether what was kept reached the cap: kept ≥ (c − 1)·Q."""
     c = relations.cycles.c
-    # A member without a share in the cycle has nothing to be capped.
-    at_cap = (c.quota_uc > 0) & (c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
-    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), at_cap.label("at_cap"))
+    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), at_cap(c).label("at_cap"))
     return select(*columns).where(c.closed_at.is_not(None), relations.paced(c.plan)).subquery("closings")
+
+
+def at_cap(c: Any) -> ColumnElement[Any]:
+    """Closed cycles that kept as much as the cap lets over; a member without a share in the cycle has nothing to be capped."""
+    return and_(c.quota_uc > 0, c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
 
 
 def neighbours(entries: FromClause) -> FromClause:

@@ -26,6 +26,9 @@ from credit_core.store.side_tables import (
     payment_events,
     plan_demand,
     rewards,
+    rollout_events,
+    rollout_looks,
+    rollouts,
     subscriptions,
     team_members,
     team_shares,
@@ -60,6 +63,9 @@ __all__ = [
     "payment_events",
     "plan_demand",
     "rewards",
+    "rollout_events",
+    "rollout_looks",
+    "rollouts",
     "subscriptions",
     "team_members",
     "team_shares",
@@ -327,4 +333,7 @@ cycles = Table(
 )
 
 #: Tables that the database itself refuses to change once written.
-APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events")
+APPEND_ONLY = (
+    "ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events", "rollouts",
+    "rollout_events",
+)  # fmt: skip

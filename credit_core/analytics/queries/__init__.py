@@ -30,7 +30,8 @@ from credit_core.analytics.queries.overview import (
     options,
     slos,
 )
-from credit_core.analytics.queries.releases import body, release_marks, releases, versions
+from credit_core.analytics.queries.readout import Readout, readout
+from credit_core.analytics.queries.releases import account_ids, body, release_marks, releases, versions
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
     run_outs,
@@ -46,9 +47,11 @@ __all__ = [
     "AsOf",
     "Line",
     "Options",
+    "Readout",
     "Terms",
     "TieOut",
     "Value",
+    "account_ids",
     "as_of",
     "body",
     "breakdown",
@@ -77,6 +80,7 @@ __all__ = [
     "open_holds",
     "options",
     "pantry_queue",
+    "readout",
     "recent_decisions",
     "release_marks",
     "releases",
