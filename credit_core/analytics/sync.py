@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import relations
 from credit_core.analytics.dimensions import Dimensions, new_lots
+from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.source import START, Chunk, Watermark
 from credit_core.errors import LedgerUnavailable
 from credit_core.units import from_us
@@ -215,9 +216,9 @@ class Facts:
         new_lots = self._new_lots(entries)
         last_hash = self._origin.hash_of(chunk.watermark.id)
         with self._transaction() as writer:
-            with _incoming(writer, new_lots):
+            with incoming(writer, new_lots):
                 writer.execute("INSERT INTO lots SELECT * FROM incoming WHERE lot_id NOT IN (SELECT lot_id FROM lots)")
-            with _incoming(writer, entries):
+            with incoming(writer, entries):
                 writer.execute(
                     "INSERT INTO facts SELECT e.*, l.kind, l.unit_price_usd_micro, "
                     f"CAST({LOCAL} AS DATE), hour({LOCAL}), isodow({LOCAL}) "
@@ -232,7 +233,7 @@ class Facts:
 
     def _new_lots(self, entries: pa.Table) -> pa.Table:
         """The lots that these entries name and the copy does not have; where they are many, all lots."""
-        with _incoming(self._writer, entries):
+        with incoming(self._writer, entries):
             named = self._writer.execute(
                 "SELECT DISTINCT lot_id FROM incoming WHERE lot_id IS NOT NULL AND lot_id NOT IN (SELECT lot_id FROM lots)"
             ).fetchall()
@@ -245,7 +246,7 @@ class Facts:
             return False
         with self._transaction() as writer:
             for name, rows in changed.tables.items():
-                with _incoming(writer, rows):
+                with incoming(writer, rows):
                     writer.execute(
                         f'DELETE FROM "{name}"'
                         + (" WHERE account_id IN (SELECT account_id FROM incoming)" if name in changed.partly else "")
@@ -311,9 +312,10 @@ def instants(microseconds: pd.Series[Any], zone: str) -> pd.Series[Any]:
 
 
 @contextmanager
-def _incoming(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
-    connection.register("incoming", rows)
+def incoming(connection: duckdb.DuckDBPyConnection, rows: pa.Table, name: str = "incoming") -> Iterator[None]:
+    """Arrow rows under a name that statements of the connection can read."""
+    connection.register(name, rows)
     try:
         yield
     finally:
-        connection.unregister("incoming")
+        connection.unregister(name)
