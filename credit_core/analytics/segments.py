@@ -20,7 +20,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from credit_core.analytics import manifest as manifests
@@ -28,7 +27,7 @@ from credit_core.analytics import relations, rollups
 from credit_core.analytics.dimensions import BY_ACCOUNT, FEW, Dimensions, new_lots
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.source import START, Chunk
+from credit_core.analytics.source import Chunk
 from credit_core.analytics.sync import LOCAL, Follow, incoming, open_database
 from credit_core.units import from_us
 

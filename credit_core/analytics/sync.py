@@ -126,7 +126,7 @@ class Facts:
     def frame(self, statement: SelectBase) -> pd.DataFrame:
         """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone."""
         with self._database.cursor() as cursor:
-            frame = cursor.execute(*compiled(statement)).df()
+            frame = cursor.execute(*self._asked(statement)).df()
         for name in frame.columns:
             if str(name).endswith("_at"):
                 frame[name] = instants(frame[name], self.zone)
@@ -135,7 +135,11 @@ class Facts:
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
         """The result as tuples, integers exact."""
         with self._database.cursor() as cursor:
-            return cursor.execute(*compiled(statement)).fetchall()
+            return cursor.execute(*self._asked(statement)).fetchall()
+
+    def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
+        """The SQL that answers a statement, and its parameters."""
+        return compiled(statement)
 
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
