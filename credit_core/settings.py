@@ -45,7 +45,7 @@ def database_url() -> str:
 
 
 def facts_folder(url: str) -> Path:
-    """Where the columnar copy of the ledger at ``url`` lies on disk: ``CREDITS_FACTS_DIR``, else beside a SQLite file, else in the cache."""
+    """Where the copy of the ledger at ``url`` lies on disk: ``CREDITS_FACTS_DIR``, else beside a SQLite file, else in the cache."""
     chosen = os.environ.get(FACTS_VARIABLE)
     if chosen:
         return Path(chosen)

@@ -26,7 +26,7 @@ from credit_core.analytics.origin import Origin
 from credit_core.analytics.rewriting import Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer, layout_of, paths
-from credit_core.analytics.sync import Extent, Facts, Follow, compiled, open_database
+from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.units import from_us
 
@@ -75,6 +75,12 @@ class StoredFacts(Facts):
     def writes(self) -> bool:
         """True where this process keeps the folder up to date."""
         return self._syncer is not None
+
+    @property
+    def place(self) -> Place:
+        """The folder, and whether this process is its writer."""
+        closed = sum(one.closed for one in self._shown.segments)
+        return Place(self.store, self.writes, closed, len(self._shown.segments) - closed)
 
     def follow(self) -> Follow:
         """Take up what is new, having it copied where this process is the writer. Raises :class:`LedgerUnavailable`."""

@@ -60,6 +60,15 @@ class Extent(NamedTuple):
     entries: int
 
 
+class Place(NamedTuple):
+    """Where a copy lies: ``folder`` None is memory alone; ``writes``: this process keeps it up to date, else another does."""
+
+    folder: Path | None
+    writes: bool
+    closed_segments: int
+    open_segments: int
+
+
 class Facts:
     """The columnar copy of one ledger. One per process; follow and query from any thread."""
 
@@ -159,6 +168,15 @@ class Facts:
         if tx is None or last_id is None:
             tx, last_id = self.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id))[0]
         return self._source.up_to(Watermark(tx, last_id))
+
+    def waiting(self) -> ColumnElement[bool]:
+        """Condition on ``ledger_entries``: not copied yet."""
+        return self.coming(*self.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id))[0])
+
+    @property
+    def place(self) -> Place:
+        """Where the copy lies, and who keeps it up to date."""
+        return Place(None, True, 0, 0)
 
     def coming(self, tx: int, last_id: int) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: written after that watermark."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -74,7 +73,14 @@ def test_every_metric_is_the_same_by_day_and_by_dimension(slug: str, facts: Fact
 
 
 @pytest.mark.parametrize(
-    "narrowed", [{}, {"plans": ("basic",)}, {"regions": ("eu",)}, {"models": ("dalle-3-hd",)}, {"users": ("u-a1",)}]
+    "narrowed",
+    [
+        {"plans": ("basic",)},
+        pytest.param({}, marks=pytest.mark.deep),
+        pytest.param({"regions": ("eu",)}, marks=pytest.mark.deep),
+        pytest.param({"models": ("dalle-3-hd",)}, marks=pytest.mark.deep),
+        pytest.param({"users": ("u-a1",)}, marks=pytest.mark.deep),
+    ],
 )
 def test_every_question_of_every_page_has_the_same_answer(
     narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts
@@ -126,4 +132,4 @@ def test_a_period_that_cuts_a_day_reads_that_days_entries(rolled: StoredFacts) -
         relations.in_period(F.occurred_at, Filters(Period(at, at + timedelta(days=3))))
     )
     asked = sql_of(rolled, statement)
-    assert "2025-03-04" in asked and "2025-03-07" in asked and "2025-03-05" not in asked
+    assert [day for day in ("2025-03-04", "2025-03-05", "2025-03-07") if day in asked] == ["2025-03-04", "2025-03-07"]
