@@ -29,6 +29,11 @@ def test_the_small_benchmark_runs_on_both_engines_and_writes_its_figures(
         assert found["users"]["users"] == 200
         assert 0 < found["authorize"]["p50_ms"] <= found["authorize"]["p95_ms"]
         assert (found["hot"]["threads"], found["hot"]["errors"]) == (4, 0)
+        read = found["pages"]["20000"]
+        assert set(read["pages"]) == {"overview", "burn", "coverage", "surplus", "economics", "operations", "explore"}
+        assert all(0 < page["p50_ms"] <= page["p95_ms"] for page in read["pages"].values())
+        assert read["entries"] > 20_000
+        assert all(question["ratio"] > 0 for question in read["ledger"].values())
     printed = capsys.readouterr().out
     assert "fdatasync" in printed
     assert printed.count("ratio") == 4

@@ -35,7 +35,7 @@ from credit_core.analytics.sync import LOCAL, Follow, incoming, open_database
 from credit_core.units import from_us
 
 #: A backfill writes closed segments of so many rows.
-BACKFILL_ROWS = 983_040
+BACKFILL_ROWS = 491_520
 #: Fewer rows than this are left open.
 LEAST_CLOSED_ROWS = 122_880
 #: From so many open rows on, all are closed; from so many open files on, those of days that are over.
@@ -47,7 +47,7 @@ MOST_PARTS = 128
 _SWEPT_EVERY_S = 60.0
 #: (share done or 0 where it is not known, words)
 Progress = Callable[[float, str], None]
-_PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
+_PARQUET = "FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 122880"
 
 
 class Syncer:
@@ -214,18 +214,15 @@ class Syncer:
             yield pa.concat_tables([one.entries for one in waiting]), waiting[-1]
 
     def _append(self, entries: pa.Table, chunk: Chunk) -> int:
-        last_hash = self._origin.hash_of(chunk.watermark.id)
-        self._dimensions.touch(entries)
         tx, last_id = chunk.watermark
-        at = {"tx": tx, "id": last_id, "last_hash": last_hash}
-        if entries.num_rows < LEAST_CLOSED_ROWS:
-            # A tick is published once, together with its accounts, whose lots it needs.
-            lots = self._refresh_dimensions(copied=True, publish=False)
-            written = self.write(entries, self._lots_of(entries) if lots is None else lots, closed=False)
-            self._publish(replace(self._now, **at, segments=(*self._now.segments, written)))
-        else:
-            written = self.write(entries, self._lots_of(entries), closed=True)
-            self._publish(replace(self._now, **at, segments=(*self._now.segments, written), settled=False))
+        last_hash = self._origin.hash_of(last_id)
+        self._dimensions.touch(entries)
+        # A tick is published once, together with its accounts, whose lots it needs.
+        tick = entries.num_rows < LEAST_CLOSED_ROWS
+        lots = self._refresh_dimensions(copied=True, publish=False) if tick else None
+        written = self.write(entries, self._lots_of(entries) if lots is None else lots, closed=not tick)
+        segments = (*self._now.segments, written)
+        self._publish(replace(self._now, tx=tx, id=last_id, last_hash=last_hash, segments=segments, settled=tick))
         return int(entries.num_rows)
 
     def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> Segment:

@@ -165,9 +165,9 @@ class StoredFacts(Facts):
                         f'INSERT INTO "{name}" SELECT * FROM read_parquet({self._paths(found.tables[name])})'
                     )
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
-            days = self._one(f"SELECT min(day), max(day) FROM {ROLLUPS[0].table}")
+            first, last = self._one(f"SELECT min(day), max(day) FROM {ROLLUPS[0].table}")
         fresh = any(not one.closed for one in found.segments)
-        self._rolled_up = None if days[0] is None else RolledUp(found.zone, *days, fresh)
+        self._rolled_up = None if first is None else RolledUp(found.zone, first, last, fresh)
         self._shown, self.zone = found, found.zone
         self.extent = Extent(found.first_us, found.last_us, found.entries)
         self.version += 1

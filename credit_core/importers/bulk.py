@@ -20,7 +20,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from credit_core.errors import Conflict
 from credit_core.importers import demo
 from credit_core.importers.bulk_rows import Chains, arrow
-from credit_core.importers.bulk_world import Cell, Joined, Terms, World
+from credit_core.importers.bulk_terms import Cell, Terms
+from credit_core.importers.bulk_world import Joined, World
 from credit_core.policy import plans
 from credit_core.policy.controller import MODES
 from credit_core.policy.decision import law_for
@@ -115,7 +116,8 @@ def _terms(core: CreditCore, start: date, seed: int) -> Terms:
             for (genre, mood), cell in zip(places, held, strict=True)
         ],
         models=models, latency_s=[latency[name] for name in models],
-        cost_usd_micro=[dollars_to_usd_micro(catalog.models[name].provider_cost_usd or 0.0) for name in models], routing_threshold=config.routing.threshold,
+        cost_usd_micro=[dollars_to_usd_micro(catalog.models[name].provider_cost_usd or 0.0) for name in models],
+        routing_threshold=config.routing.threshold,
         image_shares=shares / shares.sum(), hours=wanted["activity"]["hours"],
         draw_salt=salts["draw"], content_key=salts["content"], version=1,
     )  # fmt: skip
@@ -171,7 +173,8 @@ def _lots(world: World) -> Iterator[pa.Table]:
 
 def _cycles(world: World, names: dict[str, Any]) -> Iterator[pa.Table]:
     every = {name: pa.array(values) for name, values in names.items()}
-    for account, columns in [*world.closed, Joined(np.arange(world.accounts), {"cycle_no": world.cycle_no, "opening_uc": world.opening * MICRO})]:  # fmt: skip
+    running = {"cycle_no": world.cycle_no, "opening_uc": world.opening * MICRO}
+    for account, columns in [*world.closed, Joined(np.arange(world.accounts), running)]:
         owner, n = pa.array(account), len(account)
         number = columns["cycle_no"]
         closing = {name: _same(one, n) if isinstance(one, int) else one for name, one in columns.items()}

@@ -114,13 +114,17 @@ class Chains:
         )
 
     def _table(self, group: Group, columns: Mapping[str, Column]) -> pa.Table:
-        named = {name: ids[group.account] for name, ids in self._names.items()}
-        return pa.table({name: arrow(column, len(group.account)) for name, column in (named | columns).items()})
+        rows = len(group.account)
+        return pa.table({name: arrow(column, rows) for name, column in self._whole(group, columns).items()})
+
+    def _whole(self, group: Group, columns: Mapping[str, Column]) -> dict[str, Column]:
+        named: dict[str, Column] = {name: ids[group.account] for name, ids in self._names.items()}
+        return {**named, **columns}
 
     def _bodies(self, group: Group, columns: Mapping[str, Column]) -> list[bytes]:
         """Per entry, all that its hash covers before the hash of the entry before."""
         rows = len(group.account)
-        named = {name: ids[group.account] for name, ids in self._names.items()} | columns
+        named = self._whole(group, columns)
         pieces: list[Iterable[bytes]] = []
         fixed: list[bytes | Bytes] = []
         for name in HASHED:

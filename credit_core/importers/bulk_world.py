@@ -8,15 +8,14 @@ Amounts here are whole credits. Each request is paid from one lot: it is made sm
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from credit_core.importers.bulk_law import Asked, Flags, Session, Verdicts, decide
 from credit_core.importers.bulk_rows import (
     Bytes,
     Coded,
@@ -31,11 +30,13 @@ from credit_core.importers.bulk_rows import (
     side_by_side,
     texts,
 )
+from credit_core.importers.bulk_terms import Terms
 from credit_core.policy import cycles
-from credit_core.policy.controller import MODES, logit, sigmoid
-from credit_core.policy.decision import Law
+from credit_core.policy.controller import STEADY
 from credit_core.units import DAY_US, MICRO, to_us
 
+Columns: TypeAlias = dict[str, Column]
+_ID_DIGITS = 7
 #: Entries handled at once.
 BATCH_ENTRIES = 200_000
 #: Sign-ups happen in the first so many days, one cohort a day.
@@ -48,44 +49,6 @@ _REFUND_SHARE = 0.004
 _FAILED_SHARE = 0.014
 #: Longer than any provider takes here, shorter than the gap between two requests.
 _LONGEST_US = 80 * MICRO
-_CONSERVE, _STEADY, _SPEND = range(3)
-_RULES = ("unaffordable", "coverage_miss", "at_cap", "controller")
-_UNAFFORDABLE, _MISS, _AT_CAP, _CONTROLLER = range(4)
-_ID_DIGITS = 7
-_Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-
-
-class Cell(NamedTuple):
-    """A cell of the library, as it stands throughout."""
-
-    genre: str
-    mood: str
-    coverage: float
-    health: float
-    under_represented: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What the world is made by. Per plan: share of accounts, quota in credits and law; per model: median s, sigma, cost."""
-
-    plans: Sequence[str]
-    plan_shares: Sequence[float]
-    quotas: Sequence[int]
-    laws: Sequence[Law]
-    soft_decay: Sequence[float]
-    regions: Sequence[str]
-    region_shares: Sequence[float]
-    cells: Sequence[Cell]
-    models: Sequence[str]
-    latency_s: Sequence[tuple[float, float]]
-    cost_usd_micro: Sequence[int]
-    routing_threshold: float
-    image_shares: Sequence[float]
-    hours: Sequence[float]
-    draw_salt: bytes
-    content_key: bytes
-    version: int
 
 
 class Joined(NamedTuple):
@@ -115,7 +78,7 @@ class World:
         self.quota = np.asarray(terms.quotas, dtype=np.int64)[self.plan]
         self.monthly: Whole = np.zeros(n, dtype=np.int64)
         self.rollover: Whole = np.zeros(n, dtype=np.int64)
-        self.mode: Whole = np.full(n, _STEADY)
+        self.mode: Whole = np.full(n, STEADY)
         self.demand: Whole = np.zeros(n, dtype=np.int64)
         self.largest: Whole = np.zeros(n, dtype=np.int64)
         self.cycle_no: Whole = np.zeros(n, dtype=np.int64)
@@ -279,7 +242,7 @@ class World:
     def _sessions(self, day: int, account: Whole, starts: Whole) -> Iterator[Group]:
         self._sessions_made += len(account)
         numbers = 1 + self.rng.binomial(_MOST_REQUESTS - 1, 0.5, len(account))
-        seen = _Session.begun(self.monthly[account] + self.rollover[account])
+        seen = Session.begun(self.monthly[account] + self.rollover[account])
         at = starts
         for turn in range(_MOST_REQUESTS):
             going = numbers > turn
@@ -296,7 +259,7 @@ class World:
             yield from self._asked(day, account, at, images[within], seen)
             at = at + _LONGEST_US + self.rng.integers(*_GAP_US, len(account))
 
-    def _asked(self, day: int, account: Whole, at: Whole, images: Whole, seen: _Session) -> Iterator[Group]:
+    def _asked(self, day: int, account: Whole, at: Whole, images: Whole, seen: Session) -> Iterator[Group]:
         """One request of each account: decided, spent, ended."""
         rng, terms, n = self.rng, self.terms, len(account)
         cell = np.minimum((rng.pareto(1.2, n) * 4).astype(np.int64), len(terms.cells) - 1)
@@ -305,12 +268,12 @@ class World:
         self._requests += n
         u01 = self._draws(users, requests)
         found = self._decided(account, at, images, cell, u01, seen)
-        common: dict[str, Column] = self._own(account) | self._governed() | {
+        common: Columns = self._own(account) | self._governed() | {
             "request_id": requests, "session_id": texts(side_by_side(users, b"-%03d" % day)),
             "modality": Same("image"), "images": images, "genre": Coded(cell, [one.genre for one in terms.cells]),
             "mood": Coded(cell, [one.mood for one in terms.cells]),
         }  # fmt: skip
-        fresh, premium = found.fresh, (found.reals["p"] > terms.routing_threshold).astype(np.int64)
+        fresh, premium = found.fresh, (found.p > terms.routing_threshold).astype(np.int64)
         common["model"] = Coded(premium, terms.models)
         lots = np.where(self.monthly[account] > 0, self.monthly_lot[account], self.rollover_lot[account])
         opened = common | found.columns | {
@@ -328,14 +291,19 @@ class World:
             "kind": Same("library"), "status": Same("LIBRARY"), "outcome": Same("library"), "d_avail_uc": Same(0), "d_held_uc": Same(0),
         })  # fmt: skip
         yield from self._ended(
-            account[fresh], at[fresh], images[fresh], premium[fresh], _kept(common | {"lot_id": lots}, fresh)
+            account[fresh],
+            at[fresh],
+            images[fresh],
+            premium[fresh],
+            requests[fresh],
+            _kept(common | {"lot_id": lots}, fresh),
         )
         seen.count(images, fresh)
         self.demand[account] += images
         self.largest[account] = np.maximum(self.largest[account], images)
 
     def _ended(
-        self, account: Whole, at: Whole, images: Whole, model: Whole, common: dict[str, Column]
+        self, account: Whole, at: Whole, images: Whole, model: Whole, requests: Text, common: Columns
     ) -> Iterator[Group]:
         """Settle or release, and now and then a refund."""
         rng, n, terms = self.rng, len(account), self.terms
@@ -343,79 +311,57 @@ class World:
         taken_us = np.minimum(median * np.exp(sigma * rng.standard_normal(n)) * MICRO, _LONGEST_US / 2).astype(np.int64)
         failed = rng.random(n) < _FAILED_SHARE
         refunded = ~failed & (rng.random(n) < _REFUND_SHARE)
-        requests, users = common["request_id"], self.user_ids[account]
-        done = common | {
+        users = self.user_ids[account]
+        done: Columns = common | {
             "leg_id": _legs("end", users, requests), "line": Same(1), "latency_ms": taken_us / 1_000.0,
             "cost_usd_micro": np.asarray(terms.cost_usd_micro)[model] * images,
         }  # fmt: skip
         amount_uc = images * MICRO
         ok = ~failed
-        settled = {"kind": Same("settle"), "d_avail_uc": Same(0), "d_held_uc": -amount_uc[ok]}
+        settled: Columns = {"kind": Same("settle"), "d_avail_uc": Same(0), "d_held_uc": -amount_uc[ok]}
         yield Group(account[ok], at[ok] + taken_us[ok], _kept(done, ok) | settled)
-        released = {
+        released: Columns = {
             "kind": Same("release"),
             "reason": Same("provider_error"),
             "d_avail_uc": amount_uc[failed],
             "d_held_uc": -amount_uc[failed],
         }
         yield Group(account[failed], at[failed] + taken_us[failed], _kept(done, failed) | released)
-        back = common | {"leg_id": _legs("refund", users, requests, "bulk"), "line": Same(1)}
-        given = {"kind": Same("refund"), "d_avail_uc": amount_uc[refunded], "d_held_uc": Same(0), "actor": Same("support"), "reason": Same("poor result")}  # fmt: skip
+        back: Columns = common | {"leg_id": _legs("refund", users, requests, "bulk"), "line": Same(1)}
+        given: Columns = {
+            "kind": Same("refund"),
+            "d_avail_uc": amount_uc[refunded],
+            "d_held_uc": Same(0),
+            "actor": Same("support"),
+            "reason": Same("poor result"),
+        }
         yield Group(account[refunded], at[refunded] + _LONGEST_US, _kept(back, refunded) | given)
         spent = np.where(ok & ~refunded, images, 0)
         of_monthly = self.monthly[account] > 0
         self.monthly[account] -= np.where(of_monthly, spent, 0)
         self.rollover[account] -= np.where(of_monthly, 0, spent)
 
-    def _decided(self, account: Whole, at: Whole, images: Whole, cell: Whole, u01: Real, seen: _Session) -> _Verdicts:
-        law, terms = self._law, self.terms
-        quota, plan = self.quota[account].astype(np.float64), self.plan[account]
-        starts, ends = (
-            self.edges[self.joined[account], self.cycle_no[account]],
-            self.edges[self.joined[account], self.cycle_no[account] + 1],
+    def _decided(self, account: Whole, at: Whole, images: Whole, cell: Whole, u01: Real, seen: Session) -> Verdicts:
+        plan, number = self.plan[account], self.cycle_no[account]
+        starts, ends = self.edges[self.joined[account], number], self.edges[self.joined[account], number + 1]
+        asked = Asked(
+            balance=self.monthly[account] + self.rollover[account],
+            quota=self.quota[account],
+            cycle_days=(ends - starts) / DAY_US,
+            days_left=(ends - at) / DAY_US,
+            mode=self.mode[account],
+            largest=self.largest[account],
+            threshold=self._threshold[plan],
+            cap_multiple=self._cap[plan],
+            coverage=np.asarray([one.coverage for one in self.terms.cells])[cell],
+            health=np.asarray([one.health for one in self.terms.cells])[cell],
+            thin=np.asarray([one.under_represented for one in self.terms.cells])[cell],
+            images=images,
+            u01=u01,
         )
-        length, left = (ends - starts) / DAY_US, (ends - at) / DAY_US
-        balance = (self.monthly[account] + self.rollover[account]).astype(np.float64)
-        surplus = balance - quota * left / length
-        days = surplus * length / quota
-        mode = _next_mode(self.mode[account], days, law)
-        health = np.asarray([one.health for one in terms.cells])[cell]
-        coverage = np.asarray([one.coverage for one in terms.cells])[cell]
-        thin = np.asarray([one.under_represented for one in terms.cells])[cell]
-        p0 = _each(sigmoid, law.k * surplus + logit(law.p_at_zero))
-        freshness = law.freshness_lo + (law.freshness_hi - law.freshness_lo) * _each(
-            math.exp, -seen.images / law.freshness_tau
-        )
-        credit = law.credit_lo + (law.credit_hi - law.credit_lo) * np.minimum(balance / quota, 1.0)
-        library = law.library_lo + (law.library_hi - law.library_lo) * (1.0 - health)
-        factor = np.asarray([law.conserve_factor, 1.0, law.spend_factor])[mode]
-        p = np.clip(p0 * freshness * credit * library * factor, law.p_min, law.p_max)
-        threshold = self._threshold[plan]
-        miss = coverage < threshold
-        full = balance >= law.at_cap_share * self._cap[plan] * quota
-        rule = np.select(
-            [images > balance, miss | (thin & (health < law.health_floor)), full],
-            [_UNAFFORDABLE, _MISS, _AT_CAP], _CONTROLLER,
-        )  # fmt: skip
-        fresh = np.isin(rule, (_MISS, _AT_CAP)) | ((rule == _CONTROLLER) & (u01 < p))
-        ones = np.ones(len(account))
-        reals = {
-            "cycle_days": length, "days_left": left, "surplus": surplus, "surplus_days": days, "coverage": coverage, "health": health,
-            "threshold": threshold, "p0": p0, "nudge_freshness": freshness, "nudge_credit_health": credit, "nudge_library": library,
-            "nudge_segment": ones, "nudge_conservation": ones, "nudge_mode": factor, "p": p, "u01": u01,
-        }  # fmt: skip
-        available_uc = (balance * MICRO).astype(np.int64)
-        columns: dict[str, Column] = reals | {
-            "quota_policy": Same("titrated_monthly"), "rule": Coded(rule, _RULES), "miss": Coded(miss.astype(np.int64), (0, 1)),
-            "forced": Coded((rule != _CONTROLLER).astype(np.int64), (0, 1)), "mode": Coded(mode, MODES), "prior_mode": Coded(self.mode[account], MODES),
-            "strategy": Same("logistic"), "available_uc": available_uc, "paced_uc": available_uc, "quota_uc": self.quota[account] * MICRO,
-            "session_images": seen.images.copy(), "session_fresh": seen.fresh.copy(), "session_fresh_uc": seen.fresh_cost * MICRO,
-            "session_opening_uc": seen.opening * MICRO, "conserving": Same(0), "under_represented": Coded(thin.astype(np.int64), (0, 1)),
-            "cell_new": Coded((seen.images == 0).astype(np.int64), (0, 1)), "largest_uc": self.largest[account] * MICRO,
-            "cost_uc": images * MICRO,
-        }  # fmt: skip
-        self.mode[account] = mode
-        return _Verdicts(fresh, reals, columns)
+        verdicts = decide(self._law, asked, seen)
+        self.mode[account] = verdicts.mode
+        return verdicts
 
     def _draws(self, users: Text, requests: Text) -> Real:
         """:func:`credit_core.policy.decision.draw`, many at a time."""
@@ -442,59 +388,18 @@ class World:
             self._contents[key] = digest.digest()
         return self._contents[key]
 
-    def _own(self, account: Whole) -> dict[str, Column]:
+    def _own(self, account: Whole) -> Columns:
         return {
             "plan": Coded(self.plan[account], self.terms.plans),
             "region": Coded(self.region[account], self.terms.regions),
         }
 
-    def _governed(self) -> dict[str, Column]:
+    def _governed(self) -> Columns:
         return {"config_version": Same(self.terms.version), "arm": Same("all")}
 
     def _counted(self, groups: list[Group]) -> list[Group]:
         self._made += sum(len(group.account) for group in groups)
         return groups
-
-
-class _Verdicts(NamedTuple):
-    fresh: _Flags
-    reals: dict[str, Real]
-    columns: dict[str, Column]
-
-
-@dataclass(slots=True)
-class _Session:
-    """What was given so far in each running session."""
-
-    images: Whole
-    fresh: Whole
-    fresh_cost: Whole
-    opening: Whole
-
-    @classmethod
-    def begun(cls, opening: Whole) -> _Session:
-        return cls(*(np.zeros(len(opening), dtype=np.int64) for _ in range(3)), opening)
-
-    def only(self, kept: _Flags) -> _Session:
-        return _Session(self.images[kept], self.fresh[kept], self.fresh_cost[kept], self.opening[kept])
-
-    def count(self, images: Whole, fresh: _Flags) -> None:
-        self.images += images
-        self.fresh += fresh
-        self.fresh_cost += np.where(fresh, images, 0)
-
-
-def _each(function: Callable[[float], float], values: Real) -> Real:
-    """By Python's own: NumPy's exponential differs in the last place, and decisions are computed again exactly."""
-    return np.fromiter(map(function, values.tolist()), dtype=np.float64, count=len(values))
-
-
-def _next_mode(mode: Whole, days: Real, law: Law) -> Whole:
-    """:func:`credit_core.policy.controller.next_mode` over arrays."""
-    stays = np.where(
-        (mode == _CONSERVE) & (days < law.conserve_leave), _CONSERVE, np.where((mode == _SPEND) & (days > law.spend_leave), _SPEND, _STEADY)
-    )  # fmt: skip
-    return np.where(days <= law.conserve_enter, _CONSERVE, np.where(days >= law.spend_enter, _SPEND, stays))
 
 
 def _legs(act: str, *parts: Text | Bytes | str) -> Text:
@@ -511,10 +416,10 @@ def _parts(part: Text | Bytes | str) -> tuple[bytes | Text | Bytes, ...]:
     return prefixed(part.dtype.itemsize if part.dtype.kind == "S" else part.shape[1]), part
 
 
-def _kept(columns: dict[str, Column], kept: _Flags) -> dict[str, Column]:
+def _kept(columns: Columns, kept: Flags) -> Columns:
     """The columns of some of the rows."""
     places = np.flatnonzero(kept)
-    found: dict[str, Column] = {}
+    found: Columns = {}
     for name, column in columns.items():
         if isinstance(column, Coded):
             found[name] = Coded(column.codes[places], column.values)
