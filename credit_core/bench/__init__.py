@@ -23,9 +23,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import psycopg
-from sqlalchemy import make_url
-
 from credit_core.bench import reading, subjects
 from credit_core.bench.measure import fsync_ms
 from credit_core.bench.subjects import Scale
@@ -92,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
                 found = None if url is None else _engine(url, scale, options.only)
                 figures["engines"]["postgresql"] = found
                 if "pages" in options.only and url is not None and found is not None:
-                    found["pages"] = _pages(partial(_new_database, url), Path(folder), entries, times)
+                    found["pages"] = _pages(partial(reading.new_database, url), Path(folder), entries, times)
     _print(figures)
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"\nWritten to {options.out}.")
@@ -109,15 +106,6 @@ def _pages(place: Callable[[int], str], folder: Path, entries: Sequence[int], ti
         for left in folder.glob(f"{number}.db*"):
             left.unlink()
     return found
-
-
-def _new_database(url: str, number: int) -> str:
-    """A database of its own beside the one at ``url``, made anew."""
-    name = f"titrate_bench_{number}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE IF EXISTS {name}")
-        connection.execute(f"CREATE DATABASE {name}")
-    return str(make_url(url).set(database=name).render_as_string(hide_password=False))
 
 
 def _engine(url: str, scale: Scale, only: list[str]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, func, select, true
+import psycopg
+from sqlalchemy import Select, func, make_url, select, true
 
 from credit_core.analytics import measures, queries, relations
 from credit_core.analytics.filters import Filters, Period
@@ -152,6 +153,15 @@ def measure(url: str, folder: Path, entries: int, times: int) -> dict[str, Any]:
         }  # fmt: skip
     finally:
         facts.close()
+
+
+def new_database(url: str, number: int) -> str:
+    """A database of its own beside the one at ``url``, made anew."""
+    name = f"titrate_bench_{number}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name}")
+    return str(make_url(url).set(database=name).render_as_string(hide_password=False))
 
 
 def _tick(core: CreditCore, syncer: Syncer, turn: int, users: int) -> float:
