@@ -138,18 +138,23 @@ class Rewriter:
         return found
 
     def _parse(self, sql: str) -> Node:
-        parsed: Node = json.loads(
-            self._parser.cursor().execute("SELECT json_serialize_sql($1)", [sql]).fetchall()[0][0]
-        )
+        parsed: Node = json.loads(self._asked("SELECT json_serialize_sql($1)", sql))
         if parsed["error"]:
             raise duckdb.ParserException(parsed["error_message"])
         return parsed
 
     def _written(self, statement: Node) -> str:
-        text: str = (
-            self._parser.cursor().execute("SELECT json_deserialize_sql($1)", [json.dumps(statement)]).fetchall()[0][0]
-        )
-        return text
+        return self._asked("SELECT json_deserialize_sql($1)", json.dumps(statement))
+
+    def _asked(self, sql: str, text: str) -> str:
+        with self._parser.cursor() as cursor:
+            answer: str = cursor.execute(sql, [text]).fetchall()[0][0]
+        return answer
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.parse.cache_clear()
+        self._parser.close()
 
 
 class _Translation:

@@ -103,6 +103,7 @@ class StoredFacts(Facts):
         """Give back memory and connections; segments stay, and another process may write them."""
         if self._syncer is not None:
             self._syncer.close()
+        self._rewriter.close()
         super().close()
 
     def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:

@@ -38,8 +38,7 @@ def _sync(options: argparse.Namespace, output: Output) -> int:
         raise InvalidRequest(f"--every must lie between 0.05 and 3600 seconds, got {options.every:g}.")
     existing(options.database).close()
     folder = options.facts or settings.facts_folder(options.database)
-    memory, threads = settings.facts_memory(), settings.facts_threads()
-    with Syncer.open(options.database, folder, memory_limit=memory, threads=threads) as syncer:
+    with Syncer.open(options.database, folder, threads=settings.facts_threads()) as syncer:
         done = syncer.follow(rebuild=options.rebuild, progress=output.progress)
         if not options.follow:
             at = syncer.manifest

@@ -103,11 +103,11 @@ class Chains:
     def _chained(self, rows: pa.Table, order: Whole, account: Whole, bodies: list[bytes]) -> pa.Table:
         heads, sha256 = self.heads, hashlib.sha256
         before, after = [], []
-        for row, owner in zip(order.tolist(), account[order].tolist(), strict=True):
+        in_order = map(bodies.__getitem__, order.tolist())
+        for body, owner in zip(in_order, account[order].tolist(), strict=True):
             previous = heads[owner]
-            digest = sha256(bodies[row] + previous).digest()
-            heads[owner] = digest
             before.append(previous)
+            heads[owner] = digest = sha256(body + previous).digest()
             after.append(digest)
         return rows.append_column("prev_hash", pa.array(before, pa.binary())).append_column(
             "hash", pa.array(after, pa.binary())

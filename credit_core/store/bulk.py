@@ -76,7 +76,13 @@ def bulk(url: str, part: str) -> Iterator[Bulk]:
         path, place = Path(str(parsed.database)), Path(str(parse_url(url).database))
         with adbc_driver_sqlite.dbapi.connect(str(path), autocommit=True) as connection:
             # The file is nobody's yet: a crash leaves it behind, and the next run begins it anew.
-            for pragma in ("journal_mode=OFF", "synchronous=OFF", "foreign_keys=OFF", "cache_size=-262144"):
+            for pragma in (
+                "journal_mode=OFF",
+                "synchronous=OFF",
+                "foreign_keys=OFF",
+                "cache_size=-262144",
+                "threads=2",
+            ):
                 _run(connection, f"PRAGMA {pragma}")
             yield from _filled(connection, _Tables(connection, "sqlite"), _SQLITE_GUARDS)
     except adbc_driver_manager.Error as error:
