@@ -80,16 +80,17 @@ def main(argv: list[str] | None = None) -> int:
     }
     with tempfile.TemporaryDirectory() as folder:
         figures["fsync_ms"] = fsync_ms(Path(folder))
+        read = partial(_pages, folder=Path(folder), entries=entries if "pages" in options.only else (), times=times)
         if "sqlite" in engines:
-            figures["engines"]["sqlite"] = found = _engine(f"sqlite:///{folder}/ledger.db", scale, options.only)
-            if "pages" in options.only:
-                found["pages"] = _pages(lambda number: f"sqlite:///{folder}/{number}.db", Path(folder), entries, times)
+            own = _engine(f"sqlite:///{folder}/ledger.db", scale, options.only)
+            figures["engines"]["sqlite"] = own | read(lambda number: f"sqlite:///{folder}/{number}.db")
         if "postgresql" in engines:
             with _postgres(options.postgres, Path(folder)) as url:
-                found = None if url is None else _engine(url, scale, options.only)
-                figures["engines"]["postgresql"] = found
-                if "pages" in options.only and url is not None and found is not None:
-                    found["pages"] = _pages(partial(reading.new_database, url), Path(folder), entries, times)
+                figures["engines"]["postgresql"] = (
+                    None
+                    if url is None
+                    else _engine(url, scale, options.only) | read(partial(reading.new_database, url))
+                )
     _print(figures)
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"\nWritten to {options.out}.")
@@ -98,14 +99,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _pages(place: Callable[[int], str], folder: Path, entries: Sequence[int], times: int) -> dict[str, Any]:
-    """Entries → the figures of a ledger of so many, which is gone again before the next."""
+    """Under ``pages``, entries → the figures of a ledger of so many, which is gone again before the next; nothing where none is asked for."""
     found = {}
     for number in entries:
         with tempfile.TemporaryDirectory(dir=folder) as store:
             found[str(number)] = reading.measure(place(number), Path(store), number, times)
         for left in folder.glob(f"{number}.db*"):
             left.unlink()
-    return found
+    return {"pages": found} if found else {}
 
 
 def _engine(url: str, scale: Scale, only: list[str]) -> dict[str, Any]:
