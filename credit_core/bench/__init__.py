@@ -68,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     scale = Scale(2, 20, 200, 4) if options.small else Scale(12, 150, 100_000, 16)
     if options.users is not None:
         scale = scale._replace(users=options.users)
-    entries = options.entries or ([20_000] if options.small else [1_000_000])
+    entries = options.entries or ([10_000] if options.small else [1_000_000])
     times = 2 if options.small else 20
     engines = _ENGINES if options.engine is None else (options.engine,)
     figures: dict[str, Any] = {
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _pages(place: Callable[[int], str], folder: Path, entries: Sequence[int], times: int) -> dict[str, Any]:
-    """Under ``pages``, entries → the figures of a ledger of so many, which is gone again before the next; nothing where none is asked for."""
+    """Under ``pages``, entries → the figures of a ledger of so many, which is gone again before the next. Nothing for none."""
     found = {}
     for number in entries:
         with tempfile.TemporaryDirectory(dir=folder) as store:

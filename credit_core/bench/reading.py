@@ -138,7 +138,7 @@ def measure(url: str, folder: Path, entries: int, times: int) -> dict[str, Any]:
     made = bulk.make(url, entries, datetime.now(UTC))
     with CreditCore.open(url) as core, Syncer.open(url, folder) as syncer:
         filled = syncer.follow()
-        ticks = [_tick(core, syncer, turn, made.accounts) for turn in range(5)]
+        ticks = [_tick(core, syncer, turn, made.accounts) for turn in range(max(1, times // 4))]
         terms = Terms(core.config(), core.deployment.catalog, 1)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     facts = StoredFacts.at(url, folder)
