@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -21,6 +22,7 @@ class Job(Generic[T]):
     def __init__(self, work: Callable[[Progress, Asked], T], words: str = "") -> None:
         """``words`` say what is done until the work says more."""
         self.share, self.words = 0.0, words
+        self._began = time.monotonic()
         self.result: T | None = None
         self.error: Exception | None = None
         self._finished, self._stopped = threading.Event(), threading.Event()
@@ -37,6 +39,16 @@ class Job(Generic[T]):
     def called_off(self) -> bool:
         """Whether nobody wants it any more."""
         return self._stopped.is_set()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until its end, if it goes on as it did; None where too little is done to tell."""
+        return self.elapsed_s * (1.0 - self.share) / self.share if self.share >= 0.05 else None
 
     def stop(self) -> None:
         """Call it off; it ends soon, without a result."""

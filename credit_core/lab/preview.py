@@ -52,8 +52,8 @@ class Ready:
 
     ``batches`` are all of them, none where they would be too many to keep. ``sample`` are the drawn accounts, each standing
     for ``weights`` of all; None where all are few enough. ``owners`` [account_id, user_id, plan]; ``pace`` [day, credits]
-    is what quotas afford from the period's start on. ``unlike``: decisions that do not come out as they were logged when
-    their own versions decide them.
+    is what quotas afford from the period's start on. ``decisions`` are those by rules 4 to 8 in the period; ``unlike`` how
+    many of all do not come out as they were logged when their own versions decide them.
     """
 
     prepared: Prepared
@@ -117,10 +117,10 @@ def read(
             if stopped():
                 raise Stopped("Reading was stopped. Open the page again for a preview.")
             asked = np.isin(batch.events["kind"], (tables.OPEN, tables.CHILD))
-            decisions += int((asked & (batch.events["at"] >= start)).sum())
+            told.append(strata.describe(batch, period))
+            decisions += int(told[-1]["decisions"].sum())
             again = replay.play(batch, own, compiled(kernels.replay), pool, telling=True)[1]
             unlike += len(replay.unlike(batch, again, asked))
-            told.append(strata.describe(batch, period))
             batches += [batch] if keep else []
             progress(sum(map(len, told)) / len(kept), f"{sum(map(len, told))} of {len(kept)} accounts")
     if not decisions:
@@ -137,7 +137,7 @@ def read(
         world=world,
         period=period,
         owners=owners,
-        pace=_pace(facts, filters, start, end),
+        pace=_pace(facts, replace(filters, period=Period(from_us(start), from_us(end))), world.plans),
         batches=batches,
         sample=sample,
         weights=None if drawn is None else drawn.weights,
@@ -150,7 +150,7 @@ def at_once(ready: Ready, live: Config, draft: Config) -> Comparison:
     """The draft against live over the sample, scaled to all accounts; over all where there is no sample."""
     if ready.sample is None:
         return refined(ready, live, draft)
-    replayed = _replayed(ready, [ready.sample], live, draft, lambda: False)
+    replayed = _replayed(ready, [ready.sample], live, draft)
     return outcomes.compare(replayed, weights=ready.weights)
 
 
@@ -167,7 +167,7 @@ def refined(
     found = ready.done.get(key)
     if found is None:
         if ready.batches:
-            replayed = _replayed(ready, ready.batches, live, draft, stopped)
+            replayed = _replayed(ready, ready.batches, live, draft, progress, stopped)
         else:
             replayed = replay.run(ready.prepared, [live, draft], ready.period, progress=progress, stopped=stopped)
         found = outcomes.compare(replayed)
@@ -187,7 +187,14 @@ def unseen(changes: Iterable[str]) -> list[str]:
     return [key for key in changes if key.startswith(UNSEEN)]
 
 
-def _replayed(ready: Ready, batches: list[Batch], live: Config, draft: Config, stopped: Asked) -> Replayed:
+def _replayed(
+    ready: Ready,
+    batches: list[Batch],
+    live: Config,
+    draft: Config,
+    progress: Progress = lambda _share, _words: None,
+    stopped: Asked = lambda: False,
+) -> Replayed:
     """Both sides over ``batches``. What is live decides the same each time, so that is worked out once."""
     laws = replay.governing(ready.prepared, ready.world, [live, draft], ready.period)
     kernel, parts = compiled(kernels.replay), []
@@ -200,14 +207,14 @@ def _replayed(ready: Ready, batches: list[Batch], live: Config, draft: Config, s
             if before is None:
                 before = ready.live[mine] = replay.play(batch, laws[0], kernel, pool)[0]
             parts.append((batch, [before, replay.play(batch, laws[1], kernel, pool)[0]]))
+            progress(len(parts) / len(batches), f"Replaying all {ready.accounts} accounts")
     return replay.joined(parts, ready.period, ready.prepared.left_out, 2)
 
 
-def _pace(facts: Facts, filters: Filters, start: int, end: int) -> pd.DataFrame:
-    """[day, credits]: what the quotas of all plans behind the filter afford from the period's start to each day's end."""
-    span = replace(filters, period=Period(from_us(start), from_us(end)), compare=None)
-    rows = queries.burn_against_pace(facts, span)
-    paced = rows[rows["pace_credits"].notna()]
+def _pace(facts: Facts, filters: Filters, plans: tuple[str, ...]) -> pd.DataFrame:
+    """[day, credits]: what the quotas of ``plans`` afford from the period's start to each day's end."""
+    rows = queries.burn_against_pace(facts, replace(filters, compare=None))
+    paced = rows[rows["pace_credits"].notna() & rows["plan"].isin(plans)]
     by_day = paced.groupby("day", as_index=False)["pace_credits"].sum()
     return pd.DataFrame({"day": by_day["day"], "credits": by_day["pace_credits"].cumsum()})
 

@@ -71,7 +71,7 @@ def allocated(sizes: Places, spreads: Floats, total: int) -> list[int]:
 
 
 def describe(batch: Batch, period: Period) -> pd.DataFrame:
-    """account_id, plan, demand (credits asked for in the period, fresh or not) and class (of :data:`CLASSES`) by account."""
+    """By account: account_id, plan, decisions by rules 4 to 8 in the period, the credits they asked for (demand), class."""
     events, accounts = batch.events, len(batch.account_ids)
     within = (events["at"] >= period.start_us) & (events["at"] < period.end_us)
     asked = (events["kind"] == tables.OPEN) & (events["rule"] > PAUSED) & within
@@ -88,6 +88,7 @@ def describe(batch: Batch, period: Period) -> pd.DataFrame:
         {
             "account_id": batch.account_ids,
             "plan": batch.plan,
+            "decisions": number,
             "demand": demand,
             "class": [CLASSES[place] for place in classes.tolist()],
         }
