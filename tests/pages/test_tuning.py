@@ -77,6 +77,11 @@ def settled(test: AppTest) -> AppTest:
     return test
 
 
+def of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw a sample from a ledger as small as a test's."""
+    monkeypatch.setattr(preview.read, "__kwdefaults__", preview.read.__kwdefaults__ | {"size": 25})
+
+
 def _refining(test: AppTest) -> list[Any]:
     return [test.session_state["_tuning_refining"][1]] if "_tuning_refining" in test.session_state else []
 
@@ -268,7 +273,7 @@ def test_live_replayed_is_what_the_ledger_says(demo_ledger: str, open_page: Open
     }
     said = words(test)
     assert "**All " in said
-    assert f"{numbers.count(decided)} decisions" in said
+    assert numbers.counted(decided, "decision") in said
     assert "all of these accounts' decisions come out as they were logged" in said
     assert card(test, "Fresh rate") == numbers.share(fresh / decided)
 
@@ -276,8 +281,7 @@ def test_live_replayed_is_what_the_ledger_says(demo_ledger: str, open_page: Open
 def test_a_draft_is_previewed_on_a_sample_and_then_on_all_accounts(
     own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "SAMPLE", 25)
-    monkeypatch.setattr(preview.read, "__kwdefaults__", preview.read.__kwdefaults__ | {"size": 25})
+    of_few(monkeypatch)
     test = settled(open_page(own(demo_ledger), "tuning"))
     field(test, K).set_value(0.2).run()
     said = words(test)
@@ -313,15 +317,16 @@ def test_another_metric_is_told_by_plan_and_segment(own: Any, demo_ledger: str, 
 
 
 def test_a_preview_that_was_called_off_waits_until_it_is_wanted(
-    own: Any, demo_ledger: str, open_page: OpenPage
+    own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    of_few(monkeypatch)
     test = settled(open_page(own(demo_ledger), "tuning"))
     test.session_state["_tuning_paused"] = True
     field(test, K).set_value(0.17).run()
-    assert not test.exception
+    assert "**Sample of " in words(test)
+    assert "The other accounts were called off." in words(test)
     button(test, "tuning_go_on").click().run()
-    settled(test)
-    assert "**All " in words(test)
+    assert "**All " in words(settled(test))
 
 
 def test_a_replay_that_fails_is_told_in_words(
@@ -343,7 +348,7 @@ def test_decisions_that_do_not_come_out_as_logged_are_a_warning(
 ) -> None:
     monkeypatch.setattr(replay, "unlike", lambda *_: [1, 2, 3])
     test = settled(open_page(own(demo_ledger), "tuning"))
-    assert "3 decisions of these accounts do not come out as they were logged" in "".join(
+    assert "3\u202fdecisions of these accounts do not come out as they were logged" in "".join(
         one.value for one in test.warning
     )
 
