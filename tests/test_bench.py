@@ -40,3 +40,16 @@ def test_one_subject_on_one_engine_leaves_the_others_out(tmp_path: Path) -> None
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert list(figures["engines"]) == ["sqlite"]
     assert sorted(figures["engines"]["sqlite"]) == ["saga", "users", "violations"]
+
+
+def test_the_laboratory_is_measured_without_a_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["bench", "--small", "--only", "laboratory", "--out", str(out)]) == 0
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert figures["engines"] == {}
+    found = figures["laboratory"]
+    assert found["same"], "compiled and interpreted come to the same sums"
+    assert found["compiled_per_s"] > found["interpreted_per_s"] > 0
+    assert found["decisions"] == 24_000
+    assert 0 < found["kernel_s"] <= found["replay_s"]
+    assert "replay of 24,000 decisions" in capsys.readouterr().out

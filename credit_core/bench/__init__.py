@@ -3,7 +3,8 @@
 Machines are shared and noisy: blocks of baseline and product alternate, and the median ratio of neighbouring blocks is what
 counts. Subjects: ``saga`` against two commits that each insert one row as wide as an entry; ``two-phase`` (PostgreSQL)
 against PL/pgSQL functions that move the same credits without decision or chain; ``authorize``, its latency over many users;
-``hot``, threads that share one account against threads on accounts of their own.
+``hot``, threads that share one account against threads on accounts of their own; ``laboratory``, decisions of the compiled
+policy against the interpreted one, and a replay of a million of them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from credit_core.bench import subjects
+from credit_core.bench import laboratory, subjects
 from credit_core.bench.measure import fsync_ms
 from credit_core.bench.subjects import Scale
 
-SUBJECTS = ("saga", "two-phase", "authorize", "hot")
+SUBJECTS = ("saga", "two-phase", "authorize", "hot", "laboratory")
 _ENGINES = ("sqlite", "postgresql")
 _RATES = (("per_s", "/s", 0), ("baseline_per_s", "baseline/s", 0), ("ratio", "ratio", 2))
 #: Per subject: title, and per column its key, heading and decimals.
@@ -59,7 +60,9 @@ def main(argv: list[str] | None = None) -> int:
     scale = Scale(2, 20, 200, 4) if options.small else Scale(12, 150, 100_000, 16)
     if options.users is not None:
         scale = scale._replace(users=options.users)
-    engines = _ENGINES if options.engine is None else (options.engine,)
+    engines: tuple[str, ...] = _ENGINES if options.engine is None else (options.engine,)
+    if set(options.only) == {"laboratory"}:
+        engines = ()
     figures: dict[str, Any] = {
         "python": platform.python_version(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -74,10 +77,14 @@ def main(argv: list[str] | None = None) -> int:
         if "postgresql" in engines:
             with _postgres(options.postgres, Path(folder)) as url:
                 figures["engines"]["postgresql"] = None if url is None else _engine(url, scale, options.only)
+    if "laboratory" in options.only:
+        figures["laboratory"] = laboratory.measure(options.small)
     _print(figures)
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"\nWritten to {options.out}.")
     found = [engine for engine in figures["engines"].values() if engine is not None]
+    if not figures.get("laboratory", {}).get("same", True):
+        return 1
     return int(any(engine["violations"] or engine.get("hot", {}).get("errors") for engine in found))
 
 
@@ -125,6 +132,13 @@ def _print(figures: dict[str, Any]) -> None:
             print(f"\n{title}\n{'':<12}" + "".join(f"{heading:>12}" for _, heading, _ in columns))
             for name, row in rows.items():
                 print(f"{name:<12}" + "".join(f"{row[key]:>12.{decimals}f}" for key, _, decimals in columns))
+    if lab := figures.get("laboratory"):
+        print(
+            f"\nLaboratory, {lab['threads']} threads\n"
+            f"decisions/s: compiled {lab['compiled_per_s']:,.0f}, interpreted {lab['interpreted_per_s']:,.0f}; "
+            f"the same sums: {'yes' if lab['same'] else 'NO'}\n"
+            f"replay of {lab['decisions']:,} decisions: {lab['replay_s']:.2f} s, of that the kernel {lab['kernel_s']:.2f} s"
+        )
     for name, found in figures["engines"].items():
         if found is None:
             print(f"{name}: not measured; give --postgres URL, or install requirements-dev.txt", file=sys.stderr)

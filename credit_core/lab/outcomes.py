@@ -144,7 +144,13 @@ def compare(
     for by, names in (("plan", replayed.plan), ("segment", replayed.segment)) if weights is None else ():
         found = sorted(set(names.tolist()))
         groups += [(by, name, names == name) for name in found]
-    rows = [row for by, name, within in groups for row in _rows(by, name, within, before, after, seed, weights)]
+    rows: list[dict[str, object]] = []
+    for by, name, within in groups:
+        if rows and within.all():
+            # A group of everybody has the figures of everybody, which come first.
+            rows += [row | {"by": by, "group": name} for row in rows[: len(METRICS)]]
+        else:
+            rows += _rows(by, name, within, before, after, seed, weights)
     changed = (after.sums["expected_uc"] - before.sums["expected_uc"]) / MICRO
     each = everybody.astype(np.float64) if weights is None else weights
     sides = (("live", before), ("candidate", after))

@@ -26,7 +26,7 @@ from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidConfig, InvalidRequest, Stopped
 from credit_core.lab import arrivals, kernels, tables
 from credit_core.lab.arrivals import Batch, World
-from credit_core.lab.compiling import compiled
+from credit_core.lab.compiling import alone, compiled
 from credit_core.lab.tables import Governing, Records
 from credit_core.policy import config as schema
 from credit_core.policy import cycles, plans
@@ -183,14 +183,17 @@ def disagreements(prepared: Prepared, *, interpreted: bool = False) -> pd.DataFr
 
 
 def warm_up() -> None:
-    """Compile the kernel, or read it from the cache, so that nobody's first replay waits for that."""
+    """Compile the kernel, or read it from the cache, so that nobody's first replay waits for that.
+
+    While another process of this machine compiles it, this one waits instead of doing the same.
+    """
     world = World((1,), (14.0,), ("basic",), ("m",), ("default",), {}, frozenset(), 1)
     config = Config.model_validate({"routing": {"premium_model": "m", "economy_model": "m"}})
     law = govern([config], world, tables.records(1, tables.MODEL), Period(0, 1, ()), 0)
     nobody = np.zeros(1, np.int64)
     none = np.zeros(0, dtype=object)
     empty = Batch([], [], [], nobody, nobody, tables.records(0, tables.EVENT), tables.records(0, tables.LOT), none, 1)
-    with ThreadPoolExecutor(1) as pool:
+    with alone(), ThreadPoolExecutor(1) as pool:
         play(empty, law, compiled(kernels.replay), pool)
 
 
