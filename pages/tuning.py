@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -11,7 +11,7 @@ from credit_core.analytics.filters import Filters
 from credit_core.errors import CreditError
 from credit_core.lab import curve
 from credit_core.policy import config as schema
-from credit_core.policy.advice import FLAT_BELOW, Demand, advise, check, dynamics
+from credit_core.policy.advice import FLAT_BELOW, Cell, Demand, advise, check, dynamics
 from credit_core.policy.config import Config
 from credit_core.service import configure
 from credit_core.settings import database_url
@@ -42,6 +42,7 @@ class Bench:
     live: Config
     body: dict[str, object]
     demands: Mapping[str, Demand]
+    library: Sequence[Cell]
     chosen: Filters
 
 
@@ -71,8 +72,6 @@ def workbench(bench: Bench) -> None:
     models = tuple(name for name, model in catalog.models.items() if model.modality == "image")
     checked = check(bench.body, drafts.current().changes, models)
     draft = checked.config
-    measured = [demand for demand in bench.demands.values() if demand.accounts] or list(bench.demands.values())
-    found = checked.faults if draft is None else advise(draft, measured, bench.live)
     left, right = st.columns([5, 7], gap="large")
     cards_place, curve_place = right.container(), right.container()
     below = st.container()
@@ -80,7 +79,7 @@ def workbench(bench: Bench) -> None:
     if draft is None:
         with curve_place:
             st.error("The draft cannot work as it stands:", icon=":material/block:")
-            tuning_curve.advice(found)
+            tuning_curve.advice(checked.faults)
             st.caption(
                 "Mend it on the left, or take the change back; the curve and the preview come back by themselves."
             )
@@ -89,11 +88,13 @@ def workbench(bench: Bench) -> None:
             st.subheader("What the period would have been", anchor=False)
             shown = tuning_preview.find(bench.chosen, bench.live, draft, catalog)
             if shown is not None:
-                tuning_preview.cards(shown, tuning_preview.FIRST, key="tuning_preview", by_row=3)
+                tuning_preview.metrics(shown, tuning_preview.FIRST, key="tuning_preview", by_row=3)
                 st.markdown(tuning_preview.sentence(shown))
             standing_place = st.container()
         with curve_place:
             demand = tuning_curve.show(bench.live, draft, bench.demands, bench.chosen.plans)
+    measured = [demand for demand in bench.demands.values() if demand.accounts] or list(bench.demands.values())
+    found = checked.faults if draft is None else advise(draft, measured, bench.live, bench.library)
     with left:
         tuning_controls.show(bench.live, models, checked.faults)
     if draft is not None:
@@ -135,7 +136,9 @@ def page() -> None:
         chosen = replace(chosen, unit=None, within=None, policies=())
     catalog = session.core().deployment.catalog
     demands = tuning_preview.demands(session.facts(), catalog, database_url(), chosen)
-    bench = Bench(version.version, schema.parse(version.body), version.body, demands, chosen)
+    live = schema.parse(version.body)
+    cells = tuning_preview.cells(session.facts(), database_url(), chosen, live)
+    bench = Bench(version.version, live, version.body, demands, cells, chosen)
     st.markdown(about(bench))
     st.bottom.empty()
     workbench(bench)

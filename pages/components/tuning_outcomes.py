@@ -20,7 +20,7 @@ _TITLES = {metric.slug: metric.title for metric in METRICS}
 
 def show(shown: Shown) -> None:
     """Everything below the first cards."""
-    tuning_preview.cards(shown, tuning_preview.SECOND, key="tuning_more")
+    tuning_preview.metrics(shown, tuning_preview.SECOND, key="tuning_more")
     left, right = st.columns(2, gap="large")
     with left:
         _bands(shown)

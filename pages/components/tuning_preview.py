@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.sync import Facts
 from credit_core.errors import CreditError
@@ -16,7 +17,7 @@ from credit_core.lab.background import Job
 from credit_core.lab.intervals import FEWEST_ACCOUNTS
 from credit_core.lab.outcomes import METRICS, Comparison
 from credit_core.lab.preview import Ready
-from credit_core.policy.advice import Demand
+from credit_core.policy.advice import Cell, Demand
 from credit_core.policy.config import Config
 from credit_core.policy.plans import Catalog
 from credit_core.settings import database_url
@@ -74,6 +75,16 @@ UNITS = {metric.slug: metric.unit for metric in METRICS}
 def demands(_facts: Facts, _catalog: Catalog, url: str, chosen: Filters) -> dict[str, Demand]:
     """What the accounts behind the filters in the ledger at ``url`` ask for, by plan."""
     return demand_of.demands(demand_of.recent(_facts, chosen, READ), _catalog)
+
+
+@st.cache_resource(show_spinner="Reading the library …", max_entries=4, ttl=KEPT_S, hash_funcs={Config: str})
+def cells(_facts: Facts, url: str, chosen: Filters, live: Config) -> list[Cell]:
+    """The library's cells that were asked for behind the filters."""
+    frame = queries.cells(_facts, chosen, live)
+    asked = frame[frame["requests"] > 0]
+    return [
+        Cell(int(requests), int(assets)) for requests, assets in zip(asked["requests"], asked["assets"], strict=True)
+    ]
 
 
 def find(chosen: Filters, live: Config, draft: Config, catalog: Catalog) -> Shown | None:
@@ -162,7 +173,7 @@ def _failed(error: Exception) -> None:
     )
 
 
-def cards(shown: Shown, which: Sequence[Kpi], key: str, by_row: int = kpi.MOST_CARDS) -> None:
+def metrics(shown: Shown, which: Sequence[Kpi], key: str, by_row: int = kpi.MOST_CARDS) -> None:
     """Metrics as cards, live → draft, with the interval of the difference; ``by_row`` side by side."""
     drawn = [_card(shown, each) for each in which]
     for row, place in enumerate(range(0, len(drawn), by_row)):
