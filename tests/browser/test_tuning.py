@@ -47,7 +47,7 @@ def test_a_slider_let_go_shows_a_sample_and_then_all_accounts(many: Dashboard, p
     before = rate.inner_text()
 
     page.evaluate(LISTEN)
-    page.locator("[class*='st-key-tune_controller-k'] [role=slider]").press("End")
+    page.locator(".st-key-tune_controller-k").get_by_role("slider").press("End")
     expect(page.get_by_text(re.compile("1 change to version"))).to_be_visible()
     page.wait_for_function("() => window.__said.length > 1")
     idle(page)
