@@ -22,7 +22,7 @@ from credit_core.policy.config import Config
 from credit_core.policy.plans import Catalog
 from credit_core.settings import database_url
 from credit_core.units import from_us
-from pages.components import filters, kpi, numbers, session, states, tuning_diff, tuning_jobs
+from pages.components import filters, kpi, numbers, plots, session, states, tuning_diff, tuning_jobs
 from pages.components import tuning_draft as drafts
 from pages.components.numbers import THIN, Better
 from pages.components.text import sentence_list
@@ -174,7 +174,8 @@ def _failed(error: Exception) -> None:
 
 
 def metrics(shown: Shown, which: Sequence[Kpi], key: str, by_row: int = kpi.MOST_CARDS) -> None:
-    """Metrics as cards, live → draft, with the interval of the difference; ``by_row`` side by side."""
+    """Metrics as cards, live → draft, with the interval of the difference; ``by_row`` side by side, on a phone two."""
+    by_row = 2 if plots.on_phone() else by_row
     drawn = [_card(shown, each) for each in which]
     for row, place in enumerate(range(0, len(drawn), by_row)):
         kpi.row(drawn[place : place + by_row], key=f"{key}_{row}")
