@@ -7,6 +7,7 @@ with the draws that were logged: live as one version throughout, too, so that wh
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,7 @@ class Ready:
     unlike: int
     done: OrderedDict[tuple[str, str], Comparison] = field(default_factory=OrderedDict)
     live: dict[tuple[str, int], Run] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def accounts(self) -> int:
@@ -171,9 +173,10 @@ def refined(
         else:
             replayed = replay.run(ready.prepared, [live, draft], ready.period, progress=progress, stopped=stopped)
         found = outcomes.compare(replayed)
-        ready.done[key] = found
-        while len(ready.done) > _REMEMBERED:
-            ready.done.popitem(last=False)
+        with ready.lock:
+            ready.done[key] = found
+            while len(ready.done) > _REMEMBERED:
+                ready.done.popitem(last=False)
     return found
 
 
