@@ -36,6 +36,8 @@ def paired_bands(frame: pd.DataFrame, *, zone: ZoneInfo, span: tuple[Any, Any] |
                     hoverinfo=None if name else "skip",
                 )
             )  # fmt: skip
+        low, high = fig.layout.yaxis.range
+        fig.update_yaxes(range=[min(low, 1.07 * live["p05"].min()), max(high, 1.07 * live["p95"].max())])
     return fig
 
 
