@@ -30,7 +30,8 @@ from pages.components import numbers
 KEPT_S, TRIED_AGAIN_S = 600.0, 5.0
 #: Readings kept at once: each holds a ledger's arrivals in memory.
 MOST_READINGS = 3
-POLL_S = 0.2
+#: How often it is looked at how far a replay is, and a reading, which takes longer.
+POLL_S, READING_POLL_S = 0.2, 0.5
 _REFINING, _PAUSED = "_tuning_refining", "_tuning_paused"
 _LOG = logging.getLogger(__name__)
 
@@ -142,9 +143,12 @@ def _call_off() -> None:
         held[1].stop()
 
 
-@st.fragment(run_every=POLL_S)
-def watch(job: Job[Ready | None] | Job[Comparison]) -> None:
+def watch(job: Job[Ready | None] | Job[Comparison], every_s: float = POLL_S) -> None:
     """How far ``job`` is, looked at again and again; when it has ended the page runs."""
+    st.fragment(_look, run_every=every_s)(job)
+
+
+def _look(job: Job[Ready | None] | Job[Comparison]) -> None:
     if job.finished or paused():
         st.rerun()
     left = job.left_s

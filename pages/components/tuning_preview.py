@@ -101,7 +101,7 @@ def find(chosen: Filters, live: Config, draft: Config, catalog: Catalog) -> Show
             _resume("Nothing was replayed: you called it off.")
         else:
             st.markdown("Reading what was asked for in this period, so that it can be decided again.")
-            tuning_jobs.watch(job)
+            tuning_jobs.watch(job, tuning_jobs.READING_POLL_S)
         return None
     if job.error is not None:
         _failed(job.error)
