@@ -21,6 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from credit_core.importers import demo
+from credit_core.lab import replay
 from credit_core.settings import DATABASE_VARIABLE
 from tests.browser.chromium import chromium_path
 
@@ -140,6 +141,8 @@ def sound(page: Page) -> None:
 def _served(demo_ledger: Path, folder: Path) -> Iterator[Dashboard]:
     ledger = folder / "ledger.db"
     shutil.copy(demo_ledger, ledger)
+    # What `make run` compiles beside the server is there before it starts: no test waits for a compiler.
+    replay.warm_up()
     with served(f"sqlite:///{ledger}", folder) as running:
         yield running
 
