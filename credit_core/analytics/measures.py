@@ -125,6 +125,14 @@ def spent_uc(f: Any) -> ColumnElement[Any]:
     )
 
 
+def wanted_uc(f: Any) -> ColumnElement[Any]:
+    """Demand for fresh, micro-credits: requests answered with a fresh one, those the balance did not cover, and recorded usage."""
+    wanted = or_(f.outcome == "fresh", f.rule == "unaffordable")
+    return case(
+        (and_(f.rule.is_not(None), wanted), func.coalesce(f.cost_uc, 0)), (f.kind == "import", -f.d_avail_uc), else_=0
+    )
+
+
 def moved_uc(kind: str, sign: int) -> Expression:
     """Micro-credits that entries of one kind add (sign 1) or take (sign −1)."""
     return lambda f: case((f.kind == kind, sign * f.d_avail_uc), else_=0)

@@ -31,6 +31,7 @@ from credit_core.analytics.queries.overview import (
     slos,
 )
 from credit_core.analytics.queries.releases import body, release_marks, releases, versions
+from credit_core.analytics.queries.risk import chance_of, risk_calibration, run_out_risk
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
     run_outs,
@@ -56,6 +57,7 @@ __all__ = [
     "burn_by_account",
     "burn_by_plan_model",
     "cells",
+    "chance_of",
     "checks",
     "csv_bytes",
     "cycles_of",
@@ -81,8 +83,10 @@ __all__ = [
     "release_marks",
     "releases",
     "replayed_accounts",
+    "risk_calibration",
     "rows_behind",
     "rows_frame",
+    "run_out_risk",
     "run_outs",
     "slos",
     "surplus_bands",
