@@ -7,7 +7,7 @@ import streamlit as st
 
 from credit_core.analytics import metrics, queries
 from credit_core.analytics.queries import standing
-from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
+from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
@@ -142,11 +142,14 @@ def running_out(ends: standing.RunningOut) -> None:
     if ends.soon.empty:
         states.unknown("Nobody is expected to run out within 7 days at the present burn.")
         return
+    told = ask(queries.run_out_risk, chosen)[["account_id", "risk", "chance"]]
     tables.show(
-        ends.soon,
+        ends.soon.merge(told, on="account_id", how="left"),
         [
             tables.Column("user_id", "User", pinned=True),
             tables.Column("plan", "Plan", "slug"),
+            tables.Column("risk", "Risk", help=run_out.MEANS),
+            tables.Column("chance", "Chance", "share", help="To run out before the next reset.", hidden=True),
             tables.Column(
                 "runs_out_at", "Runs out", "instant", help="Available credits ÷ mean burn of the last 7 days."
             ),

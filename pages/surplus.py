@@ -6,7 +6,7 @@ import streamlit as st
 from credit_core.analytics import queries
 from credit_core.analytics.queries import settling, standing
 from credit_core.service import configure
-from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
+from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
@@ -285,6 +285,7 @@ if everybody.empty:
     st.stop()
 bands(course)
 kpi.row(top, key="surplus")
+run_out.show(chosen)
 now_by_plan()
 people(everybody)
 ran_out()

@@ -9,11 +9,13 @@ import streamlit as st
 
 from credit_core import View
 from credit_core.analytics import queries
+from credit_core.analytics.filters import Filters, Period
 from credit_core.errors import NotFound
 from credit_core.policy.plans import COUNTED
 from credit_core.service.lookup import Balance, Profile
 from credit_core.service.quotas import Count
 from pages.components import charts, customer_card, explained, filters, kpi, numbers, plots, session, states, tables
+from pages.components.answers import ask
 from pages.components.session import guard
 from pages.components.text import escape_markdown, figure_text, title_of
 
@@ -128,6 +130,14 @@ def terms(profile: Profile) -> list[str]:
             return counts or ["It may generate without a daily limit."]
         case _:
             return ["A guest, known by the session alone.", *counts]
+
+
+def chance(profile: Profile) -> float | None:
+    """How likely the balance does not last to the reset; unknown where nothing is paced."""
+    if profile.quota_policy != "titrated_monthly":
+        return None
+    moment = Filters(Period(at - timedelta(days=1), at))
+    return ask(queries.chance_of, moment, profile.user_id)
 
 
 def header(profile: Profile, balance: Balance) -> None:
@@ -265,7 +275,8 @@ if not user_id:
 if st.button("All users", icon=":material/arrow_back:", type="tertiary"):
     st.switch_page("pages/users.py", query_params=filters.params(user=None, request=None))
 try:
-    profile, balance, seen = core.profile(user_id, at), core.balance(user_id), core.customer_view(user_id, at)
+    profile, balance = core.profile(user_id, at), core.balance(user_id)
+    seen = core.customer_view(user_id, at, run_out_chance=chance(profile))
 except NotFound as error:
     states.empty("There is no such user.", str(error), page="pages/users.py", page_label="Find a user")
     st.stop()

@@ -1,4 +1,4 @@
-"""The controller's S-curve: what it does now, what a draft would do, and the points it is meant to meet."""
+"""Curves over something else than time: the controller's S-curve, and what was told against what happened."""
 
 from __future__ import annotations
 
@@ -84,6 +84,45 @@ def s_curve(
     fig.update_xaxes(range=ends, type="linear", hoverformat="+,.0f")
     fig.update_yaxes(range=[0, 100], ticksuffix="%", nticks=6)
     direct_labels(fig, labels, (0.0, 100.0))
+    return fig
+
+
+def calibration(
+    frame: pd.DataFrame,
+    *,
+    predicted: str,
+    observed: str,
+    low: str,
+    high: str,
+    number: str,
+    x_title: str,
+    y_title: str,
+    height: int = 340,
+) -> go.Figure:
+    """What happened over what was told, shares both, with intervals; on the dashed diagonal they are the same."""
+    fig = figure(height=height, x_title=x_title, y_title=y_title)
+    x, y = ([float(value) * 100 for value in frame[name]] for name in (predicted, observed))
+    ends = {
+        name: [abs(float(value) * 100 - at) for value, at in zip(frame[name], y, strict=True)] for name in (low, high)
+    }
+    hover = [
+        f"<b>{numbers.share(row[observed])}</b> of {numbers.count(row[number])}<br>told {numbers.share(row[predicted])}"
+        f"<br>{numbers.share(row[low])} to {numbers.share(row[high])}"
+        for row in frame.to_dict("records")
+    ]
+    fig.add_shape(
+        type="line", x0=0, y0=0, x1=100, y1=100, line={"color": GUIDE, "width": 1.4, "dash": "dash"}, layer="below"
+    )
+    fig.add_trace(
+        go.Scatter(
+            x=x, y=y, mode="lines+markers", line={"color": BLUE, "width": 1.4}, marker={"size": 9, "color": BLUE},
+            error_y={"type": "data", "array": ends[high], "arrayminus": ends[low], "color": BLUE, "thickness": 1.4, "width": 5},
+            hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", showlegend=False,
+        )
+    )  # fmt: skip
+    fig.update_layout(hovermode="closest")
+    fig.update_xaxes(range=[0, 100], ticksuffix="%", nticks=6)
+    fig.update_yaxes(range=[0, 100], ticksuffix="%", nticks=6)
     return fig
 
 
