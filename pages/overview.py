@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from credit_core.analytics import metrics, queries
-from credit_core.analytics.queries import standing
+from credit_core.analytics.queries import news, standing
 from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
@@ -131,6 +131,22 @@ def by_day() -> None:
         st.caption(note)
 
 
+def since_yesterday() -> None:
+    """The newest 24 hours against the 24 before, in words."""
+    rows = ask(news.since_yesterday, chosen)
+    if rows.empty:
+        states.unknown("The ledger does not reach back two days yet.")
+        return
+    told = rows[rows["told"] & (charged | (rows["slug"] != "spent"))]
+    if told.empty:
+        st.markdown("Nothing moved by more than chance in the last 24 hours.")
+    else:
+        mover = ask(news.moved_most, chosen, "plan")
+        movers = {"spent": mover} if mover is not None and not chosen.plans else {}
+        st.markdown("\n".join(f"- {clause}." for clause in sentences.news(told, movers)))
+    st.caption("The last 24 hours against the 24 before; only what is more than chance, and at least 5 %.")
+
+
 def running_out(ends: standing.RunningOut) -> None:
     """Who runs out within a week."""
     st.subheader("Running out this week")
@@ -202,7 +218,9 @@ kpi.row(summary, key="overview")
 by_day()
 movers, leavers = st.columns(2)
 with movers:
-    st.subheader("What changed")
+    st.subheader("What changed since yesterday")
+    since_yesterday()
+    st.subheader("Top movers")
     if charged:
         drill.movers(chosen, "movers")
     else:

@@ -19,6 +19,7 @@ from credit_core.analytics.queries.burn import burn_against_pace, burn_by_accoun
 from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
 from credit_core.analytics.queries.export import csv_bytes, rows_behind, rows_frame, to_csv, write_csv
+from credit_core.analytics.queries.forecast import burn_forecast, unusual_days
 from credit_core.analytics.queries.integrity import BALANCES, Line, TieOut, checks, open_holds, tie_out
 from credit_core.analytics.queries.overview import (
     AsOf,
@@ -56,6 +57,7 @@ __all__ = [
     "burn_against_pace",
     "burn_by_account",
     "burn_by_plan_model",
+    "burn_forecast",
     "cells",
     "chance_of",
     "checks",
@@ -96,6 +98,7 @@ __all__ = [
     "tie_out",
     "to_csv",
     "top_movers",
+    "unusual_days",
     "user_timeline",
     "value",
     "values",
