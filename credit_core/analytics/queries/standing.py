@@ -60,7 +60,10 @@ NOBODY = Spread(0, 0, 0, 0, None, None, None)
 
 
 def burn_by_day(facts: Facts, filters: Filters, by: str = "plan") -> pd.DataFrame:
-    """day, ``by``, spent_uc, spent_credits, and pace_credits of all together on that day; no value of ``by`` is :data:`NONE`."""
+    """day, ``by``, spent_uc, spent_credits, and pace_credits of all together on that day.
+
+    No value of ``by`` is :data:`NONE`.
+    """
     frame = burn_against_pace(facts, filters)
     frame["pace_credits"] = frame.groupby("day")["pace_credits"].transform("sum", min_count=1)
     if by == "plan":
@@ -68,6 +71,8 @@ def burn_by_day(facts: Facts, filters: Filters, by: str = "plan") -> pd.DataFram
     parts = daily(facts, filters, "spent", by).rename(columns={"numerator": "spent_uc", "value": "spent_credits"})
     paces = frame[["day", "pace_credits"]].drop_duplicates("day")
     parts[by] = parts[by].astype("object").where(parts[by].notna(), NONE)
+    # Whoever spent nothing on any day is no part of the burn.
+    parts = parts[parts.groupby(by)["spent_uc"].transform("any")]
     return parts[["day", by, "spent_uc", "spent_credits"]].merge(paces, on="day", how="left")
 
 
