@@ -146,7 +146,7 @@ def news(rows: pd.DataFrame, movers: Mapping[str, tuple[str, float]], limit: int
         if row["format"] == "share":
             by = f" by {numbers.decimal(abs(row['change']) * 100, 1)} points"
         else:
-            by = "" if numbers.is_unknown(row["change"]) else f" by {percent(abs(row['change']))}"
+            by = f" by {percent(abs(row['change']))}" if row["value"] and not numbers.is_unknown(row["change"]) else ""
         who = movers.get(row["slug"])
         most = "" if who is None else f", most with {named(who[0])} ({numbers.decimal(who[1], 0, sign=True)})"
         told.append(f"**{row['title']}** {verb}{by} to {numbers.metric(row['value'], row['format'])}{most}")

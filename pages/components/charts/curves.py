@@ -1,8 +1,8 @@
-"""Curves over something else than time: the controller's S-curve, and what was told against what happened."""
+"""Curves over something else than time: the S-curve, what was told against what happened, demand over coverage."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,8 +10,8 @@ import plotly.graph_objects as go
 
 from pages.components import numbers
 from pages.components.charts.annotations import Label, direct_labels, guide_line, head_label
-from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, TEXT, figure
-from pages.components.text import figure_text
+from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, TEXT, faded, figure
+from pages.components.text import figure_text, title_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,44 @@ def calibration(
     fig.update_xaxes(range=[0, 100], ticksuffix="%", nticks=6)
     fig.update_yaxes(range=[0, 100], ticksuffix="%", nticks=6)
     return fig
+
+
+def demand_by_coverage(
+    frame: pd.DataFrame,
+    *,
+    coverage: str,
+    under: str,
+    requests: str,
+    thresholds: Mapping[str, float],
+    height: int = 300,
+) -> go.Figure:
+    """Share of requests over the coverage of their cells, as steps; a dashed line per threshold, with who has it."""
+    fig = figure(height=height, x_title="coverage of the cell, %", y_title="share of requests, %")
+    places = [0.0, *(float(value) * 100 for value in frame[coverage]), 100.0]
+    shares = [0.0, *(float(value) * 100 for value in frame[under]), 100.0]
+    hover = ["", *_under_texts(frame, coverage, under, requests), ""]
+    fig.add_trace(
+        go.Scatter(
+            x=places, y=shares, mode="lines", line={"color": BLUE, "width": 2.4, "shape": "hv"}, fill="tozeroy",
+            fillcolor=faded(BLUE, 0.1), hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", showlegend=False,
+        )
+    )  # fmt: skip
+    for bound in sorted(set(thresholds.values())):
+        guide_line(fig, bound * 100, axis="x")
+        names = [figure_text(title_of(name)) for name, value in thresholds.items() if value == bound]
+        head_label(fig, bound * 100, ", ".join(names[:2]) + (" …" if len(names) > 2 else ""))
+    fig.update_layout(hovermode="closest")
+    fig.update_xaxes(range=[0, 100], ticksuffix="%", nticks=6)
+    fig.update_yaxes(range=[0, 105], ticksuffix="%", nticks=6)
+    return fig
+
+
+def _under_texts(frame: pd.DataFrame, coverage: str, under: str, requests: str) -> list[str]:
+    return [
+        f"<b>{numbers.share(row[under])}</b> of requests were for cells with {numbers.share(row[coverage])} or less"
+        f"<br>{numbers.counted(row[requests], 'request')} for cells with exactly that"
+        for row in frame.to_dict("records")
+    ]
 
 
 def _target_text(target: Target) -> str:
