@@ -274,7 +274,7 @@ def pantry(queue: pd.DataFrame) -> None:
                 "credits",
                 help="Spent on fresh ones for want of this cell and those above it.",
             ),
-            tables.Column("queued_at", "Queued", "instant"),
+            tables.Column("queued_at", "Queued", "instant", hidden=True),
         ],
         key="pantry",
         zone=zone,

@@ -9,7 +9,19 @@ import streamlit as st
 from credit_core.analytics import metrics, queries
 from credit_core.analytics.queries import explore, series
 from credit_core.analytics.queries.explore import Point, Question
-from pages.components import charts, drill, filters, numbers, plots, sentences, session, states, tables, units_shown
+from pages.components import (
+    charts,
+    drill,
+    filters,
+    numbers,
+    plots,
+    saved_views,
+    sentences,
+    session,
+    states,
+    tables,
+    units_shown,
+)
 from pages.components.answers import ask
 from pages.components.session import guard
 from pages.components.text import escape_markdown, one_line, shortened, title_of
@@ -53,6 +65,9 @@ def controls() -> tuple[Question, str]:
             "Shown apart", TOPS, index=TOPS.index(6), key=TOP, bind="query-params", width=130, on_change=forget,
             help="Of each dimension; all others are one part, 'other'.",
         )  # fmt: skip
+        saved_views.popover(
+            {METRIC: metrics.METRICS, BY: DIMENSIONS, THEN: DIMENSIONS, CHART: CHARTS, TOP: TOPS}, forget
+        )
     return Question(slug, tuple(name for name in (by, then) if name != NOTHING), top), chart
 
 

@@ -146,10 +146,13 @@ def demand_by_coverage(
             fillcolor=faded(BLUE, 0.1), hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", showlegend=False,
         )
     )  # fmt: skip
-    for bound in sorted(set(thresholds.values())):
+    for step, bound in enumerate(sorted(set(thresholds.values()))):
         guide_line(fig, bound * 100, axis="x")
-        names = [figure_text(title_of(name)) for name, value in thresholds.items() if value == bound]
-        head_label(fig, bound * 100, ", ".join(names[:2]) + (" …" if len(names) > 2 else ""))
+        names = [figure_text(title_of(name), 18) for name, value in thresholds.items() if value == bound]
+        fig.add_annotation(
+            x=bound * 100, y=100 - 13 * step, text=", ".join(names[:2]) + (" …" if len(names) > 2 else ""), showarrow=False,
+            xanchor="left" if bound < 0.5 else "right", xshift=5 if bound < 0.5 else -5, font={"size": 11, "color": TEXT},
+        )  # fmt: skip
     fig.update_layout(hovermode="closest")
     fig.update_xaxes(range=[0, 100], ticksuffix="%", nticks=6)
     fig.update_yaxes(range=[0, 105], ticksuffix="%", nticks=6)
