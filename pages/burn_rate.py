@@ -118,6 +118,7 @@ def against_pace() -> None:
         forecast_words()
     with parts:
         by_next("spent", credit_unit)
+        plans_against_pace()
 
 
 def by_next(slug: str, unit: charts.Unit) -> None:
@@ -138,6 +139,22 @@ def next_step() -> tuple[str, str, Callable[[str], None]]:
     if len(chosen.plans) != 1:
         return "plan", "plan", to_plan
     return ("model", "model", to_model) if not chosen.models else ("user_id", "user", to_user)
+
+
+def plans_against_pace() -> None:
+    """Each plan's burn beside its pace, the fastest first."""
+    known = paces.dropna(subset=["pace_credits"]).assign(pace_ratio=lambda rows: rows["over_share"] + 1)
+    if len(known) < 2:
+        return
+    tables.show(
+        known.sort_values("pace_ratio", ascending=False, ignore_index=True),
+        [tables.Column("plan", "Plan", "slug", pinned=True), SPENDING[0], *SPENDING[2:]],
+        key="plans_against_pace",
+        zone=zone,
+        search=False,
+        file_name="plans_against_pace",
+        alt="Plans by how fast they burn against their pace, the fastest first.",
+    )
 
 
 def forecast_words() -> None:

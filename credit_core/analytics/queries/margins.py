@@ -49,7 +49,7 @@ class AtPrice(NamedTuple):
 
 
 def by_account(facts: Facts, filters: Filters, catalog: Catalog, limit: int | None = MOST) -> pd.DataFrame:
-    """Accounts with entries in the period, the costliest ``limit`` of them, least margin first.
+    """Accounts with entries in the period, the costliest ``limit`` of them: least margin first, then unknown margins.
 
     Columns account_id, plan, and as ``*_usd_micro`` (objects: integers, None unknown) lots, subscriptions, breakage,
     revenue, cost, margin; margin_share of the revenue. The plan is the one that most entries bear.
@@ -65,8 +65,9 @@ def by_account(facts: Facts, filters: Filters, catalog: Catalog, limit: int | No
         revenue = None if earned is None else lots + broken + earned
         rows.append((account, plans[account], lots, earned, broken, *margin_of(revenue, parts["cost"].get(account, 0))))
     frame = money_frame(rows, ["account_id", "plan", "lots", "subscriptions", "breakage", *MARGIN])
-    shown = frame.assign(order=pd.to_numeric(frame["margin_usd_micro"]))
-    return shown.sort_values(["order", "account_id"], ignore_index=True).drop(columns="order")
+    order = pd.to_numeric(frame["margin_usd_micro"]).astype("float64")
+    # Rows come costliest first, which is the order of those whose margin is unknown.
+    return frame.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
 
 
 def at_price(facts: Facts, filters: Filters, catalog: Catalog, plan: str, price_usd: float) -> AtPrice:

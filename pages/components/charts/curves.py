@@ -151,7 +151,7 @@ def demand_by_coverage(
         names = [figure_text(title_of(name), 18) for name, value in thresholds.items() if value == bound]
         fig.add_annotation(
             x=bound * 100, y=100 - 13 * step, text=", ".join(names[:2]) + (" …" if len(names) > 2 else ""), showarrow=False,
-            xanchor="left" if bound < 0.5 else "right", xshift=5 if bound < 0.5 else -5, font={"size": 11, "color": TEXT},
+            xanchor="left" if bound < 0.7 else "right", xshift=5 if bound < 0.7 else -5, font={"size": 11, "color": TEXT},
         )  # fmt: skip
     fig.update_layout(hovermode="closest")
     fig.update_xaxes(range=[0, 100], ticksuffix="%", nticks=6)
