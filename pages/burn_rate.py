@@ -146,14 +146,19 @@ def plans_against_pace() -> None:
     known = paces.dropna(subset=["pace_credits"]).assign(pace_ratio=lambda rows: rows["over_share"] + 1)
     if len(known) < 2:
         return
+    known = known.sort_values("pace_ratio", ascending=False, ignore_index=True)
     tables.show(
-        known.sort_values("pace_ratio", ascending=False, ignore_index=True),
+        known,
         [tables.Column("plan", "Plan", "slug", pinned=True), SPENDING[0], *SPENDING[2:]],
         key="plans_against_pace",
         zone=zone,
         search=False,
         file_name="plans_against_pace",
         alt="Plans by how fast they burn against their pace, the fastest first.",
+    )
+    fastest = known.iloc[0]
+    st.caption(
+        f"Fastest against its pace: **{sentences.named(fastest['plan'])}**, at {sentences.percent(fastest['pace_ratio'])} of it."
     )
 
 

@@ -157,7 +157,13 @@ def model_table(by_model: pd.DataFrame) -> None:
         file_name="models",
         alt="Models by generations ended, with latency and failure rates.",
     )
-    st.caption("Click a row to narrow to its model.")
+    known = by_model.dropna(subset=["model", "failure_rate"])
+    most = ""
+    if len(known) > 1 and known["failure_rate"].max() > 0:
+        first = known.loc[known["failure_rate"].idxmax()]
+        share, ended = numbers.share(first["failure_rate"]), numbers.count(first["ended"])
+        most = f"Fails most: **{sentences.named(first['model'])}**, {share} of {ended}. "
+    st.caption(f"{most}Click a row to narrow to its model.")
 
 
 def pick(model: str) -> None:
