@@ -58,7 +58,10 @@ class Walk:
 
     def place_of_somebody_answered(self) -> int:
         """The first row of the list of users with an answer among the entries on screen."""
-        users = [user for (user,) in self.by_sql("SELECT user_id FROM users ORDER BY user_id LIMIT 8")]
+        users = [
+            user
+            for (user,) in self.by_sql("SELECT user_id FROM users WHERE user_id LIKE 'user-%' ORDER BY user_id LIMIT 8")
+        ]
         return [any(self.answers_of(user)) for user in users].index(True)
 
     def answers_of(self, user: str) -> list[bool]:
@@ -140,6 +143,11 @@ def price_to_pay(walk: Walk) -> None:
 
 def why_this_answer(walk: Walk) -> None:
     walk.click("Users")
+    field = walk.page.get_by_label("User", exact=True)
+    field.fill("user-")
+    field.press("Enter")
+    walk.page.wait_for_url("**find=user-**")
+    idle(walk.page)
     walk.row(walk.place_of_somebody_answered())
     walk.page.wait_for_url("**user=**")
     idle(walk.page)

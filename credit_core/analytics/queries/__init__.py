@@ -17,6 +17,7 @@ from credit_core.analytics.queries.arrivals import (
 )
 from credit_core.analytics.queries.burn import burn_against_pace, burn_by_account, burn_by_plan_model, top_movers
 from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
+from credit_core.analytics.queries.cycle_days import burn_by_cycle_day
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
 from credit_core.analytics.queries.export import csv_bytes, rows_behind, rows_frame, to_csv, write_csv
 from credit_core.analytics.queries.forecast import burn_forecast, unusual_days
@@ -56,6 +57,7 @@ __all__ = [
     "breakdown",
     "burn_against_pace",
     "burn_by_account",
+    "burn_by_cycle_day",
     "burn_by_plan_model",
     "burn_forecast",
     "cells",
