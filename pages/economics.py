@@ -186,7 +186,7 @@ def accounts() -> None:
 
 def owed() -> None:
     """What customers hold, and what it was sold for."""
-    st.subheader("Outstanding, by lot")
+    st.subheader("Outstanding and lost, by lot")
     rows = money.in_dollars(ask(economics.liability, chosen, catalog))
     if rows.empty:
         states.unknown("Nobody holds any credits.")
@@ -203,6 +203,14 @@ def owed() -> None:
                 "dollars",
                 help="At the unit price of the lots; gifts are 0. Monthly credits are earned with their cycle.",
             ),
+            tables.Column("expired_uc", "Expired", "credits_uc", help="In the period."),
+            tables.Column("clamped_uc", "Clamped", "credits_uc", help="In the period: over a cap, or of a closed lot."),
+            tables.Column(
+                "breakage_usd",
+                "Breakage",
+                "dollars",
+                help="What expired and was clamped, at the unit price of its lots.",
+            ),
         ],
         key="owed",
         zone=zone,
@@ -210,8 +218,6 @@ def owed() -> None:
         file_name="outstanding_by_lot",
         alt="Outstanding credits and liability by kind of lot.",
     )
-    lost = ask(queries.values, chosen, ("breakage",))["breakage"]
-    st.caption(f"Breakage in this period: {numbers.money(lost.numerator)} of paid credits expired or were clamped.")
 
 
 def packs() -> None:
@@ -295,11 +301,8 @@ kpi.row(row, key="economics")
 plans()
 models()
 accounts()
-held, sold = st.columns(2)
-with held:
-    owed()
-with sold:
-    packs()
+owed()
+packs()
 way()
 st.subheader("What another price would have meant")
 price_change.show(chosen, catalog, list(ask(economics.by_plan, chosen, catalog)["plan"]))

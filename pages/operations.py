@@ -24,6 +24,7 @@ MOST_MODELS = 6
 INCIDENTS = {
     "rate_limited": "Rate-limited",
     "over_limit": "Over a limit",
+    "blocked": "While blocked",
     "anomalies": "Anomalies",
     "late": "Late settles",
 }
@@ -248,6 +249,7 @@ def people() -> None:
             tables.Column("plan", "Plan", "slug"),
             tables.Column("rate_limited", "Rate-limited", "count"),
             tables.Column("over_limit", "Over a limit", "count"),
+            tables.Column("blocked", "While blocked", "count", help="Requests while a challenge was open."),
             tables.Column("anomalies", "Anomalies", "count"),
             tables.Column("failed", "Failed", "count"),
             tables.Column("late", "Late settles", "count"),

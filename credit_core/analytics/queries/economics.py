@@ -6,6 +6,7 @@ breakage. A plan without a known price has unknown revenue and margin, and so ha
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 import pandas as pd
@@ -38,6 +39,13 @@ from credit_core.units import to_us
 UNKNOWN_UNIT = "unknown"
 #: Revenue that no model earned: subscriptions nobody used, and breakage.
 UNUSED = " not used"
+
+
+#: Columns of :func:`liability` → the metrics that they are.
+_BUCKETS = {
+    "outstanding_uc": "outstanding", "liability_usd_micro": "liability", "expired_uc": "expired", "clamped_uc": "clamped",
+    "breakage_usd_micro": "breakage",
+}  # fmt: skip
 
 
 class Accounts(NamedTuple):
@@ -141,20 +149,28 @@ def by_day(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
 
 
 def liability(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
-    """What customers hold at the end of the period: lot_kind, credit_unit, outstanding_uc, liability_usd_micro.
+    """What customers hold at the end of the period, and what the period took from them, by kind of lot.
 
-    Credits of a subscription are earned with its cycle and not lot by lot: what is owed for them is missing.
+    Columns lot_kind, credit_unit, outstanding_uc, liability_usd_micro, expired_uc, clamped_uc, breakage_usd_micro. Credits of a
+    subscription are earned with its cycle and not lot by lot: what is owed for them, and what broke of them, is missing.
     """
     keys = ["lot_kind", "plan"]
-    held = breakdown(facts, filters, "outstanding", keys)[[*keys, "numerator"]]
-    owed = breakdown(facts, filters, "liability", keys)[[*keys, "numerator"]]
-    frame = held.merge(owed, on=keys, suffixes=("_uc", "_usd")).dropna(subset=["lot_kind"])
+    parts = [
+        breakdown(facts, filters, slug, keys)[[*keys, "numerator"]].rename(columns={"numerator": name})
+        for name, slug in _BUCKETS.items()
+    ]
+    frame = reduce(lambda left, right: left.merge(right, on=keys, how="outer"), parts).dropna(subset=["lot_kind"])
     frame["credit_unit"] = [unit_of(catalog, plan) for plan in frame["plan"]]
-    grouped = frame.groupby(["lot_kind", "credit_unit"], as_index=False)[["numerator_uc", "numerator_usd"]].sum()
-    named = grouped.rename(columns={"numerator_uc": "outstanding_uc", "numerator_usd": "liability_usd_micro"})
-    paced = named["lot_kind"].isin(PACED_KINDS)
-    named["liability_usd_micro"] = named["liability_usd_micro"].astype("Int64").mask(paced)
-    return named[(named["outstanding_uc"] != 0) | (named["liability_usd_micro"].fillna(0) != 0)].reset_index(drop=True)
+    named = (
+        frame.groupby(["lot_kind", "credit_unit"], as_index=False)[list(_BUCKETS)]
+        .sum()
+        .astype(dict.fromkeys(_BUCKETS, "Int64"))
+    )
+    told = named[(named[list(_BUCKETS)] != 0).any(axis=1)].reset_index(drop=True)
+    paced = told["lot_kind"].isin(PACED_KINDS)
+    for column in ("liability_usd_micro", "breakage_usd_micro"):
+        told[column] = told[column].mask(paced)
+    return told
 
 
 def packs(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
