@@ -36,6 +36,7 @@ from credit_core.analytics.queries.releases import body, release_marks, releases
 from credit_core.analytics.queries.risk import chance_of, risk_calibration, run_out_risk
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
+    dry_time,
     run_outs,
     surplus_bands,
     surplus_by_plan,
@@ -68,6 +69,7 @@ __all__ = [
     "daily",
     "daily_outcomes",
     "demand_rates",
+    "dry_time",
     "entries_by_plan",
     "entries_of",
     "find_users",
