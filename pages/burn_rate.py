@@ -115,7 +115,10 @@ def against_pace() -> None:
                 "Along", [BY_DATE, BY_CYCLE], default=BY_DATE, key=AXIS, bind="query-params", required=True,
                 label_visibility="collapsed",
             )  # fmt: skip
-        by_cycle() if axis == BY_CYCLE else by_date()
+        if axis == BY_CYCLE:
+            by_cycle()
+        else:
+            by_date()
     with parts:
         by_next("spent", credit_unit)
         plans_against_pace()

@@ -36,7 +36,7 @@ def show(chosen: Filters, catalog: Catalog, plans: list[str]) -> None:
     clauses = [
         f"at **{numbers.in_dollars(price)}** a cycle {name} would have earned **{numbers.money(found.revenue_then)}** instead of {now}"
     ]
-    if found.break_even_usd_micro is not None:
+    if found.break_even_usd_micro:
         clauses.append(f"it pays for its providers from **{numbers.money(found.break_even_usd_micro)}** a cycle on")
     if found.may_leave_share is not None:
         clauses.append(

@@ -7,6 +7,7 @@ import streamlit as st
 
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries import risk
 from credit_core.policy.customer import HIGH_FROM, MEDIUM_FROM
 from pages.components import charts, drill, numbers, plots, sentences, session, states, tables
 from pages.components.answers import ask
@@ -31,6 +32,10 @@ def show(chosen: Filters) -> None:
         f"**{sentences.counted(high, 'user')}** {'is' if high == 1 else 'are'} at high and "
         f"**{numbers.count(medium)}** at medium risk of asking for more than they have before their next reset."
     )
+    if len(everybody) == risk.MOST:
+        st.caption(
+            f"Of the {numbers.count(risk.MOST)} accounts that are nearest to their end at their mean demand; the others are not drawn."
+        )
     names = [*BANDS, EVERYBODY]
     band = st.segmented_control(
         "Risk", names, default="High" if high else "Medium" if medium else EVERYBODY, key=RISK, bind="query-params",

@@ -13,6 +13,7 @@ import pytest
 
 from credit_core.analytics import queries, resampling
 from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries import risk
 from credit_core.analytics.resampling import Account, Pool
 from credit_core.analytics.sync import Facts
 from credit_core.policy.customer import risk_of
@@ -140,6 +141,20 @@ def test_demand_for_fresh_has_its_zeros_and_what_was_not_met(three: tuple[Ledger
     assert frame.loc["dry", "risk"] == "High"
     newest = START + 10 * DAY + timedelta(hours=1, microseconds=1)
     assert frame.loc["dry", "expected_at"] == pd.Timestamp(newest)
+
+
+def test_of_too_many_accounts_those_nearest_to_their_end_are_looked_at(
+    three: tuple[Ledger, Facts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, facts = three
+    now = Filters(Period(START, START + 10 * DAY + timedelta(hours=2)))
+    whole = queries.run_out_risk(facts, now).set_index("account_id")
+    monkeypatch.setattr(risk, "MOST", 2)
+    # What more of a plan's days there are than a table should hold is thinned, evenly.
+    monkeypatch.setattr(risk, "MOST_DAYS", 10)
+    few = queries.run_out_risk(facts, now).set_index("account_id")
+    assert set(few.index) == {"dry", "steady"}
+    assert abs(few.loc["steady", "chance"] - whole.loc["steady", "chance"]) < 0.1
 
 
 def test_the_pages_chance_is_the_resamplers_on_the_same_days(three: tuple[Ledger, Facts]) -> None:

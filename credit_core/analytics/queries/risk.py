@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import BigInteger, Date, and_, case, cast, func, select
 
 from credit_core.analytics import measures, relations, resampling
 from credit_core.analytics.filters import Filters, Period
@@ -19,8 +19,10 @@ from credit_core.policy.customer import risk_of
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import DAY_US, MICRO, checked_zone, from_us, to_us
 
-#: Accounts that are looked at, those nearest to their end first; the others are not in danger on any ledger of this size.
-MOST = 10_000
+#: Accounts that are looked at: those that are nearest to their end at their mean demand.
+MOST = 5_000
+#: Days of demand of a plan that are drawn from.
+MOST_DAYS = 1 << 20
 #: Edges of the calibration's bins; those of Low, Medium and High are among them.
 EDGES = (0.0, 0.02, 0.1, 0.25, 0.4, 0.6, 0.8, 1.0)
 #: Forecasts are looked back on at midnights this far apart, and so many of them.
@@ -45,12 +47,19 @@ def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     if now.empty:
         return now.reindex(columns=list(_COLUMNS))
     today = local_day(from_us(at_us), checked_zone(facts.zone))
-    own, pools = _demand(facts, today)
-    now["own"] = [own.get(account, []) for account in now["account_id"]]
-    now["wanted_credits_per_day"] = [float(np.mean(days)) / MICRO if len(days) else np.nan for days in now["own"]]
+    demand = _Demand(facts, today)
+    now = now.merge(demand.accounts(), on="account_id", how="left").fillna({"days": 0, "wanted_uc": 0})
+    days = now["days"].astype("float64")
+    now["wanted_credits_per_day"] = now["wanted_uc"].astype("float64") / MICRO / days.where(days > 0)
     if len(now) > MOST:
         lasts = now["available_credits"] / now["wanted_credits_per_day"]
-        now = now.loc[lasts.sort_values().index[:MOST]]
+        now = now.loc[lasts.sort_values(kind="stable").index[:MOST]].copy()
+    own = demand.of(list(now["account_id"]))
+    now["own"] = [
+        own.get(account, []) + [0] * (int(count) - len(own.get(account, [])))
+        for account, count in zip(now["account_id"], now["days"], strict=True)
+    ]
+    pools = demand.pools()
     ends_us = [to_us(instant) for instant in now["next_reset_at"]]
     asked = [
         Account(
@@ -64,8 +73,8 @@ def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     )
     now["chance"] = [one.chance for one in told]
     now["risk"] = [risk_of(one.chance) for one in told]
-    days = pd.to_timedelta([np.nan if one.days is None else one.days for one in told], unit="D")
-    expected = pd.Timestamp(at_us, unit="us", tz="UTC").tz_convert(facts.zone) + days
+    lead = pd.to_timedelta([np.nan if one.days is None else one.days for one in told], unit="D")
+    expected = pd.Timestamp(at_us, unit="us", tz="UTC").tz_convert(facts.zone) + lead
     now["expected_at"] = np.minimum(expected, now["next_reset_at"])
     ordered = now.sort_values(["chance", "runway_days", "account_id"], ascending=[False, True, True], ignore_index=True)
     return ordered[list(_COLUMNS)]
@@ -106,40 +115,76 @@ def risk_calibration(facts: Facts, filters: Filters) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _demand(facts: Facts, today: date) -> tuple[dict[str, list[int]], dict[str, Pool]]:
-    """Demand for fresh of the complete days before ``today``: per account its days, zeros included; per plan all of its.
+class _Demand:
+    """Demand for fresh of the complete days before ``today``, zeros included.
 
     Days count from the one after the account began, or from its first demand where that was copied from elsewhere.
     """
-    f, a = relations.facts.c, relations.accounts.c
-    first, zone = today - timedelta(days=OWN_DAYS), checked_zone(facts.zone)
-    wanted = measures.total(measures.wanted_uc)(f).label("wanted_uc")
-    by_day = (
-        select(f.account_id, f.day, wanted)
-        .where(f.day >= first, f.day < today, measures.wanted_uc(f) != 0)
-        .group_by(f.account_id, f.day)
-        .subquery("by_day")
-    )
-    d = by_day.c
-    began = select(a.account_id, a.plan, a.created_at, func.min(d.day), func.list(d.wanted_uc)).select_from(
-        relations.accounts.outerjoin(by_day, d.account_id == a.account_id)
-    )
-    kept = relations.paced(a.plan) & (a.created_at < to_us(first_instant(today, zone)))
-    found: dict[str, list[int]] = {}
-    spent: dict[str, list[int]] = {}
-    days: dict[str, int] = {}
-    for account, plan, created_us, first_wanted, amounts in facts.rows(
-        began.where(kept).group_by(a.account_id, a.plan, a.created_at).order_by(a.account_id)
-    ):
-        began_on = local_day(from_us(created_us), zone) + timedelta(days=1)
-        since = max(first, min(began_on, first_wanted or began_on))
-        count = (today - since).days
-        spending = sorted(int(amount) for amount in amounts if amount) if first_wanted else []
-        found[account] = spending + [0] * (count - len(spending))
-        spent.setdefault(plan, []).extend(spending)
-        days[plan] = days.get(plan, 0) + count
-    pools = {plan: Pool(days[plan], np.sort(np.array(amounts, dtype=np.int64))) for plan, amounts in spent.items()}
-    return found, pools
+
+    def __init__(self, facts: Facts, today: date) -> None:
+        f, a = relations.facts.c, relations.accounts.c
+        zone = checked_zone(facts.zone)
+        wanted = measures.total(measures.wanted_uc)(f).label("wanted_uc")
+        self._facts = facts
+        #: account × day on which it asked for something.
+        self._by_day = (
+            select(f.account_id, f.day, wanted)
+            .where(f.day >= today - timedelta(days=OWN_DAYS), f.day < today, measures.wanted_uc(f) != 0)
+            .group_by(f.account_id, f.day)
+            .subquery("by_day")
+        )
+        d = self._by_day.c
+        asked = (
+            select(d.account_id, func.min(d.day).label("first_day"), func.sum(d.wanted_uc).label("wanted_uc"))
+            .group_by(d.account_id)
+            .subquery("asked")
+        )
+        began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
+        since_began, since_asked = (func.date_diff("day", day, today) for day in (began, asked.c.first_day))
+        days = func.least(OWN_DAYS, func.greatest(0, since_began - 1, func.coalesce(since_asked, 0)))
+        self._accounts = (
+            select(a.account_id, a.plan, cast(days, BigInteger).label("days"), asked.c.wanted_uc)
+            .select_from(relations.accounts.outerjoin(asked, asked.c.account_id == a.account_id))
+            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, zone)))
+            .subquery("known")
+        )
+
+    def accounts(self) -> pd.DataFrame:
+        """account_id, days (complete ones), wanted_uc (in all of them)."""
+        c = self._accounts.c
+        return self._facts.frame(select(c.account_id, c.days, cast(c.wanted_uc, BigInteger).label("wanted_uc")))
+
+    def of(self, account_ids: list[str]) -> dict[str, list[int]]:
+        """Account → what it asked for on the days on which it asked, the least first."""
+        d = self._by_day.c
+        statement = (
+            select(d.account_id, func.list(d.wanted_uc)).where(d.account_id.in_(account_ids)).group_by(d.account_id)
+        )
+        return {account: sorted(map(int, amounts)) for account, amounts in self._facts.rows(statement)}
+
+    def pools(self) -> dict[str, Pool]:
+        """Plan → all account-days of it; thinned evenly where they are more than a table should hold."""
+        c, d = self._accounts.c, self._by_day.c
+        joined = self._by_day.join(self._accounts, c.account_id == d.account_id)
+        counts = (
+            select(c.plan, d.wanted_uc, func.count())
+            .select_from(joined)
+            .group_by(c.plan, d.wanted_uc)
+            .order_by(c.plan, d.wanted_uc)
+        )
+        by_plan: dict[str, list[tuple[int, int]]] = {}
+        for plan, amount, number in self._facts.rows(counts):
+            by_plan.setdefault(plan, []).append((int(amount), int(number)))
+        days = self._facts.rows(select(c.plan, func.sum(c.days)).group_by(c.plan))
+        return {plan: _pool(int(count), by_plan.get(plan, [])) for plan, count in days}
+
+
+def _pool(days: int, amounts: list[tuple[int, int]]) -> Pool:
+    spending = np.repeat(np.array([one for one, _ in amounts], np.int64), [number for _, number in amounts])
+    if len(spending) <= MOST_DAYS:
+        return Pool(days, spending)
+    kept = (np.arange(MOST_DAYS) + 0.5) * (len(spending) / MOST_DAYS)
+    return Pool(round(days * MOST_DAYS / len(spending)), spending[kept.astype(np.int64)])
 
 
 def _midnights(facts: Facts) -> list[datetime]:

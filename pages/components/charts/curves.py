@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from pages.components import numbers
 from pages.components.charts.annotations import Label, direct_labels, guide_line, head_label, name_series
-from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, TEXT, Unit, faded, figure, headroom
+from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, PAGE, TEXT, Unit, faded, figure, headroom
 from pages.components.text import figure_text, title_of
 
 
@@ -151,7 +151,7 @@ def demand_by_coverage(
         names = [figure_text(title_of(name), 18) for name, value in thresholds.items() if value == bound]
         fig.add_annotation(
             x=bound * 100, y=100 - 13 * step, text=", ".join(names[:2]) + (" …" if len(names) > 2 else ""), showarrow=False,
-            xanchor="left" if bound < 0.7 else "right", xshift=5 if bound < 0.7 else -5, font={"size": 11, "color": TEXT},
+            xanchor="left" if bound < 0.5 else "right", xshift=5 if bound < 0.5 else -5, bgcolor=PAGE, font={"size": 11, "color": TEXT},
         )  # fmt: skip
     fig.update_layout(hovermode="closest")
     fig.update_xaxes(range=[0, 100], ticksuffix="%", nticks=6)
