@@ -33,9 +33,8 @@ def show(chosen: Filters) -> None:
         f"**{numbers.count(medium)}** at medium risk of asking for more than they have before their next reset."
     )
     if len(everybody) == risk.MOST:
-        st.caption(
-            f"Of the {numbers.count(risk.MOST)} accounts that are nearest to their end at their mean demand; the others are not drawn."
-        )
+        most = numbers.count(risk.MOST)
+        st.caption(f"Of the {most} accounts that are nearest to their end at their mean demand; the others are not drawn.")
     names = [*BANDS, EVERYBODY]
     band = st.segmented_control(
         "Risk", names, default="High" if high else "Medium" if medium else EVERYBODY, key=RISK, bind="query-params",
