@@ -34,7 +34,9 @@ def show(chosen: Filters) -> None:
     )
     if len(everybody) == risk.MOST:
         most = numbers.count(risk.MOST)
-        st.caption(f"Of the {most} accounts that are nearest to their end at their mean demand; the others are not drawn.")
+        st.caption(
+            f"Of the {most} accounts that are nearest to their end at their mean demand; the others are not drawn."
+        )
     names = [*BANDS, EVERYBODY]
     band = st.segmented_control(
         "Risk", names, default="High" if high else "Medium" if medium else EVERYBODY, key=RISK, bind="query-params",
