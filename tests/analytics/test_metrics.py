@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import select, true
 
 from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.metrics import page
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidRequest
 from tests.analytics.ledgers import START, Ledger, busy, make
@@ -226,3 +228,8 @@ def test_every_metric_says_its_definition_source_and_sql(slug: str) -> None:
     assert declared.source.startswith("SPEC ")
     assert metrics.sql(slug).startswith("SELECT ")
     assert set(declared.summable) <= {"day", *declared.dimensions}
+
+
+def test_the_page_of_metrics_is_the_registry() -> None:
+    written = (Path(__file__).resolve().parents[2] / "docs/metrics.md").read_text()
+    assert written == page.markdown(), "write docs/metrics.md anew; its own head says how"

@@ -163,6 +163,7 @@ def test_cycles_can_be_laid_over_each_other(demo_ledger: str, look_at: OpenPage)
     assert set(drawn) == {"Pace", "Last cycle", "This cycle"}
     assert drawn["This cycle"]["x"][0] == 1
     assert "the mean over the accounts that have lived it whole" in words(page)
+    assert not any("None" in text for text in (words(page), words(look_at(demo_ledger, "burn_rate"))))
 
 
 def test_a_period_that_is_over_foresees_nothing(demo_ledger: str, look_at: OpenPage) -> None:
