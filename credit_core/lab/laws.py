@@ -94,7 +94,7 @@ def efficient(up: npt.NDArray[np.float64], down: npt.NDArray[np.float64]) -> npt
     """
     scores = np.concatenate([up, -down], axis=1)
     known = np.isfinite(scores).all(axis=1)
-    kept = known.copy()
+    kept: npt.NDArray[np.bool_] = known.copy()
     for place in np.flatnonzero(known).tolist():
         others = scores[known]
         as_good = (others >= scores[place]).all(axis=1)

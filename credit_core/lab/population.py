@@ -181,10 +181,10 @@ def _cells(population: Population, rng: np.random.Generator, requests: int) -> n
 def _cut(drawn: Drawn, sessions: int) -> Drawn:
     """The accounts of ``drawn`` whose sessions are among the first so many; the last account is kept whole."""
     a = drawn.arrivals
-    assert a.session is not None and a.cell is not None
+    assert a.session is not None
     owner = a.account[np.argmax(a.session == sessions - 1)]
     kept = a.account <= owner
     arrays = {name: value[kept] for name, value in a._asdict().items() if isinstance(value, np.ndarray)}
     cut = a._replace(**arrays)
     assert cut.session is not None
-    return Drawn(cut, int(owner) + 1, int(len(np.unique(cut.session))), drawn.first)
+    return Drawn(cut, int(owner) + 1, len(np.unique(cut.session)), drawn.first)

@@ -23,7 +23,7 @@ class Sessions(NamedTuple):
 
     rate: npt.NDArray[np.float64]
     first_dry: npt.NDArray[np.int64]
-    count: npt.NDArray[np.int64]
+    had: npt.NDArray[np.int64]
 
 
 def by_session(drawn: Drawn, told: Any) -> Sessions:
@@ -44,7 +44,7 @@ def by_session(drawn: Drawn, told: Any) -> Sessions:
     return Sessions(
         rate=fresh[known] / decisions[known],
         first_dry=np.where(first_dry == np.iinfo(np.int64).max, 0, first_dry),
-        count=count,
+        had=count,
     )
 
 
@@ -65,8 +65,8 @@ class Tally:
         self._sum += float(one.rate.sum())
         self._squares += float(np.square(one.rate).sum())
         self._bins += np.histogram(one.rate, _BINS, (0.0, 1.0))[0]
-        first, count = one.first_dry[pressed], one.count[pressed]
-        lasted = np.where(first > 0, first, count)
+        first, had = one.first_dry[pressed], one.had[pressed]
+        lasted = np.where(first > 0, first, had)
         self._accounts += len(first)
         self._until += float(lasted.sum())
         capped = np.minimum(lasted, MOST)
