@@ -31,6 +31,7 @@ from credit_core.analytics.queries.overview import (
     slos,
 )
 from credit_core.analytics.queries.releases import body, release_marks, releases, versions
+from credit_core.analytics.queries.rewards import reward_count, rewarded_decisions
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
     run_outs,
@@ -81,6 +82,8 @@ __all__ = [
     "release_marks",
     "releases",
     "replayed_accounts",
+    "reward_count",
+    "rewarded_decisions",
     "rows_behind",
     "rows_frame",
     "run_outs",
