@@ -1,7 +1,7 @@
 """Targets → a configuration: a seeded search over replays that narrows down on samples and ends on every account (SPEC 7).
 
-Successive halving: many candidates on an eighth of the accounts, variations of the best of them there too, the better
-ones on a third, and a handful on all, where they are told with intervals against what is live. The same seed gives the same
+Successive halving: many candidates on a quarter of the accounts, variations of the best of them there too, the better
+ones on half of them, and a handful on all, where they are told with intervals against what is live. The same seed gives the same
 table, unless the time budget cut the search short, which it says.
 """
 
@@ -27,12 +27,12 @@ from credit_core.lab.targets import FIGURES, Wish
 from credit_core.policy.config import Config, apply_changes
 
 #: Shares of the accounts that the rounds before the last one are played on, and the fewest accounts of a round.
-ROUNDS = (1 / 8, 1 / 3)
+ROUNDS = (1 / 4, 1 / 2)
 FEWEST = 40
 #: Entries that the rounds before the last one keep in memory together, at most.
 KEPT_ENTRIES = 300_000
 #: How often the best so far are varied, and how many of them.
-GENERATIONS, PARENTS = 3, 6
+GENERATIONS, PARENTS = 6, 8
 #: Part of the time budget that is kept for the round on all accounts.
 _LAST_SHARE = 0.4
 #: What the line of Pareto is drawn over.
@@ -104,7 +104,7 @@ def search(
     started = clock()
     deadline = started + budget_s * (1.0 - _LAST_SHARE)
     grounds = _Grounds(prepared, live, period, seed)
-    varied, kept = tries // (2 * GENERATIONS), max(finalists * 2, tries // 8)
+    varied, kept = tries * 2 // (3 * GENERATIONS), max(finalists * 2, tries // 8)
     drawn = candidates.first(live, tries - varied * GENERATIONS, seed, coverage)
     steps = tries + kept
     trial = _Trial(grounds, live, wish, lambda done: progress(0.6 * min(done / steps, 1.0), _said(done)), stopped)
@@ -114,9 +114,11 @@ def search(
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         known = trial.play(drawn, 1, pool, late)
-        for turn in range(GENERATIONS):
-            best = trial.ranked(known, 1)[:PARENTS]
-            nearer = candidates.near(best, live, varied, [seed, turn], 0.5**turn, coverage)
+        for turn in range(3 * GENERATIONS):
+            best = spread(trial.ranked(known, 1), PARENTS)
+            if turn >= GENERATIONS and trial.meets(best[0], 1):
+                break
+            nearer = candidates.near(best, live, varied, [seed, turn], 0.8 ** (turn % GENERATIONS), coverage)
             known += trial.play(nearer, 1, pool, late)
         cut = late()
         last = trial.ranked(trial.play(spread(trial.ranked(known, 1), kept), 2, pool, late), 2)
@@ -182,6 +184,7 @@ class _Trial:
     def __init__(self, grounds: _Grounds, live: Config, wish: Wish, told: Callable[[int], None], stopped: Stop) -> None:
         self._grounds, self._live, self._wish, self._told, self._stopped = grounds, live, wish, told, stopped
         self._figures: dict[tuple[int, int], dict[str, float]] = {}
+        self._asked: set[tuple[object, ...]] = set()
         self._kernel = compiled(kernels.replay)
         self._spent_s, self._accounts, self._done = 0.0, 0, 0
 
@@ -192,9 +195,13 @@ class _Trial:
     def play(
         self, some: Sequence[Candidate], round_: int, pool: ThreadPoolExecutor, late: Callable[[], bool]
     ) -> list[Candidate]:
-        """Those of ``some`` for which there was time."""
+        """Those of ``some`` that are new in this round and for which there was time."""
         played: list[Candidate] = []
         for one in some:
+            asked = (round_, *sorted((key, str(value)) for key, value in one.changes.items()))
+            if asked in self._asked:
+                continue
+            self._asked.add(asked)
             if self._stopped():
                 raise Stopped(STOPPED)
             if late() and played:
@@ -211,6 +218,10 @@ class _Trial:
             self._done += 1
             self._told(self._done)
         return played
+
+    def meets(self, one: Candidate, round_: int) -> bool:
+        """Whether a candidate met every bound in that round."""
+        return self._wish.violation(self._figures[id(one), round_]) == 0.0
 
     def ranked(self, some: Sequence[Candidate], round_: int) -> list[Candidate]:
         """Those that meet the bounds by what is wished for, then the others by how little they miss."""

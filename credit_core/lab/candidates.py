@@ -16,8 +16,8 @@ from credit_core.errors import InvalidConfig
 from credit_core.lab.laws import LAWS, LIVE
 from credit_core.policy.config import Config, apply_changes, flatten
 
-#: Standard deviation of a variation, in places.
-_SPREAD = 0.15
+#: Standard deviation of a variation, in places, and the chance that a place varies at all.
+_SPREAD, _MOVED = 0.25, 0.7
 
 
 class Range(NamedTuple):
@@ -101,11 +101,18 @@ class Candidate(NamedTuple):
 
 
 def first(live: Config, number: int, seed: int, coverage: bool) -> list[Candidate]:
-    """What is live, the laws of an experiment, and random ones up to ``number``. ``coverage``: thresholds vary too."""
+    """What is live, the laws of an experiment, the middle of each family, and random ones up to ``number``.
+
+    ``coverage``: thresholds vary too.
+    """
     rng = np.random.default_rng(seed)
     found = [Candidate(law.slug, None, (), law.changes) for law in LAWS if law.family not in ("novelty", "thompson")]
+    middles = ((family, place) for place in (0.0, 1.0) for family in FAMILIES)
+    found += [_at(family, (*(0.5 for _ in family.ranges), place), live, coverage) for family, place in middles]
+    # A family with more numbers has more to try.
+    sizes = np.array([len(family.ranges) + 1.0 for family in FAMILIES])
     while len(found) < number:
-        family = FAMILIES[int(rng.integers(len(FAMILIES)))]
+        family = FAMILIES[int(rng.choice(len(FAMILIES), p=sizes / sizes.sum()))]
         found.append(_at(family, tuple(rng.random(len(family.ranges) + 1).tolist()), live, coverage))
     return [one for one in found[: max(number, 1)] if one.name == LIVE.slug or _works(one, live)]
 
@@ -120,7 +127,8 @@ def near(
     for turn in range(number if bred else 0):
         parent = bred[turn % len(bred)]
         assert parent.family is not None
-        moved = np.clip(np.array(parent.places) + rng.normal(0.0, _SPREAD * reach, len(parent.places)), 0.0, 1.0)
+        steps = rng.normal(0.0, _SPREAD * reach, len(parent.places)) * (rng.random(len(parent.places)) < _MOVED)
+        moved = np.clip(np.array(parent.places) + steps, 0.0, 1.0)
         found.append(_at(parent.family, tuple(moved.tolist()), live, coverage))
     return [one for one in found if _works(one, live)]
 
