@@ -34,7 +34,7 @@ class Population(NamedTuple):
     ``more_sessions``: mean number of sessions after the first in 17 days, negative binomial with shape ``session_shape``.
     ``requests``: median of a session; its log spreads by ``requests_user`` between users and ``requests_session`` within
     one. ``binge_share`` of sessions are ``binge_factor`` times as long, and all of ``heavy_share`` of users
-    ``heavy_factor`` times. ``images``: share of users by favourite number of
+    ``heavy_factor`` times, up to ``longest``. ``images``: share of users by favourite number of
     images, which they ask for with chance ``loyal``. Gaps between sessions (days) and requests (seconds) are lognormal.
     ``growth``: how many times as dense sessions begin at the cycle's end as at its start.
     """
@@ -50,6 +50,7 @@ class Population(NamedTuple):
     binge_factor: float = 9.0
     heavy_share: float = 0.009
     heavy_factor: float = 20.0
+    longest: int = 200
     images: tuple[tuple[int, float], ...] = ((1, 0.588), (2, 0.075), (4, 0.195), (8, 0.142))
     loyal: float = 0.85
     session_gap: tuple[float, float] = (-1.2, 1.9)
@@ -103,7 +104,7 @@ def draw(population: Population, seed: int, block: int, accounts: int, prior: fl
     ]
     size = population.requests * np.exp(level + rng.normal(0.0, population.requests_session, sessions))
     size = np.where(rng.random(sessions) < population.binge_share, size * population.binge_factor, size)
-    requests = np.maximum(1, np.rint(size)).astype(np.int64)
+    requests = np.clip(np.rint(size), 1, population.longest).astype(np.int64)
     session = np.repeat(np.arange(sessions, dtype=np.int64), requests)
     begins = np.cumsum(requests) - requests
     gap = np.minimum(np.exp(rng.normal(*population.request_gap, len(session))), _IDLE_S - 1.0)

@@ -138,7 +138,7 @@ def run(
     What came before the period is taken as it was logged. Accounts are read, replayed and forgotten in batches. Raises
     :class:`Stopped` soon after ``stopped`` says so.
     """
-    world, governing = setting(prepared, candidates, period)
+    world, governing = _setting(prepared, candidates, period)
     kernel = compiled(kernels.replay)
     parts: list[tuple[Batch, list[Run]]] = []
     total, done = len(prepared.accounts), 0
@@ -161,7 +161,7 @@ def disagreements(prepared: Prepared, *, interpreted: bool = False) -> pd.DataFr
     Parity (SPEC 7): rule, mode and outcome equal and p within 1e-12; no rows, if all is well. Columns account_id, request_id
     and, of each of rule, mode, fresh and p, what was logged and what came out. ``frame.attrs["decisions"]``: how many there are.
     """
-    world, (law,) = setting(prepared, [None], whole(prepared))
+    world, (law,) = _setting(prepared, [None], whole(prepared))
     kernel = kernels.replay if interpreted else compiled(kernels.replay)
     frames, decisions = [], 0
     with ThreadPoolExecutor(1 if interpreted else os.cpu_count() or 1) as pool:
@@ -238,8 +238,7 @@ def play(
     return Run(out, days), told
 
 
-def setting(prepared: Prepared, candidates: Sequence[Config | None], period: Period) -> tuple[World, list[Governing]]:
-    """How the events of ``period`` are numbered, and each candidate as the kernel takes it; None: each decision's own."""
+def _setting(prepared: Prepared, candidates: Sequence[Config | None], period: Period) -> tuple[World, list[Governing]]:
     named = [config for config in candidates if config is not None]
     world = arrivals.world_of(prepared.facts, prepared.catalog, prepared.configs, named, period.end_us)
     models, logged = models_of(prepared.catalog, world, prepared.latencies_ms), list(prepared.configs.values())

@@ -63,7 +63,7 @@ def read(
     known = logged[(at >= from_us(period.start_us)) & (at < from_us(period.end_us))]
     accounts = prepared.accounts[prepared.accounts["account_id"].isin(known["account_id"])].reset_index(drop=True)
     some = replace(prepared, accounts=accounts)
-    world, (own, other) = replay.setting(some, [None, candidate], period._replace(day_ends=()))
+    own, other, world = _governed(some, candidate, period._replace(day_ends=()))
     kernel = compiled(kernels.replay)
     frames, unlike, done = [], 0, 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -81,6 +81,16 @@ def read(
             progress(done / len(accounts), f"{done} of {len(accounts)} accounts with rewards")
     found = pd.concat(frames, ignore_index=True) if frames else known.iloc[:0].assign(new_fresh=0.0, new_library=0.0)
     return Rewarded(rows_of(found), unlike, queries.reward_count(prepared.facts) - len(logged))
+
+
+def _governed(prepared: Prepared, candidate: Config, period: Period) -> tuple[Any, Any, Any]:
+    """Each decision's own version and the candidate as the kernel takes them, and how events are numbered for both."""
+    logged = list(prepared.configs.values())
+    world = arrivals.world_of(prepared.facts, prepared.catalog, prepared.configs, [candidate], period.end_us)
+    models = replay.models_of(prepared.catalog, world, prepared.latencies_ms)
+    own = replay.govern(logged, world, models, period, -1, prepared.claim_days)
+    other = replay.govern([*logged, candidate], world, models, period, len(logged), prepared.claim_days)
+    return own, other, world
 
 
 def rows_of(frame: pd.DataFrame) -> Rows:

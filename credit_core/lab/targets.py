@@ -15,9 +15,11 @@ from credit_core.errors import InvalidRequest
 from credit_core.lab import outcomes
 from credit_core.policy import controller
 
+#: No decision changes the demand; day by day nothing is kept while searching.
+_NOT_SEARCHED = ("demand_credits", "expected_credits", "behind", "ahead")
 #: Figures that can be wished for, by slug.
 FIGURES: Mapping[str, outcomes.Metric] = {
-    metric.slug: metric for metric in outcomes.METRICS if metric.slug not in ("demand_credits", "expected_credits")
+    metric.slug: metric for metric in outcomes.METRICS if metric.slug not in _NOT_SEARCHED
 }
 _POINT = re.compile(r"p\(\s*([+\-−]?[\d.]+)\s*\)\s*=\s*([\d.]+)\s*(%?)")
 _BOUND = re.compile(r"([a-z_]+)\s*(<=|>=|<|>)\s*([+\-−]?[\d.]+)\s*(%?)")
