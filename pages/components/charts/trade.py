@@ -1,0 +1,121 @@
+"""Laws against each other: what each gains and what it costs, and how long its users go without a run-out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from pages.components import numbers
+from pages.components.charts.annotations import LABELLED_SERIES, Label, direct_labels, guide_line
+from pages.components.charts.style import BLUE, GREEN, GREY, GUIDE, ORANGE, PURPLE, SKY, TEXT, VERMILLION, figure
+from pages.components.text import figure_text
+
+#: One colour for each kind of law.
+FAMILIES = {
+    "live": TEXT, "logistic": BLUE, "reserve": GREEN, "headroom": VERMILLION, "affordable": ORANGE, "weighted": PURPLE,
+    "zones": SKY,
+}  # fmt: skip
+
+
+def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 440) -> go.Figure:
+    """Pacing efficiency over dry share, a dot per law; the line joins those that no other beats, the wall is the offline best.
+
+    ``frame`` [slug, title, family, efficiency, dry_share, run_out_users, on_line]. ``named`` are the slugs that bear their
+    name beside their dot; the others tell it on hover.
+    """
+    fig = figure(
+        height=height,
+        x_title="dry share of users who would run dry if all were fresh, %",
+        y_title="pacing efficiency, %",
+    )
+    known = frame.dropna(subset=["efficiency", "dry_share"])
+    line = known[known["on_line"]].sort_values("dry_share")
+    fig.add_trace(
+        go.Scatter(
+            x=(line["dry_share"] * 100).tolist(), y=(line["efficiency"] * 100).tolist(), mode="lines", name="no law is better",
+            line={"color": GUIDE, "width": 1.4, "dash": "dot"}, hoverinfo="skip", showlegend=False,
+        )
+    )  # fmt: skip
+    for family, rows in known.groupby("family", sort=False):
+        shade, kind = FAMILIES.get(str(family), GREY), figure_text(str(family).capitalize())
+        fig.add_trace(
+            go.Scatter(
+                x=(rows["dry_share"] * 100).tolist(), y=(rows["efficiency"] * 100).tolist(), mode="markers", name=kind,
+                marker={"size": 13, "color": shade, "symbol": "diamond" if family == "live" else "circle"},
+                hovertext=[_hover(row) for row in rows.to_dict("records")], hovertemplate="%{hovertext}<extra></extra>",
+            )
+        )  # fmt: skip
+    _names(fig, known, named)
+    guide_line(fig, 100.0)
+    guide_line(fig, 0.0, axis="x")
+    most = float(known["dry_share"].max()) * 100 if len(known) else 1.0
+    least = float(known["efficiency"].min()) * 100 if len(known) else 0.0
+    fig.add_annotation(
+        x=1, xref="x domain", y=100.0, text="offline best: all that budgets pay for, nobody dry", showarrow=False, xanchor="right",
+        yanchor="bottom", font={"size": 11, "color": TEXT},
+    )  # fmt: skip
+    air = max((100.0 - least) * 0.12, 1.0)
+    fig.update_xaxes(range=[-max(most * 0.04, 0.2), max(most * 1.12, 1.0)], type="linear", ticksuffix="%")
+    fig.update_yaxes(range=[least - air, 100.0 + air], ticksuffix="%")
+    fig.update_layout(hovermode="closest")
+    return fig
+
+
+def _hover(row: dict[str, object]) -> str:
+    return (
+        f"<b>{figure_text(str(row['title']))}</b><br>efficiency {numbers.share(row['efficiency'])}<br>"
+        f"dry share {numbers.share(row['dry_share'])}<br>{numbers.counted(row['run_out_users'], 'user')} run out"
+    )
+
+
+def _names(fig: go.Figure, known: pd.DataFrame, named: Sequence[str]) -> None:
+    """Names beside dots, none upon another: of two that would touch, the lower one goes below its dot."""
+    if known.empty:
+        return
+    wide = max(float(known["dry_share"].max()), 1e-9)
+    high = max(1.0 - float(known["efficiency"].min()), 1e-9)
+    placed: list[tuple[float, float]] = []
+    rows = known[known["slug"].isin(named)].sort_values("efficiency", ascending=False)
+    for row in rows.to_dict("records"):
+        x, y = row["dry_share"] / wide, row["efficiency"] / high
+        near = [1 for a, b in placed if abs(a - x) < 0.30 and abs(b - y) < 0.055]
+        if len(near) > 1:
+            continue
+        right = x < 0.75
+        fig.add_annotation(
+            x=row["dry_share"] * 100, y=row["efficiency"] * 100, text=figure_text(str(row["title"])), showarrow=False,
+            xanchor="left" if right else "right", xshift=10 if right else -10, yshift=-13 * len(near),
+            font={"size": 11, "color": TEXT}, name="label",
+        )  # fmt: skip
+        placed.append((x, y))
+
+
+def survival(frame: pd.DataFrame, *, sessions: int, height: int = 340) -> go.Figure:
+    """Share of users without a run-out after each session, a step line per law: [title, session, without, family]."""
+    fig = figure(height=height, x_title="sessions so far", y_title="users without a run-out, %")
+    labels = []
+    names = frame["title"].drop_duplicates().tolist()
+    shades = [BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, GREY]
+    for place, name in enumerate(names):
+        rows = frame[(frame["title"] == name) & (frame["session"] <= sessions)].dropna(subset=["without"])
+        shade = shades[place % len(shades)]
+        values = (rows["without"] * 100).tolist()
+        fig.add_trace(
+            go.Scatter(
+                x=rows["session"].tolist(), y=values, mode="lines", name=figure_text(name),
+                line={"color": shade, "width": 2, "shape": "hv"},
+                hovertext=[f"{figure_text(name)} {numbers.share(value)}" for value in rows["without"]],
+                hovertemplate="%{hovertext}<extra></extra>",
+            )
+        )  # fmt: skip
+        if values:
+            labels.append(Label(name, shade, values[-1]))
+    fig.update_xaxes(range=[0, sessions], type="linear", dtick=5)
+    fig.update_yaxes(range=[0, 103], ticksuffix="%")
+    if len(names) <= LABELLED_SERIES:
+        direct_labels(fig, labels, (0.0, 103.0))
+    else:
+        fig.update_layout(showlegend=True)
+    return fig
