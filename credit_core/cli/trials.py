@@ -37,7 +37,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         help="run_out_share<0.02, fresh_rate=max, dry_time<1%%, or two points such as p(-50)=0.2; may be repeated",
     )  # fmt: skip
     _period(command)
-    command.add_argument("--tries", type=int, default=240, help="how many candidates (default 240)")
+    command.add_argument("--tries", type=int, default=360, help="how many candidates (default 360)")
     command.add_argument("--finalists", type=int, default=8, help="how many are replayed on all accounts (default 8)")
     command.add_argument("--keep-coverage", action="store_true", help="leave the coverage thresholds as they are")
     command.add_argument("--budget", type=float, default=120.0, metavar="SECONDS", help="time for it (default 120)")

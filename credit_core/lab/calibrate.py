@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,10 @@ ROUNDS = (1 / 4, 1 / 2)
 FEWEST = 40
 #: Entries that the rounds before the last one keep in memory together, at most.
 KEPT_ENTRIES = 300_000
-#: How often the best so far are varied, and how many of them.
-GENERATIONS, PARENTS = 6, 8
+#: How often the best so far are varied, and how many of each strategy.
+GENERATIONS, PARENTS = 6, 2
+#: How often the finalists are varied again where none of them meets the bounds on all accounts.
+AGAIN = 3
 #: Part of the time budget that is kept for the round on all accounts.
 _LAST_SHARE = 0.4
 #: What the line of Pareto is drawn over.
@@ -83,7 +85,7 @@ def search(
     wish: Wish,
     period: Period,
     *,
-    tries: int = 240,
+    tries: int = 360,
     finalists: int = 8,
     coverage: bool = True,
     seed: int = 0,
@@ -115,25 +117,37 @@ def search(
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         known = trial.play(drawn, 1, pool, late)
         for turn in range(3 * GENERATIONS):
-            best = spread(trial.ranked(known, 1), PARENTS)
+            best = trial.ranked(known, 1)
             if turn >= GENERATIONS and trial.meets(best[0], 1):
                 break
-            nearer = candidates.near(best, live, varied, [seed, turn], 0.8 ** (turn % GENERATIONS), coverage)
+            nearer = candidates.near(parents(best), live, varied, [seed, turn], 0.8 ** (turn % GENERATIONS), coverage)
             known += trial.play(nearer, 1, pool, late)
         cut = late()
         last = trial.ranked(trial.play(spread(trial.ranked(known, 1), kept), 2, pool, late), 2)
         cut = cut or late()
-    chosen = spread(last, finalists)
-    left = started + budget_s - clock()
-    afford = max(1, int(left / max(trial.seconds_an_account * len(prepared.accounts), 1e-9)))
-    if afford < len(chosen):
-        chosen, cut = chosen[:afford], True
-    return _on_all(prepared, live, wish, period, chosen, len(known), cut, seed, progress, stopped)
+        chosen, found = spread(last, finalists), None
+        for turn in range(1 + AGAIN):
+            left = started + budget_s - clock()
+            afford = max(1, int(left / max(trial.seconds_an_account * len(prepared.accounts), 1e-9)))
+            if found is not None and (left <= 0.0 or afford < len(chosen)):
+                break
+            cut = cut or afford < len(chosen)
+            found = _on_all(prepared, live, wish, period, chosen[:afford], seed, progress, stopped)
+            if found.met:
+                break
+            best = [found.finalists[number] for number in found.frame["number"].tolist()]
+            nearer = trial.play(
+                candidates.near(best[:PARENTS], live, varied, [seed, 99, turn], 0.4, coverage), 2, pool, late
+            )
+            known += nearer
+            chosen = spread(trial.ranked([*nearer, *last], 2), finalists)
+    assert found is not None
+    return replace(found, tried=len(known), cut=cut)
 
 
 def _on_all(
-    prepared: Prepared, live: Config, wish: Wish, period: Period, chosen: list[Candidate], tried: int, cut: bool,
-    seed: int, progress: Progress, stopped: Stop,
+    prepared: Prepared, live: Config, wish: Wish, period: Period, chosen: list[Candidate], seed: int,
+    progress: Progress, stopped: Stop,
 ) -> Found:  # fmt: skip
     kept = [Candidate("live", None, (), {}), *(one for one in chosen if one.changes)]
     configs = [_config(one, live) for one in kept]
@@ -154,7 +168,7 @@ def _on_all(
     frame = pd.DataFrame(rows)
     frame["on_line"] = laws.efficient(frame[list(UP)].to_numpy(), frame[list(DOWN)].to_numpy())
     frame = frame.sort_values(["violation", "score"], ascending=[True, False], kind="stable", ignore_index=True)
-    return Found(frame.drop(columns="score"), tuple(kept), replayed, wish, tried, cut, seed)
+    return Found(frame.drop(columns="score"), tuple(kept), replayed, wish, 0, False, seed)
 
 
 class _Grounds:
@@ -163,12 +177,12 @@ class _Grounds:
     def __init__(self, prepared: Prepared, live: Config, period: Period, seed: int) -> None:
         everybody, entries = len(prepared.accounts), float(prepared.accounts["entries"].sum())
         most = min(1.0, KEPT_ENTRIES / max(entries, 1.0))
-        sizes = [max(min(FEWEST, everybody), round(share * most * everybody)) for share in ROUNDS]
+        self.sizes = [max(min(FEWEST, everybody), round(share * most * everybody)) for share in ROUNDS]
         self.world = arrivals.world_of(prepared.facts, prepared.catalog, prepared.configs, [live], period.end_us)
         self.models = replay.models_of(prepared.catalog, self.world, prepared.latencies_ms)
         self.logged, self.period, self.claim_days = list(prepared.configs.values()), period, prepared.claim_days
         self.rounds = []
-        for size in sizes:
+        for size in self.sizes:
             some = sampled(prepared, size, seed).accounts
             self.rounds.append(list(arrivals.batches(prepared.facts, self.world, some)))
 
@@ -182,7 +196,8 @@ class _Trial:
     """Candidates on samples: their figures by round, and how long they took."""
 
     def __init__(self, grounds: _Grounds, live: Config, wish: Wish, told: Callable[[int], None], stopped: Stop) -> None:
-        self._grounds, self._live, self._wish, self._told, self._stopped = grounds, live, wish, told, stopped
+        self._grounds, self._live, self._told, self._stopped = grounds, live, told, stopped
+        self._wishes = {number: wish.on_sample(size) for number, size in enumerate(grounds.sizes, start=1)}
         self._figures: dict[tuple[int, int], dict[str, float]] = {}
         self._asked: set[tuple[object, ...]] = set()
         self._kernel = compiled(kernels.replay)
@@ -221,16 +236,27 @@ class _Trial:
 
     def meets(self, one: Candidate, round_: int) -> bool:
         """Whether a candidate met every bound in that round."""
-        return self._wish.violation(self._figures[id(one), round_]) == 0.0
+        return self._wishes[round_].violation(self._figures[id(one), round_]) == 0.0
 
     def ranked(self, some: Sequence[Candidate], round_: int) -> list[Candidate]:
         """Those that meet the bounds by what is wished for, then the others by how little they miss."""
 
         def key(one: Candidate) -> tuple[float, float]:
             figures = self._figures[id(one), round_]
-            return self._wish.violation(figures), -self._wish.score(figures)
+            return self._wishes[round_].violation(figures), -self._wishes[round_].score(figures)
 
         return sorted(some, key=key)
+
+
+def parents(ranked: list[Candidate]) -> list[Candidate]:
+    """The first of each strategy: each finds its own best, whichever is ahead so far."""
+    counted: dict[str, int] = {}
+    found = []
+    for one in ranked:
+        counted[one.name] = counted.get(one.name, 0) + 1
+        if counted[one.name] <= PARENTS:
+            found.append(one)
+    return found
 
 
 def spread(ranked: list[Candidate], number: int) -> list[Candidate]:

@@ -120,12 +120,14 @@ def first(live: Config, number: int, seed: int, coverage: bool) -> list[Candidat
 def near(
     parents: Sequence[Candidate], live: Config, number: int, seed: Sequence[int], reach: float, coverage: bool
 ) -> list[Candidate]:
-    """Variations of ``parents`` that came from a family, each in turn; ``reach`` scales how far they go."""
+    """Variations of ``parents``, best first, that came from a family; ``reach`` scales how far they go."""
     rng = np.random.default_rng([*seed, 1])
+    # The first family counts twice, and one with more numbers has more to try.
     bred = [parent for parent in parents if parent.family is not None]
+    shares = np.array([len(one.places) * (2.0 if one.name == bred[0].name else 1.0) for one in bred])
     found = []
-    for turn in range(number if bred else 0):
-        parent = bred[turn % len(bred)]
+    for turn in rng.choice(len(bred), number, p=shares / shares.sum()).tolist() if bred else []:
+        parent = bred[turn]
         assert parent.family is not None
         steps = rng.normal(0.0, _SPREAD * reach, len(parent.places)) * (rng.random(len(parent.places)) < _MOVED)
         moved = np.clip(np.array(parent.places) + steps, 0.0, 1.0)

@@ -51,6 +51,17 @@ class Wish(NamedTuple):
     up: bool
     bounds: tuple[Bound, ...] = ()
 
+    def on_sample(self, accounts: int) -> Wish:
+        """The wish for a sample of so many accounts: a bound on a share of them is to be met with a standard error to spare."""
+        kept = []
+        for bound in self.bounds:
+            spare = 0.0
+            if FIGURES[bound.slug].each and accounts > 0:
+                spare = math.sqrt(max(bound.value * (1.0 - bound.value), 0.0) / accounts)
+            value = bound.value - spare if bound.side == "<" else bound.value + spare
+            kept.append(bound._replace(value=min(max(value, 0.0), 1.0) if spare else value))
+        return self._replace(bounds=tuple(kept))
+
     def violation(self, figures: Mapping[str, float]) -> float:
         """Sum over the bounds; 0 where all are met."""
         return sum(bound.violation(figures[bound.slug]) for bound in self.bounds)

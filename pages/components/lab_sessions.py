@@ -58,28 +58,14 @@ def show() -> None:
 
 def _answer(found: Mock) -> None:
     st.markdown(sentence(found))
-    left, right = st.columns(2)
-    with left:
-        st.markdown("**Users without a run-out**")
-        drawn = found.survival[found.survival["slug"].isin(_DRAWN)]
-        plots.show(
-            charts.survival(drawn, sessions=30), key="lab_survival",
-            alt="Share of pressed users without a run-out after each session, by law.",
-        )  # fmt: skip
-        st.caption(
-            "Users who would run dry if everything were fresh; those whose sessions end before count until then."
-        )
-    with right:
-        st.markdown("**Fresh rate of sessions**")
-        rates = found.rates[found.rates["slug"].isin(("logistic", "headroom"))].rename(columns={"title": "law"})
-        fig = charts.distribution(
-            rates, low="from_rate", high="to_rate", y="sessions", unit=charts.COUNT.titled("sessions"),
-            x_title="fresh rate of a session", series="law",
-        )  # fmt: skip
-        fig.update_layout(barmode="overlay", bargap=0, showlegend=True).update_traces(opacity=0.65)
-        fig.update_yaxes(range=[0, float(rates["sessions"].max()) * 1.12])
-        plots.show(fig, key="lab_rates", alt="How many sessions have which fresh rate, for two laws.")
-        st.caption("A law that draws lots deals light users the odd bad session; a floor serves them all alike.")
+    if found.standings.pressed < _FEW:
+        _rates(found)
+    else:
+        left, right = st.columns(2)
+        with left:
+            _survival(found)
+        with right:
+            _rates(found)
     tables.show(
         found.frame,
         COLUMNS,
@@ -88,6 +74,29 @@ def _answer(found: Mock) -> None:
         search=False,
         alt="Laws on made-up sessions",
     )
+
+
+def _survival(found: Mock) -> None:
+    st.markdown("**Users without a run-out**")
+    drawn = found.survival[found.survival["slug"].isin(_DRAWN)]
+    plots.show(
+        charts.survival(drawn, sessions=30), key="lab_survival",
+        alt="Share of pressed users without a run-out after each session, by law.",
+    )  # fmt: skip
+    st.caption("Users who would run dry if everything were fresh; those whose sessions end before count until then.")
+
+
+def _rates(found: Mock) -> None:
+    st.markdown("**Fresh rate of sessions**")
+    rates = found.rates[found.rates["slug"].isin(("logistic", "headroom"))].rename(columns={"title": "law"})
+    fig = charts.distribution(
+        rates, low="from_rate", high="to_rate", y="sessions", unit=charts.COUNT.titled("sessions"),
+        x_title="fresh rate of a session", series="law",
+    )  # fmt: skip
+    fig.update_layout(barmode="overlay", bargap=0, showlegend=True).update_traces(opacity=0.65)
+    fig.update_yaxes(range=[0, float(rates["sessions"].max()) * 1.12])
+    plots.show(fig, key="lab_rates", alt="How many sessions have which fresh rate, for two laws.")
+    st.caption("A law that draws lots deals light users the odd bad session; a floor serves them all alike.")
 
 
 def sentence(found: Mock) -> str:

@@ -47,17 +47,19 @@ def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 4
                 hovertext=[_hover(row) for row in rows.to_dict("records")], hovertemplate="%{hovertext}<extra></extra>",
             )
         )  # fmt: skip
-    _names(fig, known, named)
-    guide_line(fig, 100.0)
-    guide_line(fig, 0.0, axis="x")
-    most = float(known["dry_share"].max()) * 100 if len(known) else 1.0
+    low, high = (
+        (float(known["dry_share"].min()) * 100, float(known["dry_share"].max()) * 100) if len(known) else (0.0, 1.0)
+    )
     least = float(known["efficiency"].min()) * 100 if len(known) else 0.0
+    side, air = max((high - low) * 0.12, 0.5), max((100.0 - least) * 0.12, 1.0)
+    ends = (max(low - side, -0.04 * high), high + side)
+    _names(fig, known, named, ends, 100.0 - least + 2 * air)
+    guide_line(fig, 100.0)
     fig.add_annotation(
         x=1, xref="x domain", y=100.0, text="offline best: all that budgets pay for, nobody dry", showarrow=False, xanchor="right",
         yanchor="bottom", font={"size": 11, "color": TEXT},
     )  # fmt: skip
-    air = max((100.0 - least) * 0.12, 1.0)
-    fig.update_xaxes(range=[-max(most * 0.04, 0.2), max(most * 1.12, 1.0)], type="linear", ticksuffix="%")
+    fig.update_xaxes(range=list(ends), type="linear", ticksuffix="%")
     fig.update_yaxes(range=[least - air, 100.0 + air], ticksuffix="%")
     fig.update_layout(hovermode="closest")
     return fig
@@ -70,26 +72,42 @@ def _hover(row: dict[str, object]) -> str:
     )
 
 
-def _names(fig: go.Figure, known: pd.DataFrame, named: Sequence[str]) -> None:
-    """Names beside dots, none upon another: of two that would touch, the lower one goes below its dot."""
-    if known.empty:
-        return
-    wide = max(float(known["dry_share"].max()), 1e-9)
-    high = max(1.0 - float(known["efficiency"].min()), 1e-9)
-    placed: list[tuple[float, float]] = []
-    rows = known[known["slug"].isin(named)].sort_values("efficiency", ascending=False)
-    for row in rows.to_dict("records"):
-        x, y = row["dry_share"] / wide, row["efficiency"] / high
-        near = [1 for a, b in placed if abs(a - x) < 0.30 and abs(b - y) < 0.055]
-        if len(near) > 1:
+#: About how large the plot is, and a character and line of a name: what placing names reckons with, in pixels.
+_PLOT, _CHARACTER, _LINE, _DOT = (880.0, 330.0), 6.3, 14.0, 9.0
+
+
+def _names(fig: go.Figure, known: pd.DataFrame, named: Sequence[str], ends: tuple[float, float], height: float) -> None:
+    """Names beside dots where there is room, the first of ``named`` first; the others are told on hover."""
+    scale = (_PLOT[0] / max(ends[1] - ends[0], 1e-9), _PLOT[1] / max(height, 1e-9))
+    dots = {
+        row["slug"]: (row["dry_share"] * 100 * scale[0], -row["efficiency"] * 100 * scale[1])
+        for row in known.to_dict("records")
+    }
+    taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots.values()]
+    titles = dict(zip(known["slug"], known["title"], strict=True))
+    for slug in named:
+        if slug not in dots:
             continue
-        right = x < 0.75
-        fig.add_annotation(
-            x=row["dry_share"] * 100, y=row["efficiency"] * 100, text=figure_text(str(row["title"])), showarrow=False,
-            xanchor="left" if right else "right", xshift=10 if right else -10, yshift=-13 * len(near),
-            font={"size": 11, "color": TEXT}, name="label",
-        )  # fmt: skip
-        placed.append((x, y))
+        x, y = dots[slug]
+        wide = _CHARACTER * len(titles[slug])
+        for shift, anchor, left in ((12, "left", 0.0), (-12, "right", -wide), (0, "center", -wide / 2)):
+            for down in (0.0,) if shift else (-17.0, 17.0):
+                box = (x + shift + left, y + down - _LINE / 2, x + shift + left + wide, y + down + _LINE / 2)
+                inside = box[0] >= ends[0] * scale[0] and box[2] <= ends[1] * scale[0]
+                if inside and not any(_touch(box, other) for other in taken):
+                    taken.append(box)
+                    fig.add_annotation(
+                        x=x / scale[0], y=-y / scale[1], text=figure_text(titles[slug], 40), showarrow=False, xanchor=anchor,
+                        xshift=shift, yshift=-down, font={"size": 11, "color": TEXT}, name="label",
+                    )  # fmt: skip
+                    break
+            else:
+                continue
+            break
+
+
+def _touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def survival(frame: pd.DataFrame, *, sessions: int, height: int = 340) -> go.Figure:
