@@ -14,6 +14,7 @@ from credit_core.lab.background import Asked, Progress
 from credit_core.lab.calibrate import Found
 from credit_core.lab.ground import ground
 from credit_core.lab.targets import FIGURES, Bound, Wish
+from credit_core.policy.config import flatten
 from credit_core.service import configure
 from credit_core.settings import database_url
 from pages.components import lab_jobs, numbers, session, tables, tuning_diff
@@ -23,6 +24,10 @@ from pages.components.text import escape_markdown, sentence_list, title_of
 
 _GOALS = ("fresh_rate", "pacing_efficiency", "run_out_share", "dry_time", "flicker", "provider_cost")
 _BOUNDED = ("run_out_share", "dry_time", "flicker", "fresh_rate", "pacing_efficiency", "provider_cost")
+_SHORT = {
+    "run_out_share": "Run out", "pacing_efficiency": "Efficiency", "dry_time": "Dry time", "premium_share": "Premium",
+    "unspent_credits": "Unspent",
+}  # fmt: skip
 _WISH, _USED = "_lab_wish", "_lab_used"
 _TOLD = (
     "fresh_rate",
@@ -107,7 +112,7 @@ def _found(found: Found, number: int) -> None:
     columns = [
         tables.Column("label", "Candidate", pinned=True),
         tables.Column("meets", "Meets all bounds", "flag"),
-        *(tables.Column(slug, _title(slug), _kind(slug)) for slug in names),
+        *(tables.Column(slug, _SHORT.get(slug, _title(slug)), _kind(slug), _title(slug)) for slug in names),
         tables.Column(
             "on_line", "On the line", "flag", "None has more efficiency and less dry time, flicker and cost."
         ),
@@ -158,25 +163,20 @@ def verdict(found: Found) -> str:
 
 def _details(found: Found, number: int, live: int) -> None:
     changes = found.changes(number)
-    left, right = st.columns(2)
-    with left:
-        st.markdown("**On all accounts, live → candidate**")
-        tables.show(
-            _compared(found, number), _COMPARED, key="lab_compared", zone=session.zone(), search=False,
-            alt="Live against the candidate, with 95 % intervals of the differences",
-        )  # fmt: skip
-    with right:
-        st.markdown(f"**What it changes against version {live}**")
-        body = configure.live_version(session.core().deployment).body
-        flat = drafts.flatten(body)
-        rows = tuning_diff.rows({key: (flat.get(key), value) for key, value in changes.items()}, tuning_diff.known())
-        tuning_diff.show(rows, key="lab_changes", old=f"Version {live}", new="Candidate")
-        forced = [key for key in changes if key.startswith("coverage.") or key.endswith("coverage_threshold")]
-        if forced:
-            st.caption(
-                ":material/info: It also changes coverage thresholds, so fewer gaps of the library are answered with fresh ones."
-            )
-        _use(changes)
+    st.markdown("**On all accounts, live → candidate**")
+    tables.show(
+        _compared(found, number), _COMPARED, key="lab_compared", zone=session.zone(), search=False,
+        alt="Live against the candidate, with 95 % intervals of the differences",
+    )  # fmt: skip
+    st.markdown(f"**What it changes against version {live}**")
+    flat = flatten(configure.live_version(session.core().deployment).body)
+    rows = tuning_diff.rows({key: (flat.get(key), value) for key, value in changes.items()}, tuning_diff.known())
+    tuning_diff.show(rows, key="lab_changes", old=f"Version {live}", new="Candidate")
+    if any(key.startswith("coverage.") or key.endswith("coverage_threshold") for key in changes):
+        st.caption(
+            ":material/info: It also changes coverage thresholds, so fewer gaps of the library are answered with fresh ones."
+        )
+    _use(changes)
 
 
 def _use(changes: dict[str, Any]) -> None:

@@ -64,7 +64,8 @@ def show(chosen: Filters) -> None:
         plots.show(fig, key="lab_trade_off", alt="Pacing efficiency over dry share, a dot for each law.")
         st.caption(
             f"{numbers.counted(found.requests, 'request')} of {numbers.counted(found.accounts, 'account')}, decided anew by each law "
-            "with the draws that were logged, everything else as it is live. Up and to the left is better; the dotted line joins "
+            "with the draws that were logged, everything else as it is live. Dry share: how much of a cycle users spend dry, of those who "
+            "would run dry if all were fresh. Up and to the left is better; the dotted line joins "
             "the laws that no other beats, and no law gets past the dashed wall. Thompson stands in the table alone: without rewards it is "
             "a coin."
         )

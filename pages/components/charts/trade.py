@@ -27,7 +27,7 @@ def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 4
     """
     fig = figure(
         height=height,
-        x_title="dry share of users who would run dry if all were fresh, %",
+        x_title="dry share, %",
         y_title="pacing efficiency, %",
     )
     known = frame.dropna(subset=["efficiency", "dry_share"])
@@ -85,12 +85,14 @@ def _names(fig: go.Figure, known: pd.DataFrame, named: Sequence[str], ends: tupl
     }
     taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots.values()]
     titles = dict(zip(known["slug"], known["title"], strict=True))
+    on_line = set(known[known["on_line"]]["slug"])
     for slug in named:
         if slug not in dots:
             continue
         x, y = dots[slug]
         wide = _CHARACTER * len(titles[slug])
-        for shift, anchor, left in ((12, "left", 0.0), (-12, "right", -wide), (0, "center", -wide / 2)):
+        sides = [(12, "left", 0.0), (-12, "right", -wide), (0, "center", -wide / 2)]
+        for shift, anchor, left in reversed(sides) if slug in on_line else sides:
             for down in (0.0,) if shift else (-17.0, 17.0):
                 box = (x + shift + left, y + down - _LINE / 2, x + shift + left + wide, y + down + _LINE / 2)
                 inside = box[0] >= ends[0] * scale[0] and box[2] <= ends[1] * scale[0]
