@@ -34,6 +34,7 @@ from credit_core.analytics.queries.overview import (
 )
 from credit_core.analytics.queries.readout import Readout, readout
 from credit_core.analytics.queries.releases import account_ids, body, release_marks, releases, versions
+from credit_core.analytics.queries.rewards import reward_count, rewarded_decisions
 from credit_core.analytics.queries.risk import chance_of, risk_calibration, run_out_risk
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
@@ -93,6 +94,8 @@ __all__ = [
     "release_marks",
     "releases",
     "replayed_accounts",
+    "reward_count",
+    "rewarded_decisions",
     "risk_calibration",
     "rows_behind",
     "rows_frame",

@@ -38,6 +38,7 @@ from pages.components.charts.style import (
     colours,
     same_scale,
 )
+from pages.components.charts.trade import survival, trade_off
 
 __all__ = [
     "ACCOUNTS",
@@ -83,6 +84,8 @@ __all__ = [
     "same_scale",
     "sparkline",
     "stacked_bars",
+    "survival",
     "time_lines",
+    "trade_off",
     "waterfall",
 ]
