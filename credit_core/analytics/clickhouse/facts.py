@@ -1,0 +1,336 @@
+"""The columnar copy on a ClickHouse server or cluster, behind the same questions as the embedded one.
+
+::
+
+    loader = ClickHouseFacts.open(ledger_url, "clickhouse://loader@host/titrate?cluster=main", loads=True)
+    loader.follow()  # one process loads what is new …
+    facts = ClickHouseFacts.open(ledger_url, "clickhouse://reader@host/titrate")
+    facts.follow()  # … all others look how far it has come
+    facts.frame(select(...))  # any thread
+
+A batch of entries is sent under the next number, and becomes visible when its watermark is written: readers ask for rows
+up to the last number they saw. A batch whose watermark was never written is sent again under the same number, and its rows
+replace themselves (:mod:`credit_core.analytics.clickhouse.tables`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
+
+import clickhouse_connect
+import duckdb
+import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from sqlalchemy import Engine, SelectBase, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from credit_core.analytics import relations
+from credit_core.analytics.clickhouse import tables
+from credit_core.analytics.clickhouse.dialect import SETTINGS, compiled
+from credit_core.analytics.clickhouse.tables import KEYED, Place
+from credit_core.analytics.source import START, Chunk, Source, Watermark, columns_of, open_source
+from credit_core.analytics.sync import Extent, Facts, Follow, instants
+from credit_core.errors import InvalidConfig, LedgerUnavailable
+from credit_core.settings import ANALYTICS_VARIABLE
+from credit_core.store import schema
+from credit_core.store.engine import open_engine
+from credit_core.units import checked_zone, from_us
+
+#: Rows are there for every reader when an insert returns, on all shards and on most replicas of each.
+_INSERT = {"async_insert": 0}
+_INSERT_ON_CLUSTER = _INSERT | {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
+#: A part of a statement that looks at facts too is answered from all shards.
+_READ_ON_CLUSTER = {"distributed_product_mode": "global"}
+_SCHEMES = ("clickhouse", "clickhouses", "chdb")
+
+
+class _State(NamedTuple):
+    """The newest row of ``copy_state``."""
+
+    batch: int = 0
+    layout: str | None = None
+    zone: str | None = None
+    tx: int = START.tx
+    id: int = START.id
+    last_hash: str | None = None
+    first_us: int | None = None
+    last_us: int | None = None
+    entries: int = 0
+
+
+class ClickHouseFacts(Facts):
+    """The copy of one ledger on ClickHouse. Follow and query from any thread; one process ``loads``, any number read."""
+
+    def __init__(
+        self, source: Source, engine: Engine, client: Client, place: Place, folder: Path, zone: str | None, *, loads: bool
+    ) -> None:
+        """Use :meth:`open`."""
+        self.engine = engine
+        self.version = 0
+        self.zone = zone or "UTC"
+        self.extent = Extent(None, None, 0)
+        self._source = source
+        self._client = client
+        self._at = place
+        self._loads = loads
+        self._frames = duckdb.connect()
+        self._clean_up = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._fixed_zone = zone
+        self._lock = threading.Lock()
+        self._touched: set[str] | None = None
+        self._tokens: dict[str, tuple[Any, ...]] = {}
+        self._seen = _State()
+        self._insert = _INSERT if place.cluster is None else _INSERT_ON_CLUSTER
+
+    @classmethod
+    def open(  # type: ignore[override]
+        cls, url: str, at: str, reporting_zone: str | None = None, *, loads: bool = False
+    ) -> ClickHouseFacts:
+        """Open the copy at ``at``: ``clickhouse://user:password@host:port/database?cluster=name`` (``clickhouses`` over TLS), or
+        ``chdb://memory/database``, ClickHouse inside this process.
+
+        ``loads``: :meth:`follow` copies what is new; else it only looks how far the loader has come. Raises
+        :class:`InvalidConfig`, and :class:`LedgerUnavailable` where there is no ledger or no server.
+        """
+        if reporting_zone is not None:
+            checked_zone(reporting_zone)
+        client, place = open_client(at, create=loads)
+        try:
+            engine = open_engine(url, read_only=True)
+        except BaseException:
+            client.close()
+            raise
+        folder = Path(mkdtemp(prefix="titrate-"))
+        return cls(open_source(url, folder), engine, client, place, folder, reporting_zone, loads=loads)
+
+    def follow(self) -> Follow:
+        """Copy everything new, or see what the loader has copied. Raises :class:`LedgerUnavailable`; what was seen stays usable."""
+        with self._lock:
+            started, before, rebuilt, rows = time.perf_counter(), self._seen, False, 0
+            with _told(self._at):
+                state, changed = self._state(), False
+                if self._loads:
+                    state, rebuilt = self._prepare_tables(state)
+                    for chunk in self._source.chunks(Watermark(state.tx, state.id)):
+                        state = self._load(state, chunk)
+                        rows += chunk.entries.num_rows
+                    changed = self._refresh(copied=rows > 0)
+            self._see(state)
+            if changed or state.batch != before.batch:
+                self.version += 1
+            as_of = None if state.last_us is None else from_us(state.last_us)
+            watermark = Watermark(state.tx, state.id)
+            return Follow(rows, watermark, time.perf_counter() - started, as_of, self.version, rebuilt)
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def frame(self, statement: SelectBase) -> pd.DataFrame:
+        """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone."""
+        rows = self._arrow(statement)
+        # By way of DuckDB, so that a page gets the same kinds of columns from either copy.
+        with self._frames.cursor() as cursor:
+            cursor.register("rows", rows)
+            frame = cursor.execute("SELECT * FROM rows").df()
+        for name in frame.columns:
+            if str(name).endswith("_at"):
+                frame[name] = instants(frame[name], self.zone)
+        return frame
+
+    def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
+        """The result as tuples, integers exact."""
+        found = self._arrow(statement)
+        return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+    def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
+        """The result as a stream of Arrow batches, of one instant however long the reading takes."""
+        sql, parameters = compiled(statement)
+        settings = self._settings() | {"max_block_size": batch_rows}
+        with _told(self._at):
+            tables = iter(self._client.query_arrow_stream(sql, parameters, settings).__enter__())
+            first = _signed(next(tables))
+        batches = (batch for table in (first, *map(_signed, tables)) for batch in table.to_batches())
+        return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+    def close(self) -> None:
+        """Give back connections and files."""
+        with self._lock:
+            self._client.close()
+            self._frames.close()
+            self._source.close()
+            self.engine.dispose()
+            self._clean_up()
+
+    def _arrow(self, statement: SelectBase) -> pa.Table:
+        sql, parameters = compiled(statement)
+        with _told(self._at):
+            return _signed(self._client.query_arrow(sql, parameters, self._settings()))
+
+    def _settings(self) -> dict[str, Any]:
+        more = {} if self._at.cluster is None else _READ_ON_CLUSTER
+        return SETTINGS | more | {"additional_table_filters": tables.visible(self._at, self._seen.batch)}
+
+    def _see(self, state: _State) -> None:
+        self._seen = state
+        self.zone = state.zone or self.zone
+        self.extent = Extent(state.first_us, state.last_us, state.entries)
+
+    def _state(self) -> _State:
+        """How far the loader has come; the beginning where there are no tables yet."""
+        if self._client.command(f"EXISTS TABLE {self._at.table('copy_state')}") == 0:
+            if self._loads:
+                return _State()
+            raise LedgerUnavailable(
+                f"There is no copy in {self._at.database} yet. Start the loader: python -m credit_core.analytics.clickhouse --follow"
+            )
+        found = self._client.query(
+            f"SELECT {', '.join(_State._fields)} FROM {self._at.table('copy_state')} ORDER BY batch DESC LIMIT 1"
+        ).result_rows
+        return _State(*found[0]) if found else _State()
+
+    # Loading -----------------------------------------------------------------------------------------------------
+
+    def _prepare_tables(self, state: _State) -> tuple[_State, bool]:
+        """Make the tables; make them anew where they are of another layout, zone or ledger. True where that was so."""
+        zone = self._reporting_zone()
+        statements = tables.create_statements(self._at, zone)
+        layout = ";".join(statements)
+        same = state.layout == layout and (state.id == 0 or self._hash_of(state.id) == state.last_hash)
+        if same:
+            return state, False
+        rebuilt = state.batch > 0
+        for statement in (*tables.drop_statements(self._at), *statements):
+            self._client.command(statement)
+        self._touched = None
+        self._tokens.clear()
+        # Numbers go on, so that who still reads by an old one sees no rows of the new copy as its own.
+        return self._commit(_State(state.batch + 1, layout, zone)), rebuilt
+
+    def _load(self, state: _State, chunk: Chunk) -> _State:
+        """Send one batch, then its watermark."""
+        entries = chunk.entries
+        lots = self._lots_of(entries)
+        batch = state.batch + 1
+        self._send("lots", lots)
+        self._send("facts", _with_lots(entries, lots).append_column("batch", _constant(batch, entries.num_rows)))
+        bounds = pc.min_max(entries["occurred_at"]).as_py()
+        known = [us for us in (state.first_us, state.last_us) if us is not None]
+        if self._touched is not None:
+            self._touched.update(entries["account_id"].unique().to_pylist())
+        return self._commit(
+            state._replace(
+                batch=batch, tx=chunk.watermark.tx, id=chunk.watermark.id, last_hash=self._hash_of(chunk.watermark.id),
+                first_us=min([bounds["min"], *known]), last_us=max([bounds["max"], *known]),
+                entries=state.entries + entries.num_rows,
+            )
+        )  # fmt: skip
+
+    def _commit(self, state: _State) -> _State:
+        """Write the state that makes its batch visible."""
+        table = self._at.table("copy_state")
+        self._client.insert(table, [tuple(state)], column_names=state._fields, settings=self._insert)
+        forget = tables.forget_statement(self._at, state.batch)
+        if forget is not None:
+            self._client.command(forget)
+        return state
+
+    def _lots_of(self, entries: pa.Table) -> pa.Table:
+        named = pc.unique(entries["lot_id"].drop_null()).to_pylist()
+        statement = select(*columns_of(schema.lots, relations.lots.columns.keys()))
+        return self._source.read({"lots": statement.where(self._source.within(schema.lots.c.lot_id, named))})["lots"]
+
+    def _refresh(self, *, copied: bool) -> bool:
+        """Send the rows of accounts that have new entries, and the small tables that changed."""
+        found, tokens, _ = self._new_dimensions(copied=copied)
+        for name, rows in found.items():
+            if name in KEYED:
+                self._send(name, rows)
+            else:
+                self._replace(name, rows)
+        self._touched = set()
+        self._tokens = tokens
+        return bool(found)
+
+    def _send(self, name: str, rows: pa.Table) -> None:
+        if rows.num_rows:
+            self._client.insert_arrow(self._at.table(name), rows, settings=self._insert)
+
+    def _replace(self, name: str, rows: pa.Table) -> None:
+        if rows.num_rows == 0:
+            self._client.command(tables.empty_statement(self._at, name))
+            return
+        self._client.command(tables.empty_statement(self._at, tables.incoming(name)))
+        self._send(tables.incoming(name), rows)
+        self._client.command(tables.replace_statement(self._at, name))
+
+
+def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
+    """A client for a URL as :meth:`ClickHouseFacts.open` takes it; ``create`` makes the database where there is none."""
+    try:
+        url = make_url(at)
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername not in _SCHEMES:
+        raise InvalidConfig([
+            f"{ANALYTICS_VARIABLE} is none of clickhouse://user:password@host:8123/database?cluster=name, clickhouses:// over TLS, "
+            "chdb://memory/database. Unset it to read the ledger's embedded copy."
+        ])  # fmt: skip
+    query = dict(url.query)
+    cluster = query.pop("cluster", None)
+    place = Place(url.database or "titrate", None if cluster is None else str(cluster))
+    with _told(place):
+        if url.drivername == "chdb":
+            client = clickhouse_connect.get_client(interface="chdb")
+        else:
+            client = clickhouse_connect.get_client(
+                host=url.host or "localhost", port=url.port, username=url.username, password=url.password or "",
+                secure=url.drivername == "clickhouses", autogenerate_session_id=False,
+            )  # fmt: skip
+        if create:
+            client.command(f"CREATE DATABASE IF NOT EXISTS {place.name}{place.everywhere}")
+        client.database = place.database
+    return client, place
+
+
+@contextmanager
+def _told(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:
+        raise LedgerUnavailable(
+            f"ClickHouse could not be asked (database {place.database}): {error}. Check the server and {ANALYTICS_VARIABLE}."
+        ) from error
+    except DBAPIError as error:
+        raise LedgerUnavailable(
+            f"The ledger could not be read: {error.orig}. Check the database; what was loaded is still shown."
+        ) from error
+
+
+def _with_lots(entries: pa.Table, lots: pa.Table) -> pa.Table:
+    """The entries with kind and price of the lot each one moves."""
+    place = pc.index_in(entries["lot_id"], value_set=lots["lot_id"])
+    kind, price = (lots[name].combine_chunks().take(place) for name in ("kind", "unit_price_usd_micro"))
+    return entries.append_column("lot_kind", kind).append_column("unit_price_usd_micro", price)
+
+
+def _constant(value: int, count: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.int64()), count)
+
+
+def _signed(rows: pa.Table) -> pa.Table:
+    """Counts as signed numbers, so that they can be subtracted."""
+    fields = [
+        pa.field(field.name, pa.int64() if pa.types.is_unsigned_integer(field.type) else field.type) for field in rows.schema
+    ]
+    return rows.cast(pa.schema(fields))
