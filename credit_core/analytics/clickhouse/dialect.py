@@ -6,12 +6,11 @@ those. What SETTINGS mend (NULL of nothing, outer joins, casts) needs no renderi
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from clickhouse_connect.cc_sqlalchemy.dialect import ClickHouseDialect
 from clickhouse_connect.cc_sqlalchemy.sql.compiler import ChStatementCompiler
-from sqlalchemy import BigInteger, Integer, SelectBase
+from sqlalchemy import BigInteger, Boolean, Integer, SelectBase
 
 #: Statements mean on ClickHouse what they mean on PostgreSQL.
 SETTINGS: dict[str, Any] = {
@@ -29,7 +28,6 @@ SETTINGS: dict[str, Any] = {
     "final": 1,
     "do_not_merge_across_partitions_select_final": 1,
 }
-_NUMBERS = re.compile(r"[\d.,\s]+")
 
 
 class _Compiler(ChStatementCompiler):
@@ -40,6 +38,17 @@ class _Compiler(ChStatementCompiler):
         if isinstance(kw.get("bindparam_type"), Integer):
             kw["bindparam_type"] = BigInteger()
         return str(super().bindparam_string(name, **kw))
+
+    def visit_count_func(self, function: Any, counted: bool = False, **kw: Any) -> str:
+        """A signed number, which can be subtracted from and stand beside others; ``counted``: somebody else makes it one."""
+        count = f"count{self.function_argspec(function, **kw)}"
+        return count if counted else f"toInt64({count})"
+
+    def visit_funcfilter(self, funcfilter: Any, **kw: Any) -> str:
+        """The filter belongs to the aggregate, inside of what makes a count signed."""
+        if funcfilter.func.name != "count":
+            return str(super().visit_funcfilter(funcfilter, **kw))
+        return f"toInt64({super().visit_funcfilter(funcfilter, counted=True, **kw)})"
 
     def visit_withingroup(self, withingroup: Any, **kw: Any) -> str:
         """``percentile_cont(p) WITHIN GROUP (ORDER BY x)``: exact, between the two nearest ranks."""
@@ -91,7 +100,21 @@ class _Dialect(ClickHouseDialect):
 _DIALECT = _Dialect(server_side_params=True)
 
 
-def compiled(statement: SelectBase) -> tuple[str, dict[str, Any]]:
-    """SQL in ClickHouse's dialect, and its parameters by name."""
+class Query(NamedTuple):
+    """A statement as it is sent. ``names`` of the columns in their order; those in ``flags`` are true or false."""
+
+    sql: str
+    parameters: dict[str, Any]
+    names: tuple[str, ...]
+    flags: frozenset[str]
+
+
+def compiled(statement: SelectBase) -> Query:
+    """The statement in ClickHouse's dialect, which names columns and types conditions in its own way."""
     result = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    return str(result), dict(result.params)
+    columns = list(statement.selected_columns)
+    names = tuple(getattr(column, "name", "") or f"column_{place}" for place, column in enumerate(columns))
+    flags = frozenset(
+        name for name, column in zip(names, columns, strict=True) if isinstance(column.type, Boolean)
+    )
+    return Query(str(result), dict(result.params), names, flags)

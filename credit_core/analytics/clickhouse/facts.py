@@ -15,6 +15,7 @@ replace themselves (:mod:`credit_core.analytics.clickhouse.tables`).
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 import time
@@ -38,7 +39,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from credit_core.analytics import relations
 from credit_core.analytics.clickhouse import tables
-from credit_core.analytics.clickhouse.dialect import SETTINGS, compiled
+from credit_core.analytics.clickhouse.dialect import SETTINGS, Query, compiled
 from credit_core.analytics.clickhouse.tables import KEYED, Place
 from credit_core.analytics.source import START, Chunk, Source, Watermark, columns_of, open_source
 from credit_core.analytics.sync import Extent, Facts, Follow, instants
@@ -155,12 +156,18 @@ class ClickHouseFacts(Facts):
 
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
-        sql, parameters = compiled(statement)
-        settings = self._settings() | {"max_block_size": batch_rows}
+        query = compiled(statement)
         with _told(self._at):
-            tables = iter(self._client.query_arrow_stream(sql, parameters, settings).__enter__())
-            first = _signed(next(tables))
-        batches = (batch for table in (first, *map(_signed, tables)) for batch in table.to_batches())
+            stream = self._client.query_arrow_stream(
+                query.sql, query.parameters, self._settings() | {"max_block_size": batch_rows}
+            )
+            blocks = iter(stream.__enter__())
+            block = next(blocks, None)
+        if block is None:
+            return self._arrow(statement).to_reader()
+        first = _conformed(pa.Table.from_batches([block]), query)
+        rest = (_conformed(pa.Table.from_batches([block]), query) for block in blocks)
+        batches = (batch for table in itertools.chain((first,), rest) for batch in table.to_batches())
         return pa.RecordBatchReader.from_batches(first.schema, batches)
 
     def close(self) -> None:
@@ -173,9 +180,9 @@ class ClickHouseFacts(Facts):
             self._clean_up()
 
     def _arrow(self, statement: SelectBase) -> pa.Table:
-        sql, parameters = compiled(statement)
+        query = compiled(statement)
         with _told(self._at):
-            return _signed(self._client.query_arrow(sql, parameters, self._settings()))
+            return _conformed(self._client.query_arrow(query.sql, query.parameters, self._settings()), query)
 
     def _settings(self) -> dict[str, Any]:
         more = {} if self._at.cluster is None else _READ_ON_CLUSTER
@@ -328,9 +335,10 @@ def _constant(value: int, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.int64()), count)
 
 
-def _signed(rows: pa.Table) -> pa.Table:
-    """Counts as signed numbers, so that they can be subtracted."""
+def _conformed(rows: pa.Table, query: Query) -> pa.Table:
+    """The columns by the statement's own names, whole numbers signed, conditions true or false."""
     fields = [
-        pa.field(field.name, pa.int64() if pa.types.is_unsigned_integer(field.type) else field.type) for field in rows.schema
+        pa.field(name, pa.bool_() if name in query.flags else pa.int64() if pa.types.is_unsigned_integer(kind) else kind)
+        for name, kind in zip(query.names, rows.schema.types, strict=True)
     ]
-    return rows.cast(pa.schema(fields))
+    return rows.rename_columns(list(query.names)).cast(pa.schema(fields))
