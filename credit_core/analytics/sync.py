@@ -218,7 +218,11 @@ class Facts:
 
     def _prepare(self) -> bool:
         """Make the tables; make them anew where they are of another layout or ledger. True where that was so."""
-        zone = self._reporting_zone()
+        with self.engine.connect() as connection:
+            deployed = connection.execute(
+                select(schema.deployment.c.value).where(schema.deployment.c.key == "reporting_zone")
+            ).scalar()
+        zone = self._fixed_zone or checked_zone(deployed or "UTC").key
         there = self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'copy_state'")[0]
         layout, known_zone, last_hash, mark = self._state if there else (None, None, None, 0)
         rebuilt = bool(there) and (layout != self._layout or (mark > 0 and self._hash_of(mark) != last_hash))
@@ -229,13 +233,6 @@ class Facts:
             rebuilt = True
         self.zone = zone
         return rebuilt
-
-    def _reporting_zone(self) -> str:
-        with self.engine.connect() as connection:
-            deployed = connection.execute(
-                select(schema.deployment.c.value).where(schema.deployment.c.key == "reporting_zone")
-            ).scalar()
-        return self._fixed_zone or checked_zone(deployed or "UTC").key
 
     @cached_property
     def _layout(self) -> str:
@@ -298,27 +295,7 @@ class Facts:
         return self._source.read({"lots": statement})["lots"]
 
     def _refresh_dimensions(self, *, copied: bool) -> bool:
-        tables, tokens, partly = self._new_dimensions(copied=copied)
-        if not tables:
-            return False
-        with self._transaction() as writer:
-            for name, rows in tables.items():
-                with _incoming(writer, rows):
-                    writer.execute(
-                        f'DELETE FROM "{name}"'
-                        + (" WHERE account_id IN (SELECT account_id FROM incoming)" if name in partly else "")
-                    )
-                    writer.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
-        self._touched = set()
-        self._tokens = tokens
-        return True
-
-    def _new_dimensions(
-        self, *, copied: bool
-    ) -> tuple[dict[str, pa.Table], dict[str, tuple[Any, ...]], frozenset[str]]:
-        """The rows of accounts that have new entries, and the small tables that changed; what tells the next change; and
-        the tables that are read in part.
-        """
+        """Read again the rows of accounts that have new entries, and the small tables that changed."""
         touched = None if self._touched is None or len(self._touched) > _FEW else sorted(self._touched)
         statements = {}
         if touched is None or touched:
@@ -339,8 +316,20 @@ class Facts:
         tables = self._source.read(statements) if statements else {}
         if tokens[relations.plans.name] != self._tokens.get(relations.plans.name):
             tables[relations.plans.name] = self._plans()
-        partly = frozenset() if touched is None else frozenset(table.name for table in _BY_ACCOUNT)
-        return tables, tokens, partly
+        if not tables:
+            return False
+        with self._transaction() as writer:
+            for name, rows in tables.items():
+                partly = touched is not None and relations.metadata.tables[name] in _BY_ACCOUNT
+                with _incoming(writer, rows):
+                    writer.execute(
+                        f'DELETE FROM "{name}"'
+                        + (" WHERE account_id IN (SELECT account_id FROM incoming)" if partly else "")
+                    )
+                    writer.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
+        self._touched = set()
+        self._tokens = tokens
+        return True
 
     def _plans(self) -> pa.Table:
         """Policy and unit of every plan that any catalogue had, by the newest that has it."""
