@@ -2,9 +2,9 @@
 
 ::
 
-    loader = ClickHouseFacts.open(ledger_url, "clickhouse://loader@host/titrate?cluster=main", loads=True)
+    loader = ClickHouseFacts.at(ledger_url, "clickhouse://loader@host/titrate?cluster=main", loads=True)
     loader.follow()  # one process loads what is new …
-    facts = ClickHouseFacts.open(ledger_url, "clickhouse://reader@host/titrate")
+    facts = ClickHouseFacts.at(ledger_url, "clickhouse://reader@host/titrate")
     facts.follow()  # … all others look how far it has come
     facts.frame(select(...))  # any thread
 
@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import threading
 import time
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,21 +31,21 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from sqlalchemy import Engine, SelectBase, select
+from sqlalchemy import SelectBase, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError
 
 from credit_core.analytics import relations
 from credit_core.analytics.clickhouse import tables
 from credit_core.analytics.clickhouse.dialect import SETTINGS, Query, compiled
 from credit_core.analytics.clickhouse.tables import KEYED, Place
-from credit_core.analytics.source import START, Chunk, Source, Watermark, columns_of, open_source
-from credit_core.analytics.sync import Extent, Facts, Follow, instants
+from credit_core.analytics.origin import Origin, told
+from credit_core.analytics.source import START, Chunk, Watermark, columns_of
+from credit_core.analytics.sync import Extent, Facts, Follow, incoming, instants
 from credit_core.errors import InvalidConfig, LedgerUnavailable
 from credit_core.settings import ANALYTICS_VARIABLE
 from credit_core.store import schema
-from credit_core.store.engine import open_engine
-from credit_core.units import checked_zone, from_us
+from credit_core.units import from_us
 
 #: Rows are there for every reader when an insert returns, on all shards and on most replicas of each.
 _INSERT = {"async_insert": 0}
@@ -74,60 +72,46 @@ class _State(NamedTuple):
 class ClickHouseFacts(Facts):
     """The copy of one ledger on ClickHouse. Follow and query from any thread; one process ``loads``, any number read."""
 
-    def __init__(
-        self, source: Source, engine: Engine, client: Client, place: Place, folder: Path, zone: str | None, *, loads: bool
-    ) -> None:
-        """Use :meth:`open`."""
-        self.engine = engine
-        self.version = 0
-        self.zone = zone or "UTC"
-        self.extent = Extent(None, None, 0)
-        self._source = source
+    def __init__(self, origin: Origin, client: Client, place: Place, folder: Path, *, loads: bool) -> None:
+        """Use :meth:`at`."""
+        super().__init__(origin, duckdb.connect(), folder)
         self._client = client
         self._at = place
         self._loads = loads
-        self._frames = duckdb.connect()
-        self._clean_up = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._fixed_zone = zone
-        self._lock = threading.Lock()
-        self._touched: set[str] | None = None
-        self._tokens: dict[str, tuple[Any, ...]] = {}
         self._seen = _State()
         self._insert = _INSERT if place.cluster is None else _INSERT_ON_CLUSTER
 
     @classmethod
-    def open(  # type: ignore[override]
-        cls, url: str, at: str, reporting_zone: str | None = None, *, loads: bool = False
-    ) -> ClickHouseFacts:
-        """Open the copy at ``at``: ``clickhouse://user:password@host:port/database?cluster=name`` (``clickhouses`` over TLS), or
-        ``chdb://memory/database``, ClickHouse inside this process.
+    def at(cls, url: str, at: str, reporting_zone: str | None = None, *, loads: bool = False) -> ClickHouseFacts:
+        """Open the copy of the ledger at ``url`` that stands at ``at``: ``clickhouse://user:password@host:port/database?cluster=name``
+        (``clickhouses`` over TLS), or ``chdb://memory/database``, ClickHouse inside this process.
 
         ``loads``: :meth:`follow` copies what is new; else it only looks how far the loader has come. Raises
         :class:`InvalidConfig`, and :class:`LedgerUnavailable` where there is no ledger or no server.
         """
-        if reporting_zone is not None:
-            checked_zone(reporting_zone)
         client, place = open_client(at, create=loads)
+        folder = Path(mkdtemp(prefix="titrate-"))
         try:
-            engine = open_engine(url, read_only=True)
+            origin = Origin.open(url, folder, reporting_zone)
         except BaseException:
             client.close()
+            shutil.rmtree(folder, ignore_errors=True)
             raise
-        folder = Path(mkdtemp(prefix="titrate-"))
-        return cls(open_source(url, folder), engine, client, place, folder, reporting_zone, loads=loads)
+        return cls(origin, client, place, folder, loads=loads)
 
     def follow(self) -> Follow:
         """Copy everything new, or see what the loader has copied. Raises :class:`LedgerUnavailable`; what was seen stays usable."""
         with self._lock:
-            started, before, rebuilt, rows = time.perf_counter(), self._seen, False, 0
-            with _told(self._at):
-                state, changed = self._state(), False
+            started, before, rebuilt, rows, changed = time.perf_counter(), self._seen, False, 0, False
+            self._origin.renew()
+            with told(), asked(self._at):
+                state = self._state()
                 if self._loads:
                     state, rebuilt = self._prepare_tables(state)
                     for chunk in self._source.chunks(Watermark(state.tx, state.id)):
                         state = self._load(state, chunk)
                         rows += chunk.entries.num_rows
-                    changed = self._refresh(copied=rows > 0)
+                    changed = self._refresh_dimensions(copied=rows > 0)
             self._see(state)
             if changed or state.batch != before.batch:
                 self.version += 1
@@ -141,9 +125,8 @@ class ClickHouseFacts(Facts):
         """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone."""
         rows = self._arrow(statement)
         # By way of DuckDB, so that a page gets the same kinds of columns from either copy.
-        with self._frames.cursor() as cursor:
-            cursor.register("rows", rows)
-            frame = cursor.execute("SELECT * FROM rows").df()
+        with self._database.cursor() as cursor, incoming(cursor, rows):
+            frame = cursor.execute("SELECT * FROM incoming").df()
         for name in frame.columns:
             if str(name).endswith("_at"):
                 frame[name] = instants(frame[name], self.zone)
@@ -157,7 +140,7 @@ class ClickHouseFacts(Facts):
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
         query = compiled(statement)
-        with _told(self._at):
+        with asked(self._at):
             stream = self._client.query_arrow_stream(
                 query.sql, query.parameters, self._settings() | {"max_block_size": batch_rows}
             )
@@ -171,17 +154,13 @@ class ClickHouseFacts(Facts):
         return pa.RecordBatchReader.from_batches(first.schema, batches)
 
     def close(self) -> None:
-        """Give back connections and files."""
-        with self._lock:
-            self._client.close()
-            self._frames.close()
-            self._source.close()
-            self.engine.dispose()
-            self._clean_up()
+        """Give back connections and files; the copy stays."""
+        self._client.close()
+        super().close()
 
     def _arrow(self, statement: SelectBase) -> pa.Table:
         query = compiled(statement)
-        with _told(self._at):
+        with asked(self._at):
             return _conformed(self._client.query_arrow(query.sql, query.parameters, self._settings()), query)
 
     def _settings(self) -> dict[str, Any]:
@@ -199,7 +178,7 @@ class ClickHouseFacts(Facts):
             if self._loads:
                 return _State()
             raise LedgerUnavailable(
-                f"There is no copy in {self._at.database} yet. Start the loader: python -m credit_core.analytics.clickhouse --follow"
+                f"There is no copy in {self._at.database} yet. Start the loader: python -m credit_core clickhouse --follow"
             )
         found = self._client.query(
             f"SELECT {', '.join(_State._fields)} FROM {self._at.table('copy_state')} ORDER BY batch DESC LIMIT 1"
@@ -210,17 +189,16 @@ class ClickHouseFacts(Facts):
 
     def _prepare_tables(self, state: _State) -> tuple[_State, bool]:
         """Make the tables; make them anew where they are of another layout, zone or ledger. True where that was so."""
-        zone = self._reporting_zone()
+        zone = self._origin.zone()
         statements = tables.create_statements(self._at, zone)
         layout = ";".join(statements)
-        same = state.layout == layout and (state.id == 0 or self._hash_of(state.id) == state.last_hash)
+        same = state.layout == layout and (state.id == 0 or self._origin.hash_of(state.id) == state.last_hash)
         if same:
             return state, False
         rebuilt = state.batch > 0
         for statement in (*tables.drop_statements(self._at), *statements):
             self._client.command(statement)
-        self._touched = None
-        self._tokens.clear()
+        self._dimensions.forget()
         # Numbers go on, so that who still reads by an old one sees no rows of the new copy as its own.
         return self._commit(_State(state.batch + 1, layout, zone)), rebuilt
 
@@ -233,11 +211,10 @@ class ClickHouseFacts(Facts):
         self._send("facts", _with_lots(entries, lots).append_column("batch", _constant(batch, entries.num_rows)))
         bounds = pc.min_max(entries["occurred_at"]).as_py()
         known = [us for us in (state.first_us, state.last_us) if us is not None]
-        if self._touched is not None:
-            self._touched.update(entries["account_id"].unique().to_pylist())
+        self._dimensions.touch(entries)
         return self._commit(
             state._replace(
-                batch=batch, tx=chunk.watermark.tx, id=chunk.watermark.id, last_hash=self._hash_of(chunk.watermark.id),
+                batch=batch, tx=chunk.watermark.tx, id=chunk.watermark.id, last_hash=self._origin.hash_of(chunk.watermark.id),
                 first_us=min([bounds["min"], *known]), last_us=max([bounds["max"], *known]),
                 entries=state.entries + entries.num_rows,
             )
@@ -257,17 +234,16 @@ class ClickHouseFacts(Facts):
         statement = select(*columns_of(schema.lots, relations.lots.columns.keys()))
         return self._source.read({"lots": statement.where(self._source.within(schema.lots.c.lot_id, named))})["lots"]
 
-    def _refresh(self, *, copied: bool) -> bool:
+    def _refresh_dimensions(self, *, copied: bool) -> bool:
         """Send the rows of accounts that have new entries, and the small tables that changed."""
-        found, tokens, _ = self._new_dimensions(copied=copied)
-        for name, rows in found.items():
+        changed, tokens = self._dimensions.changed(copied=copied)
+        for name, rows in changed.tables.items():
             if name in KEYED:
                 self._send(name, rows)
             else:
                 self._replace(name, rows)
-        self._touched = set()
-        self._tokens = tokens
-        return bool(found)
+        self._dimensions.settle(tokens)
+        return bool(changed.tables)
 
     def _send(self, name: str, rows: pa.Table) -> None:
         if rows.num_rows:
@@ -283,7 +259,7 @@ class ClickHouseFacts(Facts):
 
 
 def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
-    """A client for a URL as :meth:`ClickHouseFacts.open` takes it; ``create`` makes the database where there is none."""
+    """A client for a URL as :meth:`ClickHouseFacts.at` takes it; ``create`` makes the database where there is none."""
     try:
         url = make_url(at)
     except ArgumentError:
@@ -296,7 +272,7 @@ def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
     query = dict(url.query)
     cluster = query.pop("cluster", None)
     place = Place(url.database or "titrate", None if cluster is None else str(cluster))
-    with _told(place):
+    with asked(place):
         if url.drivername == "chdb":
             client = clickhouse_connect.get_client(interface="chdb")
         else:
@@ -311,16 +287,13 @@ def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
 
 
 @contextmanager
-def _told(place: Place) -> Iterator[None]:
+def asked(place: Place) -> Iterator[None]:
+    """Say in our own errors what the server says in its."""
     try:
         yield
     except (ClickHouseError, OSError) as error:
         raise LedgerUnavailable(
             f"ClickHouse could not be asked (database {place.database}): {error}. Check the server and {ANALYTICS_VARIABLE}."
-        ) from error
-    except DBAPIError as error:
-        raise LedgerUnavailable(
-            f"The ledger could not be read: {error.orig}. Check the database; what was loaded is still shown."
         ) from error
 
 

@@ -1,0 +1,7 @@
+"""Sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROLLUPS: tuple[Any, ...] = ()
