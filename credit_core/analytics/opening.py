@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
 from credit_core import settings
+from credit_core.analytics.origin import Origin
 from credit_core.analytics.stored import opened
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    from credit_core.analytics.clickhouse.facts import ClickHouseFacts
 
 
 def open_facts(url: str) -> Facts:
@@ -18,17 +28,37 @@ def open_facts(url: str) -> Facts:
         return opened(
             url, settings.facts_store(url), memory_limit=settings.facts_memory(), threads=settings.facts_threads()
         )
-    return open_cluster(url, at)
-
-
-def open_cluster(url: str, at: str, *, loads: bool = False) -> Facts:
-    """The copy on ClickHouse at ``at``; ``loads``: as its loader. Raises as :func:`open_facts`."""
-    try:
-        # The driver is asked for where a deployment needs it, and installed for it.
+    with _driver():
         from credit_core.analytics.clickhouse.facts import ClickHouseFacts
+    return ClickHouseFacts.at(url, at)
+
+
+def open_loader(url: str, at: str) -> ClickHouseFacts:
+    """What fills the copy on ClickHouse at ``at``. Raises as :func:`open_facts`."""
+    with _driver():
+        from credit_core.analytics.clickhouse.facts import ClickHouseFacts
+    return ClickHouseFacts.at(url, at, loads=True)
+
+
+def cluster_tables(url: str, at: str) -> list[str]:
+    """The definitions of the tables that the copy at ``at`` consists of; no server is asked. Raises as :func:`open_facts`."""
+    with _driver():
+        from credit_core.analytics.clickhouse import facts, tables
+    with TemporaryDirectory() as folder:
+        origin = Origin.open(url, Path(folder), None)
+        try:
+            return tables.create_statements(facts.place_of(at)[1], origin.zone())
+        finally:
+            origin.close()
+
+
+@contextmanager
+def _driver() -> Iterator[None]:
+    """ClickHouse's driver is needed where a deployment uses it, and installed for it."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         raise InvalidConfig([
             f"{settings.ANALYTICS_VARIABLE} needs the package {error.name}, which is not installed. "
             "Install it: pip install -c requirements-dev.txt clickhouse-connect"
         ]) from error  # fmt: skip
-    return ClickHouseFacts.at(url, at, loads=loads)

@@ -33,11 +33,12 @@ SETTINGS: dict[str, Any] = {
 class _Compiler(ChStatementCompiler):
     """Renders what differs; everything else is the driver's own."""
 
-    def bindparam_string(self, name: str, **kw: Any) -> str:
+    def bindparam_string(self, name: str, *args: Any, **kw: Any) -> str:
         """Whole numbers are bound as 64 bits, whatever size SQLAlchemy guessed from the other side."""
         if isinstance(kw.get("bindparam_type"), Integer):
             kw["bindparam_type"] = BigInteger()
-        return str(super().bindparam_string(name, **kw))
+        rendered: str = super().bindparam_string(name, *args, **kw)  # type: ignore[no-untyped-call]
+        return rendered
 
     def visit_count_func(self, function: Any, counted: bool = False, **kw: Any) -> str:
         """A signed number, which can be subtracted from and stand beside others; ``counted``: somebody else makes it one."""
@@ -46,9 +47,10 @@ class _Compiler(ChStatementCompiler):
 
     def visit_funcfilter(self, funcfilter: Any, **kw: Any) -> str:
         """The filter belongs to the aggregate, inside of what makes a count signed."""
-        if funcfilter.func.name != "count":
-            return str(super().visit_funcfilter(funcfilter, **kw))
-        return f"toInt64({super().visit_funcfilter(funcfilter, counted=True, **kw)})"
+        counts = funcfilter.func.name == "count"
+        told = {"counted": True} if counts else {}
+        filtered: str = super().visit_funcfilter(funcfilter, **told, **kw)  # type: ignore[no-untyped-call]
+        return f"toInt64({filtered})" if counts else filtered
 
     def visit_withingroup(self, withingroup: Any, **kw: Any) -> str:
         """``percentile_cont(p) WITHIN GROUP (ORDER BY x)``: exact, between the two nearest ranks."""
@@ -114,7 +116,5 @@ def compiled(statement: SelectBase) -> Query:
     result = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
     columns = list(statement.selected_columns)
     names = tuple(getattr(column, "name", "") or f"column_{place}" for place, column in enumerate(columns))
-    flags = frozenset(
-        name for name, column in zip(names, columns, strict=True) if isinstance(column.type, Boolean)
-    )
+    flags = frozenset(name for name, column in zip(names, columns, strict=True) if isinstance(column.type, Boolean))
     return Query(str(result), dict(result.params), names, flags)

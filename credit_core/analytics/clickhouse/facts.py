@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -29,20 +29,22 @@ import duckdb
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from sqlalchemy import SelectBase, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from credit_core.analytics import relations
+from credit_core.analytics import manifest, relations, segments
 from credit_core.analytics.clickhouse import tables
 from credit_core.analytics.clickhouse.dialect import SETTINGS, Query, compiled
 from credit_core.analytics.clickhouse.tables import KEYED, Place
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.source import START, Chunk, Watermark, columns_of
+from credit_core.analytics.relations import ENTRY_COLUMNS
+from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark, columns_of
 from credit_core.analytics.sync import Extent, Facts, Follow, incoming, instants
-from credit_core.errors import InvalidConfig, LedgerUnavailable
+from credit_core.errors import InvalidConfig, InvalidRequest, LedgerUnavailable
 from credit_core.settings import ANALYTICS_VARIABLE
 from credit_core.store import schema
 from credit_core.units import from_us
@@ -52,6 +54,10 @@ _INSERT = {"async_insert": 0}
 _INSERT_ON_CLUSTER = _INSERT | {"distributed_foreground_insert": 1, "insert_quorum": "auto"}
 #: A part of a statement that looks at facts too is answered from all shards.
 _READ_ON_CLUSTER = {"distributed_product_mode": "global"}
+#: (rows sent by now)
+Progress = Callable[[int], None]
+#: What of a segment's rows is sent: days, hours and weekdays are the server's.
+_STORED = [*ENTRY_COLUMNS, "lot_kind", "unit_price_usd_micro"]
 _SCHEMES = ("clickhouse", "clickhouses", "chdb")
 
 
@@ -99,18 +105,22 @@ class ClickHouseFacts(Facts):
             raise
         return cls(origin, client, place, folder, loads=loads)
 
-    def follow(self) -> Follow:
-        """Copy everything new, or see what the loader has copied. Raises :class:`LedgerUnavailable`; what was seen stays usable."""
+    def follow(self, progress: Progress = lambda _rows: None) -> Follow:
+        """Copy everything new, or see what the loader has copied; ``progress`` is told how many rows were sent by now.
+
+        Raises :class:`LedgerUnavailable`; what was seen before stays usable.
+        """
         with self._lock:
             started, before, rebuilt, rows, changed = time.perf_counter(), self._seen, False, 0, False
             self._origin.renew()
             with told(), asked(self._at):
-                state = self._state()
+                state = self._newest()
                 if self._loads:
                     state, rebuilt = self._prepare_tables(state)
                     for chunk in self._source.chunks(Watermark(state.tx, state.id)):
                         state = self._load(state, chunk)
                         rows += chunk.entries.num_rows
+                        progress(rows)
                     changed = self._refresh_dimensions(copied=rows > 0)
             self._see(state)
             if changed or state.batch != before.batch:
@@ -144,7 +154,7 @@ class ClickHouseFacts(Facts):
             stream = self._client.query_arrow_stream(
                 query.sql, query.parameters, self._settings() | {"max_block_size": batch_rows}
             )
-            blocks = iter(stream.__enter__())
+            blocks = iter(stream.__enter__())  # type: ignore[no-untyped-call]
             block = next(blocks, None)
         if block is None:
             return self._arrow(statement).to_reader()
@@ -172,43 +182,80 @@ class ClickHouseFacts(Facts):
         self.zone = state.zone or self.zone
         self.extent = Extent(state.first_us, state.last_us, state.entries)
 
-    def _state(self) -> _State:
-        """How far the loader has come; the beginning where there are no tables yet."""
-        if self._client.command(f"EXISTS TABLE {self._at.table('copy_state')}") == 0:
-            if self._loads:
-                return _State()
+    def _newest(self) -> _State:
+        """How far the loader has come; the beginning where there is no copy yet."""
+        there = {name for (name,) in self._client.query(f"SHOW TABLES FROM {self._at.name}").result_rows}
+        if tables.STATE in there:
+            found = self._client.query(
+                f"SELECT {', '.join(_State._fields)} FROM {self._at.table(tables.STATE)} ORDER BY batch DESC LIMIT 1"
+            ).result_rows
+            return _State(*found[0]) if found else _State()
+        if not self._loads:
             raise LedgerUnavailable(
                 f"There is no copy in {self._at.database} yet. Start the loader: python -m credit_core clickhouse --follow"
             )
-        found = self._client.query(
-            f"SELECT {', '.join(_State._fields)} FROM {self._at.table('copy_state')} ORDER BY batch DESC LIMIT 1"
-        ).result_rows
-        return _State(*found[0]) if found else _State()
+        if there:
+            raise InvalidConfig([
+                f"The database {self._at.database} holds tables of others ({', '.join(sorted(there)[:3])}). "
+                f"Name one in {ANALYTICS_VARIABLE} that is empty, or not there yet."
+            ])  # fmt: skip
+        return _State()
 
     # Loading -----------------------------------------------------------------------------------------------------
+
+    def load_segments(self, folder: Path, progress: Progress = lambda _rows: None) -> int:
+        """Begin the copy with the entries of segments on disk, which the ledger then need not be read for; returns how many.
+
+        :meth:`follow` goes on where they end. Raises :class:`InvalidRequest` where they are of another ledger or release,
+        and where the copy has begun.
+        """
+        found = manifest.read(folder)
+        if found is None or found.layout != segments.layout_of():
+            raise InvalidRequest(f"{folder} has no segments of this release. Make them: python -m credit_core sync")
+        with self._lock, told(), asked(self._at):
+            if found.last_hash != self._origin.hash_of(found.id):
+                raise InvalidRequest(f"The segments in {folder} are of another ledger. Name the folder of this one.")
+            state, _ = self._prepare_tables(self._newest())
+            if state.id:
+                raise InvalidRequest(
+                    "The copy has begun already. Go on with: python -m credit_core clickhouse --follow"
+                )
+            for file in found.tables.get(relations.lots.name, ()):
+                self._send(relations.lots.name, pq.read_table(folder / file))
+            rows = 0
+            for segment in found.segments:
+                for entries in pq.ParquetFile(folder / segment.file).iter_batches(CHUNK_ROWS, columns=_STORED):
+                    self._send_facts(pa.Table.from_batches([entries]), state.batch + 1)
+                    rows += entries.num_rows
+                    progress(rows)
+            self._commit(
+                state._replace(
+                    batch=state.batch + 1, tx=found.tx, id=found.id, last_hash=found.last_hash, first_us=found.first_us,
+                    last_us=found.last_us, entries=found.entries,
+                )
+            )  # fmt: skip
+        return rows
 
     def _prepare_tables(self, state: _State) -> tuple[_State, bool]:
         """Make the tables; make them anew where they are of another layout, zone or ledger. True where that was so."""
         zone = self._origin.zone()
         statements = tables.create_statements(self._at, zone)
-        layout = ";".join(statements)
-        same = state.layout == layout and (state.id == 0 or self._origin.hash_of(state.id) == state.last_hash)
-        if same:
+        layout = tables.layout_of(statements)
+        if state.layout == layout and (state.id == 0 or self._origin.hash_of(state.id) == state.last_hash):
             return state, False
-        rebuilt = state.batch > 0
         for statement in (*tables.drop_statements(self._at), *statements):
             self._client.command(statement)
         self._dimensions.forget()
-        # Numbers go on, so that who still reads by an old one sees no rows of the new copy as its own.
-        return self._commit(_State(state.batch + 1, layout, zone)), rebuilt
+        # Numbers go on: to who still reads by the last one, the new copy is empty until its next follow.
+        return self._commit(_State(state.batch + 1, layout, zone)), state.batch > 0
 
     def _load(self, state: _State, chunk: Chunk) -> _State:
         """Send one batch, then its watermark."""
         entries = chunk.entries
         lots = self._lots_of(entries)
         batch = state.batch + 1
-        self._send("lots", lots)
-        self._send("facts", _with_lots(entries, lots).append_column("batch", _constant(batch, entries.num_rows)))
+        self._send(relations.lots.name, lots)
+        self._send_facts(_with_lots(entries, lots), batch)
         bounds = pc.min_max(entries["occurred_at"]).as_py()
         known = [us for us in (state.first_us, state.last_us) if us is not None]
         self._dimensions.touch(entries)
@@ -222,7 +269,7 @@ class ClickHouseFacts(Facts):
 
     def _commit(self, state: _State) -> _State:
         """Write the state that makes its batch visible."""
-        table = self._at.table("copy_state")
+        table = self._at.table(tables.STATE)
         self._client.insert(table, [tuple(state)], column_names=state._fields, settings=self._insert)
         forget = tables.forget_statement(self._at, state.batch)
         if forget is not None:
@@ -245,6 +292,10 @@ class ClickHouseFacts(Facts):
         self._dimensions.settle(tokens)
         return bool(changed.tables)
 
+    def _send_facts(self, entries: pa.Table, batch: int) -> None:
+        number = pa.repeat(pa.scalar(batch, pa.int64()), entries.num_rows)
+        self._send(relations.facts.name, entries.append_column("batch", number))
+
     def _send(self, name: str, rows: pa.Table) -> None:
         if rows.num_rows:
             self._client.insert_arrow(self._at.table(name), rows, settings=self._insert)
@@ -258,8 +309,8 @@ class ClickHouseFacts(Facts):
         self._client.command(tables.replace_statement(self._at, name))
 
 
-def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
-    """A client for a URL as :meth:`ClickHouseFacts.at` takes it; ``create`` makes the database where there is none."""
+def place_of(at: str) -> tuple[URL, Place]:
+    """What a URL as :meth:`ClickHouseFacts.at` takes it says. Raises :class:`InvalidConfig`."""
     try:
         url = make_url(at)
     except ArgumentError:
@@ -267,11 +318,18 @@ def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
     if url is None or url.drivername not in _SCHEMES:
         raise InvalidConfig([
             f"{ANALYTICS_VARIABLE} is none of clickhouse://user:password@host:8123/database?cluster=name, clickhouses:// over TLS, "
-            "chdb://memory/database. Unset it to read the ledger's embedded copy."
+            "chdb://memory/database. Unset it to read a copy on this machine."
         ])  # fmt: skip
-    query = dict(url.query)
-    cluster = query.pop("cluster", None)
-    place = Place(url.database or "titrate", None if cluster is None else str(cluster))
+    unknown = sorted(set(url.query) - {"cluster"})
+    if unknown:
+        raise InvalidConfig([f"{ANALYTICS_VARIABLE} has {', '.join(unknown)}. After the ? only cluster=name is known."])
+    cluster = url.query.get("cluster")
+    return url, Place(url.database or "titrate", None if cluster is None else str(cluster))
+
+
+def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
+    """A client for such a URL; ``create`` makes the database where there is none."""
+    url, place = place_of(at)
     with asked(place):
         if url.drivername == "chdb":
             client = clickhouse_connect.get_client(interface="chdb")
@@ -304,14 +362,12 @@ def _with_lots(entries: pa.Table, lots: pa.Table) -> pa.Table:
     return entries.append_column("lot_kind", kind).append_column("unit_price_usd_micro", price)
 
 
-def _constant(value: int, count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.int64()), count)
-
-
 def _conformed(rows: pa.Table, query: Query) -> pa.Table:
     """The columns by the statement's own names, whole numbers signed, conditions true or false."""
     fields = [
-        pa.field(name, pa.bool_() if name in query.flags else pa.int64() if pa.types.is_unsigned_integer(kind) else kind)
+        pa.field(
+            name, pa.bool_() if name in query.flags else pa.int64() if pa.types.is_unsigned_integer(kind) else kind
+        )
         for name, kind in zip(query.names, rows.schema.types, strict=True)
     ]
     return rows.rename_columns(list(query.names)).cast(pa.schema(fields))

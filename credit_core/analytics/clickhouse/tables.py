@@ -6,6 +6,7 @@ so that a batch which is sent again replaces itself. Everything else is small an
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Double, Integer, SmallInteger, Table, Text
@@ -26,6 +27,8 @@ _TYPES = {
 _MANY_VALUED = frozenset(
     {"account_id", "leg_id", "user_id", "team_id", "lot_id", "request_id", "parent_request_id", "session_id"}
 )
+#: How far the copy has come; where it is, the database is a copy of ours.
+STATE = relations.copy_state.name
 #: Rows that are replaced one by one → what tells them apart.
 KEYED = {
     relations.lots.name: ("lot_id",),
@@ -35,9 +38,7 @@ KEYED = {
 }
 #: Replaced as a whole, in one step.
 WHOLE = tuple(
-    table.name
-    for table in relations.metadata.sorted_tables
-    if table.name not in (*KEYED, relations.facts.name, relations.copy_state.name)
+    table.name for table in relations.metadata.sorted_tables if table.name not in (*KEYED, relations.facts.name, STATE)
 )
 #: What a batch adds to ``copy_state``: number of the batch, and the copy's extent with it.
 EXTENT = ("batch", "first_us", "last_us", "entries")
@@ -72,29 +73,34 @@ class Place(NamedTuple):
 
 
 def create_statements(place: Place, zone: str) -> list[str]:
-    """Every ``CREATE TABLE``; ``zone`` is the reporting zone, already checked."""
-    tables = [_create(place, place.local_facts, _facts_columns(zone), _facts_engine(place))]
+    """Every ``CREATE TABLE``, first the one that tells a database of ours; ``zone`` is the reporting zone, already checked."""
+    made = [_create(place, STATE, _state_columns(), _state_engine(place))]
+    made.append(_create(place, place.local_facts, _facts_columns(zone), _facts_engine(place)))
     if place.cluster is not None:
         where = f"{_text(place.cluster)}, {_text(place.database)}, {_text(place.local_facts)}"
-        tables.append(
+        made.append(
             f"CREATE TABLE IF NOT EXISTS {place.table('facts')}{place.everywhere} AS {place.table(place.local_facts)} "
             f"ENGINE = Distributed({where}, cityHash64(account_id))"
         )
-    tables.append(_create(place, "copy_state", _state_columns(), _state_engine(place)))
     for name, keys in KEYED.items():
-        engine = f"{_family(place, 'ReplacingMergeTree', name)} ORDER BY ({', '.join(keys)})"
-        tables.append(_create(place, name, _columns(relations.metadata.tables[name]), engine))
+        engine = f"{_family(place, 'ReplacingMergeTree')} ORDER BY ({', '.join(keys)})"
+        made.append(_create(place, name, _columns(relations.metadata.tables[name]), engine))
     for name in WHOLE:
         columns = _columns(relations.metadata.tables[name])
-        tables.append(_create(place, name, columns, f"{_family(place, 'MergeTree', name)} ORDER BY tuple()"))
-        tables.append(_create(place, incoming(name), columns, "MergeTree ORDER BY tuple()"))
-    return tables
+        made.append(_create(place, name, columns, f"{_family(place, 'MergeTree')} ORDER BY tuple()"))
+        made.append(_create(place, incoming(name), columns, "MergeTree ORDER BY tuple()"))
+    return made
 
 
 def drop_statements(place: Place) -> list[str]:
-    """Every ``DROP TABLE``."""
-    names = {place.local_facts, "facts", "copy_state", *KEYED, *WHOLE, *map(incoming, WHOLE)}
-    return [f"DROP TABLE IF EXISTS {place.table(name)}{place.everywhere} SYNC" for name in sorted(names)]
+    """Every ``DROP TABLE``, last the one that tells a database of ours."""
+    names = ("facts", place.local_facts, *KEYED, *WHOLE, *map(incoming, WHOLE), STATE)
+    return [f"DROP TABLE IF EXISTS {place.table(name)}{place.everywhere} SYNC" for name in dict.fromkeys(names)]
+
+
+def layout_of(statements: list[str]) -> str:
+    """Changes with the tables' definitions: a copy of another layout is made anew."""
+    return hashlib.blake2b(";".join(statements).encode(), digest_size=8).hexdigest()
 
 
 def empty_statement(place: Place, name: str) -> str:
@@ -111,7 +117,7 @@ def forget_statement(place: Place, batch: int) -> str | None:
     """What drops states that no statement can still begin with; nothing for most batches."""
     if batch % _KEPT_BATCHES:
         return None
-    return f"ALTER TABLE {place.table('copy_state')} DROP PARTITION {batch // _KEPT_BATCHES - 2}"
+    return f"ALTER TABLE {place.table(STATE)} DROP PARTITION {batch // _KEPT_BATCHES - 2}"
 
 
 def incoming(name: str) -> str:
@@ -124,8 +130,10 @@ def visible(place: Place, batch: int) -> str:
 
     A filter on a Distributed table goes with the statement to every shard (ClickHouse 22.10 and newer).
     """
-    filters = {"facts": f"batch <= {batch}", "copy_state": f"batch = {batch}"}
-    return "{" + ", ".join(f"{_text(f'{place.database}.{name}')}: {_text(kept)}" for name, kept in filters.items()) + "}"
+    filters = {"facts": f"batch <= {batch}", STATE: f"batch = {batch}"}
+    return (
+        "{" + ", ".join(f"{_text(f'{place.database}.{name}')}: {_text(kept)}" for name, kept in filters.items()) + "}"
+    )
 
 
 def _create(place: Place, name: str, columns: list[str], engine: str) -> str:
@@ -133,7 +141,7 @@ def _create(place: Place, name: str, columns: list[str], engine: str) -> str:
     return f"CREATE TABLE IF NOT EXISTS {place.table(name)}{place.everywhere} (\n  {body}\n) ENGINE = {engine}"
 
 
-def _family(place: Place, engine: str, name: str, *, sharded: bool = False) -> str:
+def _family(place: Place, engine: str, *, sharded: bool = False) -> str:
     """The engine; on a cluster replicated within the shard, or over all servers."""
     if place.cluster is None:
         return engine
@@ -145,15 +153,13 @@ def _family(place: Place, engine: str, name: str, *, sharded: bool = False) -> s
 
 def _facts_engine(place: Place) -> str:
     return (
-        f"{_family(place, 'ReplacingMergeTree', 'facts', sharded=True)} "
+        f"{_family(place, 'ReplacingMergeTree', sharded=True)} "
         "PARTITION BY toYYYYMM(fromUnixTimestamp64Micro(occurred_at, 'UTC')) ORDER BY (occurred_at, id)"
     )
 
 
 def _state_engine(place: Place) -> str:
-    return (
-        f"{_family(place, 'ReplacingMergeTree', 'copy_state')} PARTITION BY intDiv(batch, {_KEPT_BATCHES}) ORDER BY batch"
-    )
+    return f"{_family(place, 'ReplacingMergeTree')} PARTITION BY intDiv(batch, {_KEPT_BATCHES}) ORDER BY batch"
 
 
 def _facts_columns(zone: str) -> list[str]:
@@ -169,7 +175,12 @@ def _facts_columns(zone: str) -> list[str]:
 
 
 def _state_columns() -> list[str]:
-    return [*_columns(relations.copy_state), *(f"{name} Nullable(Int64)" for name in EXTENT[1:3]), "entries Int64", "batch Int64"]
+    return [
+        *_columns(relations.copy_state),
+        *(f"{name} Nullable(Int64)" for name in EXTENT[1:3]),
+        "entries Int64",
+        "batch Int64",
+    ]
 
 
 def _columns(table: Table) -> list[str]:
