@@ -20,6 +20,7 @@ ALL_MODELS = "All models"
 MODEL = "model"
 _USER = "_user_of_bar"
 UNNAMED = "no model named"
+AXIS, BY_DATE, BY_CYCLE = "along", "By date", "By day of the cycle"
 MOST_MODELS, MODELS_IN_A_ROW = 6, 2
 #: What a day's burn can be parted by.
 PARTS, PARTED = (
@@ -106,18 +107,47 @@ def against_pace() -> None:
     """Burn so far beside pace, and its parts one step further down."""
     so_far, parts = st.columns([3, 2])
     with so_far:
-        st.subheader("Burn so far, against pace" if paces["pace_credits"].notna().any() else "Burn so far")
-        before = ask(standing.fleet_burn, chosen.compared()) if chosen.compare else None
-        fig = charts.burn_against_pace(
-            ask(standing.fleet_burn, chosen), x="day", burned="cum_spent_credits", pace="cum_pace_credits",
-            unit=credit_unit, zone=zone, compare=before, shift=filters.shift(), compare_name=filters.compare_name(),
-            marks=marks, span=filters.span(), forecast=None if ahead is None else ahead.sums,
-        )  # fmt: skip
-        alt = "Credits burned since the period's start against pace, and what they are coming to."
-        plots.show(fig, key="burn_so_far", alt=alt, on_days=filters.set_days)
-        forecast_words()
+        has_pace = bool(paces["pace_credits"].notna().any())
+        st.subheader("Burn so far, against pace" if has_pace else "Burn so far")
+        axis = BY_DATE
+        if has_pace:
+            axis = st.segmented_control(
+                "Along", [BY_DATE, BY_CYCLE], default=BY_DATE, key=AXIS, bind="query-params", required=True,
+                label_visibility="collapsed",
+            )  # fmt: skip
+        by_cycle() if axis == BY_CYCLE else by_date()
     with parts:
         by_next("spent", credit_unit)
+        plans_against_pace()
+
+
+def by_date() -> None:
+    """Burn since the period's start, and what it is coming to."""
+    before = ask(standing.fleet_burn, chosen.compared()) if chosen.compare else None
+    fig = charts.burn_against_pace(
+        ask(standing.fleet_burn, chosen), x="day", burned="cum_spent_credits", pace="cum_pace_credits",
+        unit=credit_unit, zone=zone, compare=before, shift=filters.shift(), compare_name=filters.compare_name(),
+        marks=marks, span=filters.span(), forecast=None if ahead is None else ahead.sums,
+    )  # fmt: skip
+    alt = "Credits burned since the period's start against pace, and what they are coming to."
+    plots.show(fig, key="burn_so_far", alt=alt, on_days=filters.set_days)
+    forecast_words()
+
+
+def by_cycle() -> None:
+    """Burn by the day of the cycle, whenever each account's began."""
+    frame = ask(queries.burn_by_cycle_day, chosen)
+    if frame.empty:
+        states.unknown("No cycle runs at the end of this period with these filters.")
+        return
+    fig = charts.cycle_days(frame, unit=credit_unit)
+    plots.show(
+        fig, key="burn_by_cycle_day", alt="What an account has spent by each day of its cycle, this one and the last."
+    )
+    st.caption(
+        f"The cycles that run at the period's end, of {sentences.counted(int(frame['accounts'].max()), 'account')}, and the ones before "
+        "them. A day's burn is the mean over the accounts that have lived it whole."
+    )
 
 
 def by_next(slug: str, unit: charts.Unit) -> None:
@@ -138,6 +168,27 @@ def next_step() -> tuple[str, str, Callable[[str], None]]:
     if len(chosen.plans) != 1:
         return "plan", "plan", to_plan
     return ("model", "model", to_model) if not chosen.models else ("user_id", "user", to_user)
+
+
+def plans_against_pace() -> None:
+    """Each plan's burn beside its pace, the fastest first."""
+    known = paces.dropna(subset=["pace_credits"]).assign(pace_ratio=lambda rows: rows["over_share"] + 1)
+    if len(known) < 2:
+        return
+    known = known.sort_values("pace_ratio", ascending=False, ignore_index=True)
+    tables.show(
+        known,
+        [tables.Column("plan", "Plan", "slug", pinned=True), SPENDING[0], *SPENDING[2:]],
+        key="plans_against_pace",
+        zone=zone,
+        search=False,
+        file_name="plans_against_pace",
+        alt="Plans by how fast they burn against their pace, the fastest first.",
+    )
+    fastest = known.iloc[0]
+    st.caption(
+        f"Fastest against its pace: **{sentences.named(fastest['plan'])}**, at {sentences.percent(fastest['pace_ratio'])} of it."
+    )
 
 
 def forecast_words() -> None:

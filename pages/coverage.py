@@ -138,7 +138,13 @@ def cell_map(cells: pd.DataFrame, measure: Measure) -> None:
         tint=measure.tint, most=measure.most, detail=detail,
     )  # fmt: skip
     plots.show(fig, key="cells", alt=f"{measure.means} By genre and mood.", on_click=to_cell)
-    st.caption(f"{measure.means} Click a cell to narrow to it.")
+    most = ""
+    if cells[measure.column].max() > 0:
+        first = cells.loc[cells[measure.column].idxmax()]
+        most = (
+            f"Most: **{sentences.cell(first['genre'], first['mood'])}**, {measure.unit.text(first[measure.column])}. "
+        )
+    st.caption(f"{measure.means} {most}Click a cell to narrow to it.")
 
 
 def detail(cell: dict) -> str:

@@ -240,7 +240,7 @@ def timeline(profile: Profile) -> pd.DataFrame:
         ],
         key="timeline",
         zone=zone,
-        on_row=open_decision,
+        on_row=lambda row: open_decision(user_id, row),
         csv_rows=lambda: queries.user_timeline(facts.engine, user_id, zone, limit=None),
         total=int(rows["seq"].max()) if len(rows) else 0,
         file_name="history",
@@ -251,10 +251,10 @@ def timeline(profile: Profile) -> pd.DataFrame:
     return rows
 
 
-def open_decision(row: dict[str, Any]) -> None:
+def open_decision(user_id: str, row: dict[str, Any]) -> None:
     """Explain the decision of a clicked row."""
-    if row["kind"] in OPENING and row["rule"]:
-        st.switch_page("pages/users.py", query_params=filters.params(user=row["user_id"], request=row["request_id"]))
+    if row["kind"] in OPENING and not numbers.is_unknown(row["rule"]):
+        st.switch_page("pages/users.py", query_params=filters.params(user=user_id, request=row["request_id"]))
 
 
 def explain(user_id: str, request_id: str) -> None:

@@ -234,6 +234,36 @@ def closings() -> FromClause:
     return select(*columns).where(c.closed_at.is_not(None), relations.paced(c.plan)).subquery("closings")
 
 
+def finished() -> FromClause:
+    """Closed cycles of titrated plans by the instant they ended: fresh_uc reserved in them, and budget_uc, what could have been.
+
+    That is min(opening + grants, demand): the opening has the cycle's own quota, so the first monthly grant is not counted
+    again. In the copy alone.
+    """
+    c, f = relations.cycles.c, relations.facts.c
+    granted = case((f.kind == "grant", f.d_avail_uc))
+    quota = case((and_(f.kind == "grant", f.lot_kind == "monthly"), f.d_avail_uc))
+    within = and_(f.account_id == c.account_id, f.occurred_at >= c.start_at, f.occurred_at < c.end_at)
+    kept = (c.closed_at.is_not(None), relations.paced(c.plan), c.quota_uc > 0)
+    moved = (
+        select(
+            c.account_id,
+            c.cycle_no,
+            func.sum(case((f.kind == "reserve", f.d_held_uc), else_=0)).label("fresh_uc"),
+            (func.coalesce(func.sum(granted), 0) - func.coalesce(func.arg_min(quota, f.seq), 0)).label("granted_uc"),
+        )
+        .select_from(relations.cycles.join(relations.facts, within))
+        .where(f.kind.in_(("reserve", "grant")), *kept)
+        .group_by(c.account_id, c.cycle_no)
+        .subquery("moved")
+    )
+    joined = relations.cycles.outerjoin(moved, and_(moved.c.account_id == c.account_id, moved.c.cycle_no == c.cycle_no))
+    budget = func.least(c.opening_uc + func.coalesce(moved.c.granted_uc, 0), c.demand_uc)
+    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), budget.label("budget_uc"))
+    fresh = func.coalesce(moved.c.fresh_uc, 0).label("fresh_uc")
+    return select(*columns, fresh).select_from(joined).where(*kept).subquery("finished")
+
+
 def neighbours(entries: FromClause) -> FromClause:
     """Fresh and library decisions, each with the outcome of the one before it in the same session of the same user."""
     e = entries.c

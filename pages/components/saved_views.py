@@ -18,10 +18,16 @@ _NAME, _TROUBLE, _DONE = "_view_name", "_view_trouble", "_view_done"
 Controls = Mapping[str, Collection[Any]]
 
 
-def popover(controls: Controls, on_open: Callable[[], None]) -> None:
-    """The views there are, and a way to save what the page and the bar say now. ``on_open`` is called when one is opened."""
+def popover(controls: Controls, ready: Mapping[str, Mapping[str, str]], on_open: Callable[[], None]) -> None:
+    """Questions to open, ``ready`` ones and saved ones, and a way to save what the page and the bar say now.
+
+    A ready one leaves the bar as it is. ``on_open`` is called when one is opened.
+    """
     found = views.saved(session.core().deployment)
     with st.popover(f"Views · {len(found)}" if found else "Views", icon=":material/bookmark:", key="views"):
+        for name, said in ready.items():
+            st.button(name, key=f"_ready_{name}", type="tertiary", on_click=_ask, args=(said, on_open))
+        st.markdown("**Saved**")
         for place, view in enumerate(found):
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                 st.button(
@@ -63,6 +69,11 @@ def _remove(name: str) -> None:
         views.remove(session.core().deployment, name)
     except CreditError as error:
         st.session_state[_TROUBLE] = str(error)
+
+
+def _ask(said: Mapping[str, str], on_open: Callable[[], None]) -> None:
+    st.session_state.update(said)
+    on_open()
 
 
 def _open(view: views.View, controls: Controls, on_open: Callable[[], None]) -> None:

@@ -156,6 +156,15 @@ def test_the_forecast_goes_on_from_what_was_burned(demo_ledger: str, look_at: Op
     assert "in 9 of 10" in words(page)
 
 
+def test_cycles_can_be_laid_over_each_other(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "burn_rate", {"along": "By day of the cycle"})
+
+    drawn = {trace["name"]: trace for trace in figure(page, "burn_by_cycle_day")["data"]}
+    assert set(drawn) == {"Pace", "Last cycle", "This cycle"}
+    assert drawn["This cycle"]["x"][0] == 1
+    assert "the mean over the accounts that have lived it whole" in words(page)
+
+
 def test_a_period_that_is_over_foresees_nothing(demo_ledger: str, look_at: OpenPage) -> None:
     page = look_at(demo_ledger, "burn_rate", {"period": "custom", "range": "2025-03-01..2025-03-10"})
 

@@ -54,8 +54,8 @@ def checked_dimension(declared: Metric, name: str) -> str:
 
 def relation_of(declared: Metric, entries: FromClause) -> FromClause:
     """What the metric's expressions are over, given the entries it looks at."""
-    if declared.relation == "closings":
-        return m.closings()
+    if declared.of_cycles:
+        return m.closings() if declared.relation == "closings" else m.finished()
     return m.neighbours(entries) if declared.relation == "neighbours" else entries
 
 

@@ -40,6 +40,10 @@ DECISIONS: tuple[Metric, ...] = (
         "SPEC 6, rate-limit hits", m.by_rule("rate_limited"),
     ),
     number(
+        "blocked_attempts", "Blocked attempts", "requests", "down", "requests refused by rule 1: a challenge was open",
+        "SPEC 4, rule 1", m.by_rule("blocked"),
+    ),
+    number(
         "limit_hits", "Limit hits", "requests", "down", "requests over the counts of their plan: by day, month or guest's window",
         "SPEC 3", m.by_rule("over_limit"),
     ),

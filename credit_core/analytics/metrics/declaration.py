@@ -10,8 +10,8 @@ from credit_core.units import MICRO
 
 Format = Literal["credits", "dollars", "share", "days", "count", "ms"]
 Direction = Literal["up", "down", "neutral"]
-#: What the expressions are over: entries; closed cycles; or decisions with their neighbour in the session.
-Relation = Literal["facts", "closings", "neighbours"]
+#: What the expressions are over: entries; closed cycles, as such or with what moved in them; decisions beside their neighbours.
+Relation = Literal["facts", "closings", "finished", "neighbours"]
 #: ``period``: the rows of the period. ``to_date``: all rows up to its end, for what is open at that instant.
 Span = Literal["period", "to_date"]
 
@@ -47,6 +47,11 @@ class Metric:
     relation: Relation = "facts"
     span: Span = "period"
     per_day: bool = False
+
+    @property
+    def of_cycles(self) -> bool:
+        """True where a row is a closed cycle and no ledger entry."""
+        return self.relation in ("closings", "finished")
 
     @property
     def zero_of_nothing(self) -> bool:

@@ -50,4 +50,18 @@ ACCOUNTS: tuple[Metric, ...] = (
         summable=("day", *CLOSED),
         relation="closings",
     ),
+    Metric(
+        slug="pacing_efficiency",
+        title="Pacing efficiency",
+        unit="share",
+        format="share",
+        direction="up",
+        definition="fresh credits / Σ over account-cycles of min(opening + grants, demand); finished cycles of titrated plans",
+        source="SPEC 6, pacing efficiency",
+        numerator=m.total(lambda c: c.fresh_uc),
+        denominator=m.total(lambda c: c.budget_uc),
+        dimensions=CLOSED,
+        summable=("day", *CLOSED),
+        relation="finished",
+    ),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from credit_core.analytics.queries.arrivals import (
 )
 from credit_core.analytics.queries.burn import burn_against_pace, burn_by_account, burn_by_plan_model, top_movers
 from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
+from credit_core.analytics.queries.cycle_days import burn_by_cycle_day
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
 from credit_core.analytics.queries.export import csv_bytes, rows_behind, rows_frame, to_csv, write_csv
 from credit_core.analytics.queries.forecast import burn_forecast, unusual_days
@@ -35,6 +36,7 @@ from credit_core.analytics.queries.releases import body, release_marks, releases
 from credit_core.analytics.queries.risk import chance_of, risk_calibration, run_out_risk
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
+    dry_time,
     run_outs,
     surplus_bands,
     surplus_by_plan,
@@ -56,6 +58,7 @@ __all__ = [
     "breakdown",
     "burn_against_pace",
     "burn_by_account",
+    "burn_by_cycle_day",
     "burn_by_plan_model",
     "burn_forecast",
     "cells",
@@ -66,6 +69,7 @@ __all__ = [
     "daily",
     "daily_outcomes",
     "demand_rates",
+    "dry_time",
     "entries_by_plan",
     "entries_of",
     "find_users",

@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pages.components import numbers
-from pages.components.charts.annotations import Label, direct_labels, guide_line, head_label
-from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, TEXT, faded, figure
+from pages.components.charts.annotations import Label, direct_labels, guide_line, head_label, name_series
+from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, TEXT, Unit, faded, figure, headroom
 from pages.components.text import figure_text, title_of
 
 
@@ -151,7 +151,7 @@ def demand_by_coverage(
         names = [figure_text(title_of(name), 18) for name, value in thresholds.items() if value == bound]
         fig.add_annotation(
             x=bound * 100, y=100 - 13 * step, text=", ".join(names[:2]) + (" …" if len(names) > 2 else ""), showarrow=False,
-            xanchor="left" if bound < 0.5 else "right", xshift=5 if bound < 0.5 else -5, font={"size": 11, "color": TEXT},
+            xanchor="left" if bound < 0.7 else "right", xshift=5 if bound < 0.7 else -5, font={"size": 11, "color": TEXT},
         )  # fmt: skip
     fig.update_layout(hovermode="closest")
     fig.update_xaxes(range=[0, 100], ticksuffix="%", nticks=6)
@@ -165,6 +165,39 @@ def _under_texts(frame: pd.DataFrame, coverage: str, under: str, requests: str) 
         f"<br>{numbers.counted(row[requests], 'request')} for cells with exactly that"
         for row in frame.to_dict("records")
     ]
+
+
+def cycle_days(frame: pd.DataFrame, *, unit: Unit, height: int = 360) -> go.Figure:
+    """What an account has spent by each day of its cycle: this cycle, the one before it dotted, pace dashed.
+
+    ``frame`` is of ``queries.burn_by_cycle_day``.
+    """
+    fig = figure(height=height, x_title="day of the cycle (dotted: last cycle)", y_title=f"{unit.title} an account")
+    days, labels, drawn = frame["day"].tolist(), [], []
+    for column, name, shade, dash, number in (
+        ("pace_credits", "pace", GUIDE, "dash", "accounts"),
+        ("before_credits", "last cycle", BLUE, "dot", "accounts_before"),
+        ("spent_credits", "this cycle", BLUE, "solid", "accounts"),
+    ):
+        values = unit.shown(frame[column])
+        hover = [
+            f"<b>{name.capitalize()}</b> {unit.text(value)} · {numbers.counted(who, 'account')}"
+            for value, who in zip(frame[column], frame[number], strict=True)
+        ]
+        fig.add_trace(
+            go.Scatter(
+                x=days, y=values, mode="lines", name=name.capitalize(), line={"color": shade, "dash": dash, "width": 2.4},
+                opacity=0.75 if dash == "dot" else 1.0, hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
+            )
+        )  # fmt: skip
+        drawn += values
+        known = [value for value in values if value is not None]
+        labels += [Label(name, shade, known[-1])] if known else []
+    y_range = headroom(drawn, zero=True)
+    fig.update_xaxes(range=[1, max(days, default=1)], nticks=9, hoverformat="d")
+    fig.update_yaxes(range=list(y_range), ticksuffix=unit.suffix)
+    name_series(fig, labels, y_range)
+    return fig
 
 
 def _target_text(target: Target) -> str:
