@@ -51,7 +51,7 @@ def analytics_url() -> str | None:
 
 
 def facts_folder(url: str) -> Path:
-    """Where the columnar copy of the ledger at ``url`` lies on disk: ``CREDITS_FACTS_DIR``, else beside a SQLite file, else in the cache."""
+    """Where the copy of the ledger at ``url`` lies on disk: ``CREDITS_FACTS_DIR``, else beside a SQLite file, else in the cache."""
     chosen = os.environ.get(FACTS_VARIABLE)
     if chosen:
         return Path(chosen)

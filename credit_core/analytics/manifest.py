@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import time
+import weakref
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,22 +127,12 @@ def write(folder: Path, manifest: Manifest, name: str = NAME) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / name)
-    sync_folder(folder)
 
 
 def sync_file(path: Path) -> None:
     """Have a file on disk before anything names it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the folder's names on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sweep(folder: Path, named: set[str], kept_s: float = KEPT_S) -> int:
@@ -170,15 +161,16 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         """Raises :class:`Conflict` where another holds it."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / _LOCK).open("a")
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._file.close()
+            os.close(descriptor)
             raise Conflict(
                 f"Another process already keeps {folder} up to date. Stop it first, or leave it to that one."
             ) from error
+        self._release = weakref.finalize(self, os.close, descriptor)
 
     def release(self) -> None:
         """Let another have it."""
-        self._file.close()
+        self._release()

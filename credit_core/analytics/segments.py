@@ -16,19 +16,21 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics import relations, rollups
 from credit_core.analytics.dimensions import BY_ACCOUNT, FEW, Dimensions, new_lots
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.source import START, Chunk
+from credit_core.analytics.source import Chunk
 from credit_core.analytics.sync import LOCAL, Follow, incoming, open_database
 from credit_core.units import from_us
 
@@ -103,11 +105,10 @@ class Syncer:
             for entries, chunk in self._pieces():
                 rows += self._append(entries, chunk)
                 progress(0.0, f"{rows} entries")
-            copied = rows > 0
-            self._refresh_dimensions(copied=copied)
+            if not (rows and self._now.settled):
+                self._refresh_dimensions(copied=rows > 0)
             self._compact()
-            if copied or self._aside:
-                self._finish()
+            self._finish()
         self._sweep()
         at = self._now
         as_of = None if at.last_us is None else from_us(at.last_us)
@@ -156,11 +157,23 @@ class Syncer:
             self._aside, there = True, begun
         else:
             (self.folder / ASIDE).unlink(missing_ok=True)
+        if not self._whole(there):
+            there = Manifest(layout, zone, there.version, number=there.number)
         # Files that no manifest names yet have higher numbers.
         numbers = [int(path.stem.rsplit("-", 1)[1]) for path in self.folder.glob("*-*.parquet")]
         self._manifest = replace(there, number=max([there.number, *numbers]))
         if there.settled:
             self._dimensions.settle(there.tokens)
+
+    def _whole(self, manifest: Manifest) -> bool:
+        """Whether every file that was not waited for can be read: a power cut may have left less of it."""
+        small = [one.file for one in manifest.segments if not one.closed]
+        for file in (*small, *(file for files in manifest.tables.values() for file in files)):
+            try:
+                pq.read_metadata(self.folder / file)
+            except (OSError, pa.ArrowInvalid):
+                return False
+        return True
 
     def _publish(self, manifest: Manifest) -> None:
         manifest = replace(manifest, version=manifest.version + 1, written_at=time.time())
@@ -203,41 +216,41 @@ class Syncer:
     def _append(self, entries: pa.Table, chunk: Chunk) -> int:
         last_hash = self._origin.hash_of(chunk.watermark.id)
         self._dimensions.touch(entries)
-        written = self.write(entries, self._lots_of(entries), closed=entries.num_rows >= LEAST_CLOSED_ROWS)
         tx, last_id = chunk.watermark
-        at = replace(
-            self._now, tx=tx, id=last_id, last_hash=last_hash, segments=(*self._now.segments, written), settled=False
-        )
-        self._publish_or_keep(at, small=entries.num_rows < LEAST_CLOSED_ROWS)
+        at = {"tx": tx, "id": last_id, "last_hash": last_hash}
+        if entries.num_rows < LEAST_CLOSED_ROWS:
+            # A tick is published once, together with its accounts, whose lots it needs.
+            lots = self._refresh_dimensions(copied=True, publish=False)
+            written = self.write(entries, self._lots_of(entries) if lots is None else lots, closed=False)
+            self._publish(replace(self._now, **at, segments=(*self._now.segments, written)))
+        else:
+            written = self.write(entries, self._lots_of(entries), closed=True)
+            self._publish(replace(self._now, **at, segments=(*self._now.segments, written), settled=False))
         return int(entries.num_rows)
 
-    def _publish_or_keep(self, manifest: Manifest, *, small: bool) -> None:
-        """A tick is published once, together with its accounts; pieces of a backfill each by itself."""
-        if small:
-            self._manifest = manifest
-        else:
-            self._publish(manifest)
-
     def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> Segment:
-        """A segment of these entries, the last hours of reporting zone and lots worked out; not published yet."""
+        """A segment of these entries, with the day and hour of the reporting zone and what their lots say; not published yet."""
         with incoming(self._database, entries), incoming(self._database, lots, "incoming_lots"):
             names = ", ".join(f'e."{name}"' for name in relations.ENTRY_COLUMNS)
             at = LOCAL.replace("$zone", _quoted(self._now.zone))
-            return self._segment(
+            rows = (
                 f"SELECT {names}, l.kind AS lot_kind, l.unit_price_usd_micro, CAST({at} AS DATE) AS day, "
                 f"CAST(hour({at}) AS SMALLINT) AS hour, CAST(isodow({at}) AS SMALLINT) AS dow "
-                "FROM incoming e LEFT JOIN incoming_lots l ON e.lot_id = l.lot_id",
-                closed=closed,
+                "FROM incoming e LEFT JOIN incoming_lots l ON e.lot_id = l.lot_id"
             )
+            return self._closed(rows) if closed else self._open(rows)
 
-    def _segment(self, rows: str, *, closed: bool) -> Segment:
+    def _closed(self, rows: str) -> Segment:
         file = self._file("facts", rows)
-        path = self._quoted_path(file)
-        count, first, last = self._one(f"SELECT count(*), min(occurred_at), max(occurred_at) FROM read_parquet({path})")
-        sums = {
-            one.name: self._file(f"rollup-{one.name}", one.made_from(f"read_parquet({path})")) for one in rollups.ROLLUPS
-        } if closed else {}  # fmt: skip
-        return Segment(file, count, first, last, closed, sums)
+        written = f"read_parquet({self._quoted_path(file)})"
+        count, first, last = self._one(f"SELECT count(*), min(occurred_at), max(occurred_at) FROM {written}")
+        sums = {one.name: self._file(f"rollup-{one.name}", one.made_from(written)) for one in rollups.ROLLUPS}
+        return Segment(file, count, first, last, True, sums)
+
+    def _open(self, rows: str) -> Segment:
+        found = self._database.sql(rows).to_arrow_table()
+        span = pc.min_max(found["occurred_at"]).as_py()
+        return Segment(self._stored("facts", found), found.num_rows, span["min"], span["max"], False)
 
     def _lots_of(self, entries: pa.Table) -> pa.Table:
         with incoming(self._database, entries):
@@ -280,27 +293,33 @@ class Syncer:
         """One closed segment of the rows that are ``over``, and one open one of the others."""
         rows = f"SELECT * FROM read_parquet({self._paths(segments)}) WHERE"
         made = []
-        for condition, closed in ((over, True), (f"NOT ({over})", False)):
+        for condition, made_of in ((over, self._closed), (f"NOT ({over})", self._open)):
             if self._one(f"SELECT count(*) FROM ({rows} {condition})")[0]:
-                made.append(self._segment(f"{rows} {condition} ORDER BY occurred_at, id", closed=closed))
+                made.append(made_of(f"{rows} {condition} ORDER BY occurred_at, id"))
         kept = tuple(one for one in self._now.segments if one not in segments)
         self._publish(replace(self._now, segments=(*kept, *made)))
 
     # Small tables ------------------------------------------------------------------------------------------------
 
-    def _refresh_dimensions(self, *, copied: bool) -> None:
+    def _refresh_dimensions(self, *, copied: bool, publish: bool = True) -> pa.Table | None:
+        """Write the small tables that changed; gives the lots of all accounts with new entries where it read just those."""
         self._database.execute("DROP TABLE IF EXISTS known_lots")
         changed, tokens = self._dimensions.changed(copied=copied)
+        lots = changed.tables.get(relations.lots.name) if relations.lots.name in changed.partly else None
         if not changed.tables and self._now.settled:
-            return
+            return lots
         tables = dict(self._now.tables)
         for name, rows in changed.tables.items():
-            with incoming(self._database, rows):
-                file = self._file(name, "SELECT * FROM incoming")
+            file = self._stored(name, rows)
             parts = (*tables.get(name, ()), file) if name in changed.partly else (file,)
             tables[name] = self._folded(name, parts) if len(parts) >= MOST_PARTS else parts
         self._dimensions.settle(tokens)
-        self._publish(replace(self._now, tables=tables, tokens=tokens, settled=True))
+        settled = replace(self._now, tables=tables, tokens=tokens, settled=True)
+        if publish:
+            self._publish(settled)
+        else:
+            self._manifest = settled
+        return lots
 
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
         """All parts but the first as one, or all of them where they grew beside it: an account's newest rows count."""
@@ -311,10 +330,19 @@ class Syncer:
 
     # Files -------------------------------------------------------------------------------------------------------
 
-    def _file(self, kind: str, rows: str) -> str:
+    def _named(self, kind: str) -> str:
         number = self._now.number + 1
         self._manifest = replace(self._now, number=number)
-        name = f"{kind}-{number:010d}.parquet"
+        return f"{kind}-{number:010d}.parquet"
+
+    def _stored(self, kind: str, rows: pa.Table) -> str:
+        """A few rows, sooner written than planned, and not waited for: what a power cut damages is found at the next start."""
+        name = self._named(kind)
+        pq.write_table(rows, self.folder / name)
+        return name
+
+    def _file(self, kind: str, rows: str) -> str:
+        name = self._named(kind)
         self._database.execute(f"COPY ({rows}) TO {self._quoted_path(name)} ({_PARQUET})")
         manifests.sync_file(self.folder / name)
         return name
@@ -330,6 +358,7 @@ class Syncer:
         return row
 
 
+@cache
 def layout_of() -> str:
     """Changes with the tables' and roll-ups' definitions: a copy of another layout is made anew."""
     tables = [relations.create_statement(table) for table in relations.metadata.sorted_tables]

@@ -16,15 +16,17 @@ from tempfile import mkdtemp
 from typing import Any
 
 import duckdb
+from sqlalchemy import SelectBase
 
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics import relations
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
-from credit_core.analytics.segments import Syncer, layout_of, newest_rows, paths
-from credit_core.analytics.source import Watermark
-from credit_core.analytics.sync import Extent, Facts, Follow, open_database
+from credit_core.analytics.rewriting import Rewriter, RolledUp
+from credit_core.analytics.rollups import ROLLUPS
+from credit_core.analytics.segments import Syncer, layout_of, paths
+from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.units import from_us
 
@@ -47,6 +49,8 @@ class StoredFacts(Facts):
         self._syncer: Syncer | None = None
         self._stamp: manifests.Stamp | None = None
         self._shown = Manifest(layout_of(), "")
+        self._rewriter = Rewriter(database.cursor(), ROLLUPS)
+        self._rolled_up: RolledUp | None = None
 
     @classmethod
     def at(
@@ -72,6 +76,12 @@ class StoredFacts(Facts):
         """True where this process keeps the folder up to date."""
         return self._syncer is not None
 
+    @property
+    def place(self) -> Place:
+        """The folder, and whether this process is its writer."""
+        closed = sum(one.closed for one in self._shown.segments)
+        return Place(self.store, self.writes, closed, len(self._shown.segments) - closed)
+
     def follow(self) -> Follow:
         """Take up what is new, having it copied where this process is the writer. Raises :class:`LedgerUnavailable`."""
         with self._lock:
@@ -95,6 +105,11 @@ class StoredFacts(Facts):
             self._syncer.close()
         super().close()
 
+    def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
+        """From roll-ups where they can answer."""
+        sql, parameters = compiled(statement)
+        return (sql, parameters) if self._rolled_up is None else self._rewriter(sql, parameters, self._rolled_up)
+
     # Taking up a manifest ----------------------------------------------------------------------------------------
 
     def _make_tables(self) -> None:
@@ -104,6 +119,12 @@ class StoredFacts(Facts):
             writer.execute(made.replace(f'"{table.name}"', f'"{table.name}_new"') if _in_place(table.name) else made)
             if _in_place(table.name):
                 writer.execute(f'CREATE VIEW "{table.name}" AS SELECT * FROM "{table.name}_new"')
+        writer.execute("CREATE VIEW facts_closed AS SELECT * FROM facts_new WHERE FALSE")
+        for one in ROLLUPS:
+            writer.execute(f"CREATE TABLE {one.table}_new AS {one.made_from('facts_new')}")
+            writer.execute(f"CREATE VIEW {one.table} AS SELECT * FROM {one.table}_new")
+            writer.execute(f"CREATE VIEW {one.fresh} AS {one.alike('facts_new')}")
+            writer.execute(f"CREATE VIEW {one.closed} AS {one.alike('facts_closed')}")
         writer.execute("INSERT INTO copy_state VALUES ('', '', 0, 0, NULL, 0)")
 
     def _load(self) -> None:
@@ -144,17 +165,33 @@ class StoredFacts(Facts):
                         f'INSERT INTO "{name}" SELECT * FROM read_parquet({self._paths(found.tables[name])})'
                     )
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
+            days = self._one(f"SELECT min(day), max(day) FROM {ROLLUPS[0].table}")
+        fresh = any(not one.closed for one in found.segments)
+        self._rolled_up = None if days[0] is None else RolledUp(found.zone, *days, fresh)
         self._shown, self.zone = found, found.zone
         self.extent = Extent(found.first_us, found.last_us, found.entries)
         self.version += 1
 
     def _take_up_facts(self, shown: Manifest, found: Manifest) -> None:
-        before, after = ([one.file for one in at.segments if not one.closed] for at in (shown, found))
-        self._into_new("facts", before, after)
-        closed = [one.file for one in found.segments if one.closed]
-        if closed != [one.file for one in shown.segments if one.closed]:
-            stored = f" UNION ALL SELECT * FROM read_parquet({self._paths(closed)})" if closed else ""
-            self._writer.execute(f"CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new{stored}")
+        fresh = ([one.file for one in at.segments if not one.closed] for at in (shown, found))
+        self._into_new("facts", *fresh)
+        before, after = ([one for one in at.segments if one.closed] for at in (shown, found))
+        if before == after:
+            return
+        writer, files = self._writer, [one.file for one in after]
+        stored = f"SELECT * FROM read_parquet({self._paths(files)})" if files else "SELECT * FROM facts_new WHERE FALSE"
+        writer.execute(f"CREATE OR REPLACE VIEW facts_closed AS {stored}")
+        writer.execute(
+            "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
+        )
+        for one in ROLLUPS:
+            sums = [[segment.rollups[one.name] for segment in segments] for segments in (before, after)]
+            if one.in_memory:
+                self._into_new(one.table, *sums)
+            elif sums[1]:
+                writer.execute(
+                    f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM read_parquet({self._paths(sums[1])})"
+                )
 
     def _into_new(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Have the rows of these files in memory; those that are there already stay."""

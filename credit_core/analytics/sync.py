@@ -60,6 +60,15 @@ class Extent(NamedTuple):
     entries: int
 
 
+class Place(NamedTuple):
+    """Where a copy lies: ``folder`` None is memory alone; ``writes``: this process keeps it up to date, else another does."""
+
+    folder: Path | None
+    writes: bool
+    closed_segments: int
+    open_segments: int
+
+
 class Facts:
     """The columnar copy of one ledger. One per process; follow and query from any thread."""
 
@@ -126,7 +135,7 @@ class Facts:
     def frame(self, statement: SelectBase) -> pd.DataFrame:
         """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone."""
         with self._database.cursor() as cursor:
-            frame = cursor.execute(*compiled(statement)).df()
+            frame = cursor.execute(*self._asked(statement)).df()
         for name in frame.columns:
             if str(name).endswith("_at"):
                 frame[name] = instants(frame[name], self.zone)
@@ -135,7 +144,11 @@ class Facts:
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
         """The result as tuples, integers exact."""
         with self._database.cursor() as cursor:
-            return cursor.execute(*compiled(statement)).fetchall()
+            return cursor.execute(*self._asked(statement)).fetchall()
+
+    def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
+        """The SQL that answers a statement, and its parameters."""
+        return compiled(statement)
 
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
@@ -155,6 +168,15 @@ class Facts:
         if tx is None or last_id is None:
             tx, last_id = self.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id))[0]
         return self._source.up_to(Watermark(tx, last_id))
+
+    def waiting(self) -> ColumnElement[bool]:
+        """Condition on ``ledger_entries``: not copied yet."""
+        return self.coming(*self.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id))[0])
+
+    @property
+    def place(self) -> Place:
+        """Where the copy lies, and who keeps it up to date."""
+        return Place(None, True, 0, 0)
 
     def coming(self, tx: int, last_id: int) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: written after that watermark."""

@@ -185,6 +185,7 @@ def _popularity(cells: int) -> _Weights:
 
 
 def stock(core: CreditCore, rng: np.random.Generator, wanted: Mapping[str, Any], start: datetime) -> None:
+    """Fill the library as it stands at ``start``, some of it with stale assets."""
     library = wanted["library"]
     cells = library_cells(wanted)
     # Somewhere in the middle of the ranking stand cells that nobody ever filled.

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DBAPIError
 
 from credit_core.errors import InvalidRequest, LedgerUnavailable, ReadOnlyLedger
@@ -74,8 +74,13 @@ class Ledger:
         self.write(write)
         if reporting_zone is not None and self.fact("reporting_zone") != reporting_zone:
             raise InvalidRequest(
-                f"This ledger reports in {self.fact('reporting_zone')} and keeps that. Leave the option out, or name a new ledger."
+                f"This ledger reports in {self.fact('reporting_zone')}. Leave the option out; `config zone` changes it."
             )
+
+    def report_in(self, zone: str) -> None:
+        """Report days in another zone from now on; the columnar copies are worked out anew when they next follow."""
+        changed = update(deployment).where(deployment.c.key == "reporting_zone").values(value=checked_zone(zone).key)
+        self.write(lambda connection: connection.execute(changed))
 
     def fact(self, key: str) -> str | None:
         """A row of ``deployment``."""

@@ -44,8 +44,9 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     wanted = [metric(slug) for slug in slugs]
     found: dict[str, Value] = {}
     days = elapsed_days(facts, filters.period)
-    ordered = sorted(wanted, key=lambda declared: (declared.relation, declared.span))
-    for _, group in groupby(ordered, key=lambda declared: (declared.relation, declared.span)):
+    # Quantiles apart: they alone need every entry, where sums may come from roll-ups.
+    ordered = sorted(wanted, key=_asked_together)
+    for _, group in groupby(ordered, key=_asked_together):
         together = list(group)
         relation = _looked_at(together[0], filters)
         parts: list[ColumnElement[Any]] = []
@@ -59,6 +60,10 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
             numerator, denominator = row[2 * number], row[2 * number + 1]
             found[declared.slug] = Value(_value(declared, numerator, denominator, days), numerator, denominator)
     return {slug: found[slug] for slug in slugs}
+
+
+def _asked_together(declared: Metric) -> tuple[str, str, bool]:
+    return declared.relation, declared.span, declared.format == "ms"
 
 
 def kpis(facts: Facts, filters: Filters, slugs: Sequence[str]) -> pd.DataFrame:
