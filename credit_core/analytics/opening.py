@@ -47,7 +47,7 @@ def cluster_tables(url: str, at: str) -> list[str]:
     with TemporaryDirectory() as folder:
         origin = Origin.open(url, Path(folder), None)
         try:
-            return tables.create_statements(facts.place_of(at)[1], origin.zone())
+            return tables.create_statements(facts.site_of(at)[1], origin.zone())
         finally:
             origin.close()
 

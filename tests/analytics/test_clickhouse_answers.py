@@ -85,10 +85,10 @@ def figures(on_postgres: Ledger, embedded: Facts, clickhouse: Facts) -> dict[str
 def on_the_ledger(ledger: Ledger, filters: Filters) -> dict[str, tuple[Any, Any]]:
     """Numerator and denominator of every metric by the ledger's own tables.
 
-    But for closings: they are told from other ends of a cycle by the plan's policy, which only a copy knows.
+    But for those of closed cycles: a cycle is told from others by its plan's policy, which only a copy knows.
     """
     found: dict[str, tuple[Any, Any]] = {}
-    told = [metric for metric in metrics.METRICS.values() if metric.relation != "closings"]
+    told = [metric for metric in metrics.METRICS.values() if not metric.of_cycles]
     for kind in {(metric.relation, metric.span) for metric in told}:
         together = [metric for metric in told if (metric.relation, metric.span) == kind]
         entries = relations.ledger_facts(true())
@@ -213,9 +213,10 @@ def arguments(facts: Facts) -> dict[str, Any]:
     account_ids = [row[0] for row in facts.rows(select(relations.accounts.c.account_id))]
     return {
         "facts": facts, "filters": filters, "period": period, "config": Config(), "catalog": CATALOG.catalog, "at": DEMO_END,
-        "now": DEMO_END, "slug": "spent", "slugs": ("spent", "fresh_rate", "latency_p95_ms"), "by": "plan", "version": 1, "limit": 50,
-        "account_ids": account_ids, "user_id": "user-1", "question": Question("fresh_rate", ("plan",)),
-        "apart": {"plan": ("free", "basic")}, "point": Point(values=(("plan", "free"),)),
+        "now": DEMO_END, "edges": [to_us(period.start), to_us(DEMO_END)], "plan": "basic", "price_usd": 12.5, "slug": "spent",
+        "slugs": ("spent", "fresh_rate", "latency_p95_ms"), "by": "plan", "version": 1, "limit": 50, "account_ids": account_ids,
+        "user_id": "user-1", "question": Question("fresh_rate", ("plan",)), "apart": {"plan": ("free", "basic")},
+        "point": Point(values=(("plan", "free"),)),
     }  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from sqlalchemy import delete, func, select, update
 from credit_core import CreditCore, cli
 from credit_core.analytics import queries, relations
 from credit_core.analytics.clickhouse import tables
-from credit_core.analytics.clickhouse.facts import ClickHouseFacts, place_of
-from credit_core.analytics.clickhouse.tables import Place
+from credit_core.analytics.clickhouse.facts import ClickHouseFacts, site_of
+from credit_core.analytics.clickhouse.tables import Site
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.opening import open_facts
 from credit_core.analytics.segments import Syncer
@@ -40,13 +40,13 @@ Opens = Callable[..., ClickHouseFacts]
 
 @pytest.fixture
 def at() -> str:
-    """A place for a copy."""
+    """A site for a copy."""
     return f"chdb://memory/t{uuid.uuid4().hex}"
 
 
 @pytest.fixture
 def opens(at: str) -> Iterator[Opens]:
-    """Copies at that place, closed at the end: ``opens(ledger)`` is a reader, with ``loads=True`` a loader."""
+    """Copies at that site, closed at the end: ``opens(ledger)`` is a reader, with ``loads=True`` a loader."""
     opened: list[ClickHouseFacts] = []
 
     def open_(ledger: Ledger, **options: Any) -> ClickHouseFacts:
@@ -232,7 +232,7 @@ def test_segments_of_another_ledger_are_refused(shop: Ledger, opens: Opens, tmp_
 
 def test_a_database_of_somebody_else_is_left_alone(shop: Ledger, at: str) -> None:
     with clickhouse_connect.get_client(interface="chdb") as client:
-        database = place_of(at)[1].database
+        database = site_of(at)[1].database
         client.command(f"CREATE DATABASE {database}")
         client.command(f"CREATE TABLE {database}.users (a Int64) ENGINE = MergeTree ORDER BY a")
         loader = ClickHouseFacts.at(shop.url, at, loads=True)
@@ -249,29 +249,29 @@ def test_before_the_loader_there_is_nothing_to_read(shop: Ledger, opens: Opens) 
 
 
 def test_definitions_for_a_cluster_are_understood_and_shard_by_account() -> None:
-    place = Place("titrate", "main")
-    made = tables.create_statements(place, "Europe/Berlin")
+    site = Site("titrate", "main")
+    made = tables.create_statements(site, "Europe/Berlin")
     with clickhouse_connect.get_client(interface="chdb") as client:
-        for statement in (*made, *tables.drop_statements(place)):
+        for statement in (*made, *tables.drop_statements(site)):
             assert client.query(f"EXPLAIN AST {statement}").result_rows
     assert all(" ON CLUSTER `main`" in statement for statement in made)
     local, distributed = (statement for statement in made if "`facts" in statement)
     assert "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')" in local
     assert distributed.endswith("ENGINE = Distributed('main', 'titrate', 'facts_local', cityHash64(account_id))")
-    on_one_server = ";".join(tables.create_statements(Place("titrate"), "Europe/Berlin"))
+    on_one_server = ";".join(tables.create_statements(Site("titrate"), "Europe/Berlin"))
     assert "CLUSTER" not in on_one_server
     assert "Replicated" not in on_one_server
 
 
 def test_states_are_dropped_long_after_they_were_the_newest() -> None:
-    place = Place("titrate")
-    assert tables.forget_statement(place, 2_001) is None
-    assert tables.forget_statement(place, 3_000) == "ALTER TABLE `titrate`.`copy_state` DROP PARTITION 1"
+    site = Site("titrate")
+    assert tables.forget_statement(site, 2_001) is None
+    assert tables.forget_statement(site, 3_000) == "ALTER TABLE `titrate`.`copy_state` DROP PARTITION 1"
 
 
 def test_everything_that_touches_the_copy_is_answered_by_clickhouse() -> None:
     public = {name for name, member in inspect.getmembers(Facts, inspect.isfunction) if not name.startswith("_")}
-    of_the_ledger = {"from_ledger", "within", "copied", "coming"}
+    of_the_ledger = {"from_ledger", "within", "copied", "coming", "waiting"}
     assert public - set(vars(ClickHouseFacts)) == of_the_ledger
 
 
@@ -338,4 +338,4 @@ def test_the_command_loads_and_tells(
         assert cli.main(command) == 0
         assert capsys.readouterr().out.startswith("0 new entries")
     assert cli.main([*command, "--tables"]) == 0
-    assert capsys.readouterr().out.count("CREATE TABLE") == len(tables.create_statements(Place("t"), "UTC"))
+    assert capsys.readouterr().out.count("CREATE TABLE") == len(tables.create_statements(Site("t"), "UTC"))

@@ -82,6 +82,10 @@ class _Compiler(ChStatementCompiler):
         """After the last row comes NULL, also of columns that never are."""
         return f"lead(toNullable({self.process(function.clauses, **kw)}))"
 
+    def visit_arg_min_func(self, function: Any, **kw: Any) -> str:
+        """What stands beside the least of another column."""
+        return f"argMin{self.function_argspec(function, **kw)}"
+
     def visit_list_func(self, function: Any, **kw: Any) -> str:
         """Values as an array."""
         return f"groupArray({self.process(function.clauses, **kw)})"

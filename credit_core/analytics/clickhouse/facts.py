@@ -39,11 +39,11 @@ from sqlalchemy.exc import ArgumentError
 from credit_core.analytics import manifest, relations, segments
 from credit_core.analytics.clickhouse import tables
 from credit_core.analytics.clickhouse.dialect import SETTINGS, Query, compiled
-from credit_core.analytics.clickhouse.tables import KEYED, Place
+from credit_core.analytics.clickhouse.tables import KEYED, Site
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.relations import ENTRY_COLUMNS
 from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark, columns_of
-from credit_core.analytics.sync import Extent, Facts, Follow, incoming, instants
+from credit_core.analytics.sync import Extent, Facts, Follow, Place, incoming, instants
 from credit_core.errors import InvalidConfig, InvalidRequest, LedgerUnavailable
 from credit_core.settings import ANALYTICS_VARIABLE
 from credit_core.store import schema
@@ -78,14 +78,14 @@ class _State(NamedTuple):
 class ClickHouseFacts(Facts):
     """The copy of one ledger on ClickHouse. Follow and query from any thread; one process ``loads``, any number read."""
 
-    def __init__(self, origin: Origin, client: Client, place: Place, folder: Path, *, loads: bool) -> None:
+    def __init__(self, origin: Origin, client: Client, site: Site, folder: Path, *, loads: bool) -> None:
         """Use :meth:`at`."""
         super().__init__(origin, duckdb.connect(), folder)
         self._client = client
-        self._at = place
+        self._at = site
         self._loads = loads
         self._seen = _State()
-        self._insert = _INSERT if place.cluster is None else _INSERT_ON_CLUSTER
+        self._insert = _INSERT if site.cluster is None else _INSERT_ON_CLUSTER
 
     @classmethod
     def at(cls, url: str, at: str, reporting_zone: str | None = None, *, loads: bool = False) -> ClickHouseFacts:
@@ -95,7 +95,7 @@ class ClickHouseFacts(Facts):
         ``loads``: :meth:`follow` copies what is new; else it only looks how far the loader has come. Raises
         :class:`InvalidConfig`, and :class:`LedgerUnavailable` where there is no ledger or no server.
         """
-        client, place = open_client(at, create=loads)
+        client, site = open_client(at, create=loads)
         folder = Path(mkdtemp(prefix="titrate-"))
         try:
             origin = Origin.open(url, folder, reporting_zone)
@@ -103,7 +103,7 @@ class ClickHouseFacts(Facts):
             client.close()
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        return cls(origin, client, place, folder, loads=loads)
+        return cls(origin, client, site, folder, loads=loads)
 
     def follow(self, progress: Progress = lambda _rows: None) -> Follow:
         """Copy everything new, or see what the loader has copied; ``progress`` is told how many rows were sent by now.
@@ -162,6 +162,11 @@ class ClickHouseFacts(Facts):
         rest = (_conformed(pa.Table.from_batches([block]), query) for block in blocks)
         batches = (batch for table in itertools.chain((first,), rest) for batch in table.to_batches())
         return pa.RecordBatchReader.from_batches(first.schema, batches)
+
+    @property
+    def place(self) -> Place:
+        """The database, and whether this process is its loader."""
+        return Place(None, self._loads, 0, 0, self._at.database)
 
     def close(self) -> None:
         """Give back connections and files; the copy stays."""
@@ -309,7 +314,7 @@ class ClickHouseFacts(Facts):
         self._client.command(tables.replace_statement(self._at, name))
 
 
-def place_of(at: str) -> tuple[URL, Place]:
+def site_of(at: str) -> tuple[URL, Site]:
     """What a URL as :meth:`ClickHouseFacts.at` takes it says. Raises :class:`InvalidConfig`."""
     try:
         url = make_url(at)
@@ -324,13 +329,13 @@ def place_of(at: str) -> tuple[URL, Place]:
     if unknown:
         raise InvalidConfig([f"{ANALYTICS_VARIABLE} has {', '.join(unknown)}. After the ? only cluster=name is known."])
     cluster = url.query.get("cluster")
-    return url, Place(url.database or "titrate", None if cluster is None else str(cluster))
+    return url, Site(url.database or "titrate", None if cluster is None else str(cluster))
 
 
-def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
+def open_client(at: str, *, create: bool = False) -> tuple[Client, Site]:
     """A client for such a URL; ``create`` makes the database where there is none."""
-    url, place = place_of(at)
-    with asked(place):
+    url, site = site_of(at)
+    with asked(site):
         if url.drivername == "chdb":
             client = clickhouse_connect.get_client(interface="chdb")
         else:
@@ -339,26 +344,26 @@ def open_client(at: str, *, create: bool = False) -> tuple[Client, Place]:
                 secure=url.drivername == "clickhouses", autogenerate_session_id=False,
             )  # fmt: skip
         if create:
-            client.command(f"CREATE DATABASE IF NOT EXISTS {place.name}{place.everywhere}")
-        client.database = place.database
-    return client, place
+            client.command(f"CREATE DATABASE IF NOT EXISTS {site.name}{site.everywhere}")
+        client.database = site.database
+    return client, site
 
 
 @contextmanager
-def asked(place: Place) -> Iterator[None]:
+def asked(site: Site) -> Iterator[None]:
     """Say in our own errors what the server says in its."""
     try:
         yield
     except (ClickHouseError, OSError) as error:
         raise LedgerUnavailable(
-            f"ClickHouse could not be asked (database {place.database}): {error}. Check the server and {ANALYTICS_VARIABLE}."
+            f"ClickHouse could not be asked (database {site.database}): {error}. Check the server and {ANALYTICS_VARIABLE}."
         ) from error
 
 
 def _with_lots(entries: pa.Table, lots: pa.Table) -> pa.Table:
     """The entries with kind and price of the lot each one moves."""
-    place = pc.index_in(entries["lot_id"], value_set=lots["lot_id"])
-    kind, price = (lots[name].combine_chunks().take(place) for name in ("kind", "unit_price_usd_micro"))
+    where = pc.index_in(entries["lot_id"], value_set=lots["lot_id"])
+    kind, price = (lots[name].combine_chunks().take(where) for name in ("kind", "unit_price_usd_micro"))
     return entries.append_column("lot_kind", kind).append_column("unit_price_usd_micro", price)
 
 

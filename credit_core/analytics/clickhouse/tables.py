@@ -46,7 +46,7 @@ EXTENT = ("batch", "first_us", "last_us", "entries")
 _KEPT_BATCHES = 1_000
 
 
-class Place(NamedTuple):
+class Site(NamedTuple):
     """Where the tables stand. ``cluster`` None: on one server."""
 
     database: str
@@ -72,30 +72,30 @@ class Place(NamedTuple):
         return f"{_name(self.database)}.{_name(name)}"
 
 
-def create_statements(place: Place, zone: str) -> list[str]:
+def create_statements(site: Site, zone: str) -> list[str]:
     """Every ``CREATE TABLE``, first the one that tells a database of ours; ``zone`` is the reporting zone, already checked."""
-    made = [_create(place, STATE, _state_columns(), _state_engine(place))]
-    made.append(_create(place, place.local_facts, _facts_columns(zone), _facts_engine(place)))
-    if place.cluster is not None:
-        where = f"{_text(place.cluster)}, {_text(place.database)}, {_text(place.local_facts)}"
+    made = [_create(site, STATE, _state_columns(), _state_engine(site))]
+    made.append(_create(site, site.local_facts, _facts_columns(zone), _facts_engine(site)))
+    if site.cluster is not None:
+        where = f"{_text(site.cluster)}, {_text(site.database)}, {_text(site.local_facts)}"
         made.append(
-            f"CREATE TABLE IF NOT EXISTS {place.table('facts')}{place.everywhere} AS {place.table(place.local_facts)} "
+            f"CREATE TABLE IF NOT EXISTS {site.table('facts')}{site.everywhere} AS {site.table(site.local_facts)} "
             f"ENGINE = Distributed({where}, cityHash64(account_id))"
         )
     for name, keys in KEYED.items():
-        engine = f"{_family(place, 'ReplacingMergeTree')} ORDER BY ({', '.join(keys)})"
-        made.append(_create(place, name, _columns(relations.metadata.tables[name]), engine))
+        engine = f"{_family(site, 'ReplacingMergeTree')} ORDER BY ({', '.join(keys)})"
+        made.append(_create(site, name, _columns(relations.metadata.tables[name]), engine))
     for name in WHOLE:
         columns = _columns(relations.metadata.tables[name])
-        made.append(_create(place, name, columns, f"{_family(place, 'MergeTree')} ORDER BY tuple()"))
-        made.append(_create(place, incoming(name), columns, "MergeTree ORDER BY tuple()"))
+        made.append(_create(site, name, columns, f"{_family(site, 'MergeTree')} ORDER BY tuple()"))
+        made.append(_create(site, incoming(name), columns, "MergeTree ORDER BY tuple()"))
     return made
 
 
-def drop_statements(place: Place) -> list[str]:
+def drop_statements(site: Site) -> list[str]:
     """Every ``DROP TABLE``, last the one that tells a database of ours."""
-    names = ("facts", place.local_facts, *KEYED, *WHOLE, *map(incoming, WHOLE), STATE)
-    return [f"DROP TABLE IF EXISTS {place.table(name)}{place.everywhere} SYNC" for name in dict.fromkeys(names)]
+    names = ("facts", site.local_facts, *KEYED, *WHOLE, *map(incoming, WHOLE), STATE)
+    return [f"DROP TABLE IF EXISTS {site.table(name)}{site.everywhere} SYNC" for name in dict.fromkeys(names)]
 
 
 def layout_of(statements: list[str]) -> str:
@@ -103,21 +103,21 @@ def layout_of(statements: list[str]) -> str:
     return hashlib.blake2b(";".join(statements).encode(), digest_size=8).hexdigest()
 
 
-def empty_statement(place: Place, name: str) -> str:
+def empty_statement(site: Site, name: str) -> str:
     """What removes every row of a table."""
-    return f"TRUNCATE TABLE {place.table(name)}"
+    return f"TRUNCATE TABLE {site.table(name)}"
 
 
-def replace_statement(place: Place, name: str) -> str:
-    """What puts the rows of :func:`incoming`, which has some, in the place of all rows of a table."""
-    return f"ALTER TABLE {place.table(name)} REPLACE PARTITION tuple() FROM {place.table(incoming(name))}"
+def replace_statement(site: Site, name: str) -> str:
+    """What puts the rows of :func:`incoming`, which has some, in the site of all rows of a table."""
+    return f"ALTER TABLE {site.table(name)} REPLACE PARTITION tuple() FROM {site.table(incoming(name))}"
 
 
-def forget_statement(place: Place, batch: int) -> str | None:
+def forget_statement(site: Site, batch: int) -> str | None:
     """What drops states that no statement can still begin with; nothing for most batches."""
     if batch % _KEPT_BATCHES:
         return None
-    return f"ALTER TABLE {place.table(STATE)} DROP PARTITION {batch // _KEPT_BATCHES - 2}"
+    return f"ALTER TABLE {site.table(STATE)} DROP PARTITION {batch // _KEPT_BATCHES - 2}"
 
 
 def incoming(name: str) -> str:
@@ -125,25 +125,23 @@ def incoming(name: str) -> str:
     return f"{name}_incoming"
 
 
-def visible(place: Place, batch: int) -> str:
+def visible(site: Site, batch: int) -> str:
     """Setting ``additional_table_filters``: every statement sees the copy as of one batch, whatever is being loaded.
 
     A filter on a Distributed table goes with the statement to every shard (ClickHouse 22.10 and newer).
     """
     filters = {"facts": f"batch <= {batch}", STATE: f"batch = {batch}"}
-    return (
-        "{" + ", ".join(f"{_text(f'{place.database}.{name}')}: {_text(kept)}" for name, kept in filters.items()) + "}"
-    )
+    return "{" + ", ".join(f"{_text(f'{site.database}.{name}')}: {_text(kept)}" for name, kept in filters.items()) + "}"
 
 
-def _create(place: Place, name: str, columns: list[str], engine: str) -> str:
+def _create(site: Site, name: str, columns: list[str], engine: str) -> str:
     body = ",\n  ".join(columns)
-    return f"CREATE TABLE IF NOT EXISTS {place.table(name)}{place.everywhere} (\n  {body}\n) ENGINE = {engine}"
+    return f"CREATE TABLE IF NOT EXISTS {site.table(name)}{site.everywhere} (\n  {body}\n) ENGINE = {engine}"
 
 
-def _family(place: Place, engine: str, *, sharded: bool = False) -> str:
+def _family(site: Site, engine: str, *, sharded: bool = False) -> str:
     """The engine; on a cluster replicated within the shard, or over all servers."""
-    if place.cluster is None:
+    if site.cluster is None:
         return engine
     path, replica = (
         ("{shard}/{database}/{table}", "{replica}") if sharded else ("all/{database}/{table}", "{shard}-{replica}")
@@ -151,15 +149,15 @@ def _family(place: Place, engine: str, *, sharded: bool = False) -> str:
     return f"Replicated{engine}({_text(f'/clickhouse/tables/{path}')}, {_text(replica)})"
 
 
-def _facts_engine(place: Place) -> str:
+def _facts_engine(site: Site) -> str:
     return (
-        f"{_family(place, 'ReplacingMergeTree', sharded=True)} "
+        f"{_family(site, 'ReplacingMergeTree', sharded=True)} "
         "PARTITION BY toYYYYMM(fromUnixTimestamp64Micro(occurred_at, 'UTC')) ORDER BY (occurred_at, id)"
     )
 
 
-def _state_engine(place: Place) -> str:
-    return f"{_family(place, 'ReplacingMergeTree')} PARTITION BY intDiv(batch, {_KEPT_BATCHES}) ORDER BY batch"
+def _state_engine(site: Site) -> str:
+    return f"{_family(site, 'ReplacingMergeTree')} PARTITION BY intDiv(batch, {_KEPT_BATCHES}) ORDER BY batch"
 
 
 def _facts_columns(zone: str) -> list[str]:
