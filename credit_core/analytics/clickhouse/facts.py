@@ -192,7 +192,7 @@ class ClickHouseFacts(Facts):
         there = {name for (name,) in self._client.query(f"SHOW TABLES FROM {self._at.name}").result_rows}
         if tables.STATE in there:
             found = self._client.query(
-                f"SELECT {', '.join(_State._fields)} FROM {self._at.table(tables.STATE)} ORDER BY batch DESC LIMIT 1"
+                f"SELECT {', '.join(_State._fields)} FROM {self._at.table(tables.STATE)} FINAL ORDER BY batch DESC LIMIT 1"
             ).result_rows
             return _State(*found[0]) if found else _State()
         if not self._loads:
