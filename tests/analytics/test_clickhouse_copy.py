@@ -40,13 +40,13 @@ Opens = Callable[..., ClickHouseFacts]
 
 @pytest.fixture
 def at() -> str:
-    """A site for a copy."""
+    """A place for a copy."""
     return f"chdb://memory/t{uuid.uuid4().hex}"
 
 
 @pytest.fixture
 def opens(at: str) -> Iterator[Opens]:
-    """Copies at that site, closed at the end: ``opens(ledger)`` is a reader, with ``loads=True`` a loader."""
+    """Copies at that place, closed at the end: ``opens(ledger)`` is a reader, with ``loads=True`` a loader."""
     opened: list[ClickHouseFacts] = []
 
     def open_(ledger: Ledger, **options: Any) -> ClickHouseFacts:
@@ -147,13 +147,13 @@ def test_two_loaders_at_once_cost_work_and_nothing_else(shop: Ledger, opens: Ope
     commit = one._commit
 
     def late(state: Any) -> Any:
+        one._commit = commit  # type: ignore[method-assign]
         generation(shop, 2)
         other.follow()
         return commit(state)
 
     one._commit = late  # type: ignore[method-assign]
     one.follow()
-    one._commit = commit  # type: ignore[method-assign]
     for loader in (one, other):
         loader.follow()
     reader.follow()
@@ -263,10 +263,28 @@ def test_definitions_for_a_cluster_are_understood_and_shard_by_account() -> None
     assert "Replicated" not in on_one_server
 
 
-def test_states_are_dropped_long_after_they_were_the_newest() -> None:
-    site = Site("titrate")
-    assert tables.forget_statement(site, 2_001) is None
-    assert tables.forget_statement(site, 3_000) == "ALTER TABLE `titrate`.`copy_state` DROP PARTITION 1"
+def test_states_are_dropped_long_after_they_were_the_newest(shop: Ledger, opens: Opens) -> None:
+    loader = opens(shop, loads=True)
+    loader.follow()
+    for batch in (999, 1_000, 1_998):
+        loader._commit(loader._newest()._replace(batch=batch))
+    generation(shop, 1)
+    loader.follow()
+    kept = loader._client.query(f"SELECT batch FROM {loader._at.table(tables.STATE)} ORDER BY batch").result_rows
+    assert kept == [(1_000,), (1_998,), (1_999,), (2_000,)]
+    assert queries.tie_out(loader, EVERYTHING).exact
+
+
+def test_readers_are_told_of_small_tables_that_changed_alone(shop: Ledger, opens: Opens) -> None:
+    loader, reader = opens(shop, loads=True), opens(shop)
+    loader.follow()
+    version = reader.follow().version
+    shop.add(schema.library_cells, {"genre": "noir", "mood": "calm"})
+    assert loader.follow().rows == 0
+    assert reader.follow().version == version + 1
+    assert reader.rows(select(func.count()).select_from(relations.library_cells)) == [(1,)]
+    loader.follow()
+    assert reader.follow().version == version + 1
 
 
 def test_everything_that_touches_the_copy_is_answered_by_clickhouse() -> None:

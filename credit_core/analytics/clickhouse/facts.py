@@ -111,20 +111,17 @@ class ClickHouseFacts(Facts):
         Raises :class:`LedgerUnavailable`; what was seen before stays usable.
         """
         with self._lock:
-            started, before, rebuilt, rows, changed = time.perf_counter(), self._seen, False, 0, False
+            started, seen, before, rebuilt = time.perf_counter(), self._seen.batch, self._seen, False
             self._origin.renew()
             with told(), asked(self._at):
                 state = self._newest()
                 if self._loads:
-                    state, rebuilt = self._prepare_tables(state)
-                    for chunk in self._source.chunks(Watermark(state.tx, state.id)):
-                        state = self._load(state, chunk)
-                        rows += chunk.entries.num_rows
-                        progress(rows)
-                    changed = self._refresh_dimensions(copied=rows > 0)
+                    before, rebuilt = self._prepare_tables(state)
+                    state = self._load_new(before, progress)
             self._see(state)
-            if changed or state.batch != before.batch:
+            if state.batch != seen:
                 self.version += 1
+            rows = max(0, state.entries - before.entries)
             as_of = None if state.last_us is None else from_us(state.last_us)
             watermark = Watermark(state.tx, state.id)
             return Follow(rows, watermark, time.perf_counter() - started, as_of, self.version, rebuilt)
@@ -151,17 +148,16 @@ class ClickHouseFacts(Facts):
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
         query = compiled(statement)
         with asked(self._at):
-            stream = self._client.query_arrow_stream(
-                query.sql, query.parameters, self._settings() | {"max_block_size": batch_rows}
-            )
-            blocks = iter(stream.__enter__())  # type: ignore[no-untyped-call]
-            block = next(blocks, None)
-        if block is None:
+            batches = self._batches(query, self._settings() | {"max_block_size": batch_rows})
+            first = next(batches, None)
+        if first is None:
             return self._arrow(statement).to_reader()
-        first = _conformed(pa.Table.from_batches([block]), query)
-        rest = (_conformed(pa.Table.from_batches([block]), query) for block in blocks)
-        batches = (batch for table in itertools.chain((first,), rest) for batch in table.to_batches())
-        return pa.RecordBatchReader.from_batches(first.schema, batches)
+        return pa.RecordBatchReader.from_batches(first.schema, itertools.chain((first,), batches))
+
+    def _batches(self, query: Query, settings: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+        with self._client.query_arrow_stream(query.sql, query.parameters, settings) as blocks:
+            for block in blocks:
+                yield from _conformed(pa.Table.from_batches([block]), query).to_batches()
 
     @property
     def place(self) -> Place:
@@ -170,8 +166,8 @@ class ClickHouseFacts(Facts):
 
     def close(self) -> None:
         """Give back connections and files; the copy stays."""
-        self._client.close()
         super().close()
+        self._client.close()
 
     def _arrow(self, statement: SelectBase) -> pa.Table:
         query = compiled(statement)
@@ -253,6 +249,16 @@ class ClickHouseFacts(Facts):
         self._dimensions.forget()
         # Numbers go on: to who still reads by the last one, the new copy is empty until its next follow.
         return self._commit(_State(state.batch + 1, layout, zone)), state.batch > 0
+
+    def _load_new(self, state: _State, progress: Progress) -> _State:
+        """Every batch that there is to send, then the small tables, which a number of its own tells of."""
+        before = state.entries
+        for chunk in self._source.chunks(Watermark(state.tx, state.id)):
+            state = self._load(state, chunk)
+            progress(state.entries - before)
+        if self._refresh_dimensions(copied=state.entries > before):
+            state = self._commit(state._replace(batch=state.batch + 1))
+        return state
 
     def _load(self, state: _State, chunk: Chunk) -> _State:
         """Send one batch, then its watermark."""

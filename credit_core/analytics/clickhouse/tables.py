@@ -40,8 +40,6 @@ KEYED = {
 WHOLE = tuple(
     table.name for table in relations.metadata.sorted_tables if table.name not in (*KEYED, relations.facts.name, STATE)
 )
-#: What a batch adds to ``copy_state``: number of the batch, and the copy's extent with it.
-EXTENT = ("batch", "first_us", "last_us", "entries")
 #: So many batches stay readable for statements that began with one of them.
 _KEPT_BATCHES = 1_000
 
@@ -109,13 +107,13 @@ def empty_statement(site: Site, name: str) -> str:
 
 
 def replace_statement(site: Site, name: str) -> str:
-    """What puts the rows of :func:`incoming`, which has some, in the site of all rows of a table."""
+    """What puts the rows of :func:`incoming`, which has some, in the place of all rows of a table."""
     return f"ALTER TABLE {site.table(name)} REPLACE PARTITION tuple() FROM {site.table(incoming(name))}"
 
 
 def forget_statement(site: Site, batch: int) -> str | None:
     """What drops states that no statement can still begin with; nothing for most batches."""
-    if batch % _KEPT_BATCHES:
+    if batch % _KEPT_BATCHES or batch < 2 * _KEPT_BATCHES:
         return None
     return f"ALTER TABLE {site.table(STATE)} DROP PARTITION {batch // _KEPT_BATCHES - 2}"
 
@@ -173,12 +171,9 @@ def _facts_columns(zone: str) -> list[str]:
 
 
 def _state_columns() -> list[str]:
-    return [
-        *_columns(relations.copy_state),
-        *(f"{name} Nullable(Int64)" for name in EXTENT[1:3]),
-        "entries Int64",
-        "batch Int64",
-    ]
+    """What tells how far the copy has come, and its extent with a batch."""
+    extent = ("first_us Nullable(Int64)", "last_us Nullable(Int64)", "entries Int64")
+    return ["batch Int64", *_columns(relations.copy_state), *extent]
 
 
 def _columns(table: Table) -> list[str]:
