@@ -26,6 +26,7 @@ def navigation():
             ],
             "Tune": [
                 st.Page("pages/tuning.py", title="Tuning", icon=":material/tune:", url_path="controller"),
+                st.Page("pages/lab.py", title="Lab", icon=":material/science:", url_path="laboratory"),
                 st.Page("pages/releases.py", title="Releases", icon=":material/rocket_launch:", url_path="versions"),
             ],
             "Help": [

@@ -11,6 +11,7 @@ from credit_core.errors import InvalidConfig
 
 DATABASE_VARIABLE = "CREDITS_DATABASE_URL"
 DEFAULT_DATABASE = "sqlite:///data/ledger.db"
+ANALYTICS_VARIABLE = "CREDITS_ANALYTICS_URL"
 CATALOG_VARIABLE = "CREDITS_CATALOG"
 CACHE_VARIABLE = "CREDITS_CACHE"
 FACTS_VARIABLE = "CREDITS_FACTS_DIR"
@@ -42,6 +43,11 @@ def titration_weights() -> tuple[float, ...] | None:
 def database_url() -> str:
     """The ledger's SQLAlchemy URL: ``CREDITS_DATABASE_URL``, else ``sqlite:///data/ledger.db``."""
     return os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+
+
+def analytics_url() -> str | None:
+    """Where the columnar copy stands, ``CREDITS_ANALYTICS_URL``; None: embedded in the process."""
+    return os.environ.get(ANALYTICS_VARIABLE) or None
 
 
 def facts_folder(url: str) -> Path:

@@ -162,7 +162,10 @@ def copy() -> None:
     """Where the columnar copy lies, who keeps it up to date, and what reading it may take."""
     place = facts.place
     limits = f"queries take up to {facts_memory()} of memory and {numbers.counted(facts_threads(), 'thread')}"
-    if place.folder is None:
+    if place.server is not None:
+        said = f"on ClickHouse, in the database {place.server}, which `python -m credit_core clickhouse --follow` keeps up to date"
+        limits = "queries take what the server grants them"
+    elif place.folder is None:
         said = (
             "in the memory of this dashboard, made anew when it starts. `python -m credit_core sync` keeps it on disk"
         )

@@ -52,3 +52,16 @@ def test_pages_are_asked_of_the_copy_and_the_ledger_alike(tmp_path: Path, capsys
     assert read["entries"] > 10_000
     assert all(question["ratio"] > 0 for question in read["ledger"].values())
     assert "times" in capsys.readouterr().out
+
+
+def test_the_laboratory_is_measured_without_a_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["bench", "--small", "--only", "laboratory", "--out", str(out)]) == 0
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert figures["engines"] == {}
+    found = figures["laboratory"]
+    assert found["same"], "compiled and interpreted come to the same sums"
+    assert found["compiled_per_s"] > found["interpreted_per_s"] > 0
+    assert found["decisions"] == 24_000
+    assert 0 < found["kernel_s"] <= found["replay_s"]
+    assert "replay of 24,000 decisions" in capsys.readouterr().out

@@ -63,12 +63,16 @@ class Extent(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a copy lies: ``folder`` None is memory alone; ``writes``: this process keeps it up to date, else another does."""
+    """Where a copy lies: ``folder`` None is memory alone; ``writes``: this process keeps it up to date, else another does.
+
+    ``server``: the database on ClickHouse where it stands instead.
+    """
 
     folder: Path | None
     writes: bool
     closed_segments: int
     open_segments: int
+    server: str | None = None
 
 
 class Facts:

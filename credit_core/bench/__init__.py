@@ -4,7 +4,8 @@ Machines are shared and noisy: blocks of baseline and product alternate, and the
 counts. Subjects: ``saga`` against two commits that each insert one row as wide as an entry; ``two-phase`` (PostgreSQL)
 against PL/pgSQL functions that move the same credits without decision or chain; ``authorize``, its latency over many users;
 ``hot``, threads that share one account against threads on accounts of their own; ``pages``, what each page of the dashboard
-costs the server at ``--entries``, against the same questions asked of the ledger.
+costs the server at ``--entries``, against the same questions asked of the ledger; ``laboratory``, decisions of the compiled
+policy against the interpreted one, and a replay of a million of them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from credit_core.bench import reading, subjects
+from credit_core.bench import laboratory, reading, subjects
 from credit_core.bench.measure import fsync_ms
 from credit_core.bench.subjects import Scale
 
-SUBJECTS = ("saga", "two-phase", "authorize", "hot", "pages")
+SUBJECTS = ("saga", "two-phase", "authorize", "hot", "pages", "laboratory")
 _ENGINES = ("sqlite", "postgresql")
 _RATES = (("per_s", "/s", 0), ("baseline_per_s", "baseline/s", 0), ("ratio", "ratio", 2))
 #: Per subject: title, and per column its key, heading and decimals.
@@ -70,7 +71,9 @@ def main(argv: list[str] | None = None) -> int:
         scale = scale._replace(users=options.users)
     entries = options.entries or ([10_000] if options.small else [1_000_000])
     times = 2 if options.small else 20
-    engines = _ENGINES if options.engine is None else (options.engine,)
+    engines: tuple[str, ...] = _ENGINES if options.engine is None else (options.engine,)
+    if set(options.only) == {"laboratory"}:
+        engines = ()
     figures: dict[str, Any] = {
         "python": platform.python_version(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -91,10 +94,14 @@ def main(argv: list[str] | None = None) -> int:
                     if url is None
                     else _engine(url, scale, options.only) | read(partial(reading.new_database, url))
                 )
+    if "laboratory" in options.only:
+        figures["laboratory"] = laboratory.measure(options.small)
     _print(figures)
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"\nWritten to {options.out}.")
     found = [engine for engine in figures["engines"].values() if engine is not None]
+    if not figures.get("laboratory", {}).get("same", True):
+        return 1
     return int(any(engine["violations"] or engine.get("hot", {}).get("errors") for engine in found))
 
 
@@ -156,6 +163,13 @@ def _print(figures: dict[str, Any]) -> None:
     for name, found in engines.items():
         for entries, row in found.get("pages", {}).items():
             _print_pages(name, entries, row)
+    if lab := figures.get("laboratory"):
+        print(
+            f"\nLaboratory, {lab['threads']} threads\n"
+            f"decisions/s: compiled {lab['compiled_per_s']:,.0f}, interpreted {lab['interpreted_per_s']:,.0f}; "
+            f"the same sums: {'yes' if lab['same'] else 'NO'}\n"
+            f"replay of {lab['decisions']:,} decisions: {lab['replay_s']:.2f} s, of that the kernel {lab['kernel_s']:.2f} s"
+        )
     for name, found in figures["engines"].items():
         if found is None:
             print(f"{name}: not measured; give --postgres URL, or install requirements-dev.txt", file=sys.stderr)

@@ -20,7 +20,7 @@ from sqlalchemy import Select, func, make_url, select, true
 
 from credit_core.analytics import measures, queries, relations
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.queries import economics, gaps, operations, settling, standing
+from credit_core.analytics.queries import economics, funnel, gaps, operations, settling, standing
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
@@ -84,8 +84,8 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
             marks, partial(economics.accounts, catalog=catalog), _before(partial(economics.accounts, catalog=catalog)),
             partial(economics.by_day, catalog=catalog), partial(economics.by_plan, catalog=catalog),
             partial(economics.by_model, catalog=catalog), partial(economics.liability, catalog=catalog),
-            partial(economics.packs, catalog=catalog), _metric(queries.values, ("breakage",)), economics.funnel, economics.welcome,
-            economics.cohorts,
+            partial(economics.packs, catalog=catalog), _metric(queries.values, ("breakage",)), funnel.funnel, funnel.welcome,
+            funnel.cohorts,
         ),
         "operations": (
             marks, _metric(queries.values, ("latency_p95_ms", "failure_rate")), _metric(queries.daily, "latency_p95_ms", "model"),

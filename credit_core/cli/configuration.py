@@ -1,4 +1,4 @@
-"""config show, diff, propose, release, rollback, zone."""
+"""config show, diff, propose, release, rollback, zone; staged releases are :mod:`credit_core.cli.staging`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import getpass
 import json
 from typing import Any
 
+from credit_core.cli import staging
 from credit_core.cli.opening import existing
 from credit_core.cli.output import Output, table
 from credit_core.cli.values import change
@@ -44,6 +45,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     for command, run in ((propose, _propose), (release, _release), (rollback, _roll_back)):
         command.add_argument("--author", default=None, help="who (default: the login name)")
         command.set_defaults(run=run)
+    staging.add(actions, common)
+    staging.add_watch(commands, common)
 
 
 def _show(options: argparse.Namespace, output: Output) -> int:

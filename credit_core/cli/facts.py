@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 from credit_core import settings
 from credit_core.analytics.segments import Syncer
-from credit_core.analytics.sync import Follow
+from credit_core.cli.following import add_following, checked_every, go_on
 from credit_core.cli.opening import existing
 from credit_core.cli.output import Output
-from credit_core.errors import InvalidRequest, LedgerUnavailable
-
-#: After a failure the ledger is asked again this much later.
-_AGAIN_S = 5.0
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command to the parser."""
     sync = commands.add_parser("sync", parents=[common], help="copy what is new in the ledger to segments on disk")
-    sync.add_argument("--follow", action="store_true", help="go on until stopped")
-    sync.add_argument(
-        "--every", type=float, default=1.0, metavar="SECONDS", help="with --follow: how often to look (default 1)"
-    )
+    add_following(sync)
     sync.add_argument("--rebuild", action="store_true", help="make the copy anew; the old one is shown meanwhile")
     sync.add_argument(
         "--facts", type=Path, metavar="DIR",
@@ -34,8 +26,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _sync(options: argparse.Namespace, output: Output) -> int:
-    if not 0.05 <= options.every <= 3_600.0:
-        raise InvalidRequest(f"--every must lie between 0.05 and 3600 seconds, got {options.every:g}.")
+    every_s = checked_every(options)
     existing(options.database).close()
     folder = options.facts or settings.facts_folder(options.database)
     with Syncer.open(options.database, folder, threads=settings.facts_threads()) as syncer:
@@ -47,19 +38,5 @@ def _sync(options: argparse.Namespace, output: Output) -> int:
             words = f"{done.rows} new entries in {done.seconds:.1f} s{rate}; {at.entries} in {folder}."
             output.result(document | {"segments": len(at.segments), "zone": at.zone}, words)
             return 0
-        output.say(f"{_told(done)}. Following; stop with Ctrl-C.")
-        while True:
-            time.sleep(options.every)
-            try:
-                done = syncer.follow()
-            except LedgerUnavailable as error:
-                output.say(f"{error} Trying again.")
-                time.sleep(_AGAIN_S)
-                continue
-            if done.rows:
-                output.say(_told(done))
-
-
-def _told(done: Follow) -> str:
-    as_of = "" if done.as_of is None else f", as of {done.as_of:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{done.rows} new entries in {done.seconds * 1_000:.0f} ms{as_of}"
+        go_on(syncer.follow, done, every_s, output)
+    return 0

@@ -1,25 +1,17 @@
-"""replay."""
+"""replay; and what is built on it, in :mod:`credit_core.cli.trials`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from typing import Any
 
 import pandas as pd
 
-from credit_core import settings
-from credit_core.analytics import queries
-from credit_core.analytics.sync import Facts
+from credit_core.cli import trials
 from credit_core.cli.output import Output, table
 from credit_core.cli.values import change
-from credit_core.errors import InvalidRequest, NotFound
 from credit_core.lab import outcomes, replay
-from credit_core.policy import config as schema
-from credit_core.policy.config import Config
-from credit_core.service import catalog
-from credit_core.store import migrate
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -36,25 +28,15 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     command.add_argument("--by-plan", action="store_true", help="tell every plan too")
     command.add_argument("--seed", type=int, default=0, help="of the resampled accounts behind the intervals")
     command.set_defaults(run=_replay)
+    trials.add(commands, common)
 
 
 def _replay(options: argparse.Namespace, output: Output) -> int:
-    if options.version is None and not options.changes:
-        raise InvalidRequest("Name what to try: --version N, or --set KEY=VALUE.")
-    if not migrate.exists(options.database):
-        raise NotFound(f"There is no ledger at {options.database}. Create one with: python -m credit_core init")
-    facts = Facts.open(options.database)
-    try:
-        facts.follow()
-        prepared = replay.open_ledger(facts, catalog.read(settings.catalog_folder()).catalog)
-        number = queries.live_version(facts)
-        live = prepared.configs[number]
-        candidate = _candidate(options, prepared, number)
+    with trials.opened(options.database) as (prepared, number, live):
+        candidate = trials.candidate_of(prepared, options.version, options.changes, number)
         period = replay.last_days(prepared, options.days)
         replayed = replay.run(prepared, [live, candidate], period, progress=output.progress)
         found = outcomes.compare(replayed, seed=options.seed)
-    finally:
-        facts.close()
     document = {
         "live": number,
         "candidate": options.version,
@@ -65,21 +47,11 @@ def _replay(options: argparse.Namespace, output: Output) -> int:
         "winners": found.winners,
         "losers": found.losers,
         "assumes": found.assumes,
-        "metrics": [_plain(row) for row in found.metrics.to_dict("records")],
-        "surplus_days": [_plain(row) for row in found.surplus.to_dict("records")],
+        "metrics": trials.plain(found.metrics),
+        "surplus_days": trials.plain(found.surplus),
     }
     output.result(document, _words(options, found, number, len(replayed.account_ids)))
     return 0
-
-
-def _candidate(options: argparse.Namespace, prepared: replay.Prepared, live: int) -> Config:
-    number = live if options.version is None else options.version
-    if number not in prepared.configs:
-        raise NotFound(
-            f"There is no configuration version {number}. `python -m credit_core config show --versions` lists them."
-        )
-    changes = dict(change(text) for text in options.changes)
-    return schema.apply_changes(prepared.configs[number].body(), changes) if changes else prepared.configs[number]
 
 
 def _words(options: argparse.Namespace, found: outcomes.Comparison, live: int, accounts: int) -> str:
@@ -121,9 +93,3 @@ def _number(value: float, share: bool, *, sign: bool = False) -> str:
         return "–"
     plus = "+" if sign else ""
     return f"{value * 100:{plus}.2f} %" if share else f"{value:{plus},.1f}"
-
-
-def _plain(row: dict[Any, Any]) -> dict[str, Any]:
-    """Missing as null: JSON has no nan."""
-    known = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-    return json.loads(json.dumps(known, default=str))  # type: ignore[no-any-return]

@@ -19,7 +19,8 @@ from credit_core.units import DAY_US, MICRO
 class Arrivals(NamedTuple):
     """Requests in order of account and instant. ``account`` counts from 0; ``at_us`` from the cycle's start.
 
-    ``prior``: the plan's demand in credits a day (λ₀ of SPEC 4). A negative coverage names no cell.
+    ``prior``: the plan's demand in credits a day (λ₀ of SPEC 4). A negative coverage names no cell. ``session`` numbers
+    the sessions, ``cell`` the cells; without them an account has one session and its requests no cell of their own.
     """
 
     account: npt.NDArray[np.int64]
@@ -29,8 +30,10 @@ class Arrivals(NamedTuple):
     quota_uc: int
     cycle_days: float
     prior: float
-    coverage: float = 1.0
-    health: float = 0.7
+    coverage: float | npt.NDArray[np.float64] = 1.0
+    health: float | npt.NDArray[np.float64] = 0.7
+    session: npt.NDArray[np.int64] | None = None
+    cell: npt.NDArray[np.int64] | None = None
 
 
 def world_of(catalog: Catalog, config: Config, plan: str, cycle_days: float) -> World:
@@ -64,12 +67,15 @@ def one_cycle(arrivals: Arrivals, accounts: int) -> Batch:
     asked = np.flatnonzero(events["kind"] == tables.OPEN)
     events["at"][asked], events["images"][asked], events["u01"][asked] = arrivals.at_us, arrivals.images, arrivals.u01
     events["amount_uc"][asked] = arrivals.images * MICRO
-    events["prior"], events["coverage"], events["health"] = arrivals.prior, arrivals.coverage, arrivals.health
-    events["cycle_days"] = arrivals.cycle_days
+    events["coverage"][asked], events["health"][asked] = arrivals.coverage, arrivals.health
+    events["prior"], events["cycle_days"] = arrivals.prior, arrivals.cycle_days
+    if arrivals.cell is not None:
+        events["cell"][asked] = arrivals.cell
     events["days_left"][asked] = (end_us - arrivals.at_us) / DAY_US
     events["consent"], events["arm_p"], events["end_usd"] = True, 0.5, np.nan
     # One session is one user's: who asked before is the request before.
-    follows = asked[1:][np.diff(arrivals.account) == 0]
+    same = np.diff(arrivals.account if arrivals.session is None else arrivals.session) == 0
+    follows = asked[1:][same]
     events["before"][follows] = follows - 1 - np.repeat(begins, sizes)[follows]
     lots = tables.records(2 * accounts, tables.LOT)
     lots["rank"] = np.tile([LOT_KINDS.index("monthly"), LOT_KINDS.index("rollover")], accounts)

@@ -21,11 +21,11 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from credit_core.analytics import queries
-from credit_core.analytics.stored import opened
+from credit_core.analytics.opening import open_facts
 from credit_core.analytics.sync import Facts
 from credit_core.errors import CreditError, SchemaTooNew
 from credit_core.service.core import CreditCore
-from credit_core.settings import DATABASE_VARIABLE, database_url, facts_memory, facts_store, facts_threads
+from credit_core.settings import DATABASE_VARIABLE, database_url
 from pages.components import states
 
 #: The one operator there is without sign-in (SPEC 10); the author of what is released and drafted.
@@ -97,8 +97,7 @@ def _core(url: str) -> CreditCore:
 
 @st.cache_resource(show_spinner="Opening the ledger …")
 def _reader(url: str) -> _Reader:
-    limits = {"memory_limit": facts_memory(), "threads": facts_threads()}
-    return _Reader(opened(url, facts_store(url), **limits))
+    return _Reader(open_facts(url))
 
 
 def core() -> CreditCore:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 TITLES = {
     "": "Overview", "burn": "Burn rate", "library": "Coverage", "pace": "Surplus", "margins": "Economics", "health": "Operations",
     "question": "Explore", "controller": "Tuning",
-    "versions": "Releases", "people": "Users", "trust": "Integrity",
+    "laboratory": "Lab", "versions": "Releases", "people": "Users", "trust": "Integrity",
 }  # fmt: skip
 #: Files of ``pages/``: a cold process would run these bare, were it not for the guard.
 STEMS = (
@@ -27,6 +27,7 @@ STEMS = (
     "operations",
     "explore",
     "tuning",
+    "lab",
     "releases",
     "users",
     "integrity",

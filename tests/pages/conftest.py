@@ -28,7 +28,7 @@ TIMEOUT_S = 60
 #: Addresses by file, as ``app.navigation`` gives them; the overview is at the root.
 ADDRESS = {
     "overview": "", "burn_rate": "burn", "coverage": "library", "surplus": "pace", "economics": "margins", "operations": "health",
-    "explore": "question", "tuning": "controller", "releases": "versions", "users": "people", "integrity": "trust",
+    "explore": "question", "tuning": "controller", "lab": "laboratory", "releases": "versions", "users": "people", "integrity": "trust",
 }  # fmt: skip
 
 #: What people may call themselves and their cells: markdown, HTML, formulas, scripts that run right to left, and length.

@@ -1,0 +1,23 @@
+"""Whose requests a replay takes: the paced accounts behind a filter, and to whom each belongs."""
+
+from __future__ import annotations
+
+import pandas as pd
+from sqlalchemy import select
+
+from credit_core.analytics import relations
+from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries.burn import owners
+from credit_core.analytics.sync import Facts
+
+
+def paced_accounts(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """account_id, user_id (of a shared account its first user) and plan, by id; model, cell and period are ignored."""
+    a, owner = relations.accounts, owners().subquery("owner")
+    statement = (
+        select(a.c.account_id, owner.c.user_id, a.c.plan)
+        .select_from(a.outerjoin(owner, owner.c.account_id == a.c.account_id))
+        .where(relations.of_accounts(a, filters), relations.paced(a.c.plan))
+        .order_by(a.c.account_id)
+    )
+    return facts.frame(statement)

@@ -1,0 +1,72 @@
+"""Work on a thread of its own: how far it is, what it came to, and a way to call it off."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from credit_core.errors import Stopped
+
+T = TypeVar("T")
+#: Called with the share done and what has been done, in words.
+Progress = Callable[[float, str], None]
+#: Whether the work was called off.
+Asked = Callable[[], bool]
+
+
+class Job(Generic[T]):
+    """``work(progress, stopped)``, begun at once. ``result`` and ``error`` are set before it is ``finished``."""
+
+    def __init__(self, work: Callable[[Progress, Asked], T], words: str = "") -> None:
+        """``words`` say what is done until the work says more."""
+        self.share, self.words = 0.0, words
+        self._began = time.monotonic()
+        self.result: T | None = None
+        self.error: Exception | None = None
+        self._finished, self._stopped = threading.Event(), threading.Event()
+        # A process that ends does not wait for it: it only reads.
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread.start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is a result, an error, or it was called off."""
+        return self._finished.is_set()
+
+    @property
+    def called_off(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._stopped.is_set()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._began
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until its end, if it goes on as it did; None where too little is done to tell."""
+        return self.elapsed_s * (1.0 - self.share) / self.share if self.share >= 0.05 else None
+
+    def stop(self) -> None:
+        """Call it off; it ends soon, without a result."""
+        self._stopped.set()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for its end; False where it did not come in time."""
+        return self._finished.wait(timeout_s)
+
+    def _run(self, work: Callable[[Progress, Asked], T]) -> None:
+        try:
+            self.result = work(self._told, self._stopped.is_set)
+        except Stopped:
+            self._stopped.set()
+        except Exception as error:
+            self.error = error
+        finally:
+            self._finished.set()
+
+    def _told(self, share: float, words: str) -> None:
+        self.share, self.words = share, words
