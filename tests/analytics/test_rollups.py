@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from credit_core.analytics import measures, queries, relations, segments, source
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
-from credit_core.analytics.queries import economics, explore
+from credit_core.analytics.queries import explore, funnel
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.bench import reading
@@ -116,7 +116,7 @@ def test_what_pages_ask_most_comes_from_roll_ups(rolled: StoredFacts) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [economics.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes],
+    [funnel.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes],
 )
 def test_questions_about_accounts_come_from_people_by_day(
     question: Any, rolled: StoredFacts, monkeypatch: pytest.MonkeyPatch
