@@ -36,7 +36,7 @@ from credit_core.units import from_us
 
 _DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 #: Results kept, and of how many rows at most each.
-_MOST_REMEMBERED, _MOST_REMEMBERED_ROWS = 16, 250_000
+_MOST_REMEMBERED, _MOST_REMEMBERED_ROWS = 12, 150_000
 #: New rows from which on the copy is compressed, to a fifth, after a follow; within a long one at four times as many.
 _COMPRESSED_ROWS = 245_760
 #: The entry's instant on the reporting zone's clock.
@@ -158,8 +158,11 @@ class Facts:
                 frame[name] = instants(frame[name], self.zone)
         if len(frame) <= _MOST_REMEMBERED_ROWS:
             with self._remembering:
-                if len(self._remembered) >= _MOST_REMEMBERED:
-                    self._remembered.pop(next(iter(self._remembered)))
+                oldest = next(iter(self._remembered), key)
+                if oldest[2] != key[2]:
+                    self._remembered.clear()
+                elif len(self._remembered) >= _MOST_REMEMBERED:
+                    del self._remembered[oldest]
                 self._remembered[key] = frame.copy()
         return frame
 
