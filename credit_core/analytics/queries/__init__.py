@@ -17,8 +17,10 @@ from credit_core.analytics.queries.arrivals import (
 )
 from credit_core.analytics.queries.burn import burn_against_pace, burn_by_account, burn_by_plan_model, top_movers
 from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
+from credit_core.analytics.queries.cycle_days import burn_by_cycle_day
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
 from credit_core.analytics.queries.export import csv_bytes, rows_behind, rows_frame, to_csv, write_csv
+from credit_core.analytics.queries.forecast import burn_forecast, unusual_days
 from credit_core.analytics.queries.integrity import BALANCES, Line, TieOut, checks, open_holds, tie_out
 from credit_core.analytics.queries.overview import (
     AsOf,
@@ -30,10 +32,13 @@ from credit_core.analytics.queries.overview import (
     options,
     slos,
 )
-from credit_core.analytics.queries.releases import body, release_marks, releases, versions
+from credit_core.analytics.queries.readout import Readout, readout
+from credit_core.analytics.queries.releases import account_ids, body, release_marks, releases, versions
 from credit_core.analytics.queries.rewards import reward_count, rewarded_decisions
+from credit_core.analytics.queries.risk import chance_of, risk_calibration, run_out_risk
 from credit_core.analytics.queries.series import Value, breakdown, daily, hours_of_week, kpis, value, values
 from credit_core.analytics.queries.surplus import (
+    dry_time,
     run_outs,
     surplus_bands,
     surplus_by_plan,
@@ -47,22 +52,28 @@ __all__ = [
     "AsOf",
     "Line",
     "Options",
+    "Readout",
     "Terms",
     "TieOut",
     "Value",
+    "account_ids",
     "as_of",
     "body",
     "breakdown",
     "burn_against_pace",
     "burn_by_account",
+    "burn_by_cycle_day",
     "burn_by_plan_model",
+    "burn_forecast",
     "cells",
+    "chance_of",
     "checks",
     "csv_bytes",
     "cycles_of",
     "daily",
     "daily_outcomes",
     "demand_rates",
+    "dry_time",
     "entries_by_plan",
     "entries_of",
     "find_users",
@@ -78,14 +89,17 @@ __all__ = [
     "open_holds",
     "options",
     "pantry_queue",
+    "readout",
     "recent_decisions",
     "release_marks",
     "releases",
     "replayed_accounts",
     "reward_count",
     "rewarded_decisions",
+    "risk_calibration",
     "rows_behind",
     "rows_frame",
+    "run_out_risk",
     "run_outs",
     "slos",
     "surplus_bands",
@@ -95,6 +109,7 @@ __all__ = [
     "tie_out",
     "to_csv",
     "top_movers",
+    "unusual_days",
     "user_timeline",
     "value",
     "values",
