@@ -16,6 +16,7 @@
     ├── InvalidConfig             a configuration or catalogue that does not validate; carries every fault
     ├── InvalidImport             a file that cannot be read as the format it was said to be
     ├── NotAllowed                the actor's role does not permit the call
+    ├── WaitingForApproval        asked for, and not live before another person approves it
     ├── Stopped                   long work that its caller called off
     └── LedgerError               the database
         ├── SchemaTooNew          written by a newer release of Titrate
@@ -86,6 +87,17 @@ class InvalidImport(CreditError, ValueError):
 
 class NotAllowed(CreditError, PermissionError):
     """The actor's role does not permit the call."""
+
+
+class WaitingForApproval(CreditError):
+    """A release that is not live before another person approves it; the request was written."""
+
+    def __init__(self, version: int, rollout_id: int) -> None:
+        self.version, self.rollout_id = version, rollout_id
+        super().__init__(
+            f"Version {version} waits for approval by another person; it is not live. They approve it on the releases page, "
+            f"or with: python -m credit_core config approve {rollout_id}"
+        )
 
 
 class Stopped(CreditError):

@@ -116,12 +116,14 @@ def checked_instant(at: object, name: str = "at") -> datetime:
 
 def to_us(at: datetime) -> int:
     """Aware instant → microseconds since the epoch, exactly."""
-    return (checked_instant(at) - _EPOCH) // _MICROSECOND
+    if type(at) is not datetime or at.tzinfo is not UTC:
+        at = checked_instant(at)
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def from_us(us: int) -> datetime:
     """Microseconds since the epoch → aware UTC instant, exactly."""
-    return _EPOCH + timedelta(microseconds=us)
+    return _EPOCH + us * _MICROSECOND
 
 
 def checked_id(value: object, name: str, *, limit: int = MAX_ID) -> str:

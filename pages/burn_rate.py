@@ -7,11 +7,12 @@ import streamlit as st
 
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries import standing
+from credit_core.analytics.queries import series, standing
 from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
+from pages.components.text import escape_markdown
 
 guard()
 
@@ -19,7 +20,13 @@ ALL_MODELS = "All models"
 MODEL = "model"
 _USER = "_user_of_bar"
 UNNAMED = "no model named"
+AXIS, BY_DATE, BY_CYCLE = "along", "By date", "By day of the cycle"
 MOST_MODELS, MODELS_IN_A_ROW = 6, 2
+#: What a day's burn can be parted by.
+PARTS, PARTED = (
+    {"plan": "Plan", "model": "Model", "modality": "Modality", "region": "Region", "team_id": "Team", "arm": "Arm"},
+    "parts",
+)
 
 SPENDING = (
     tables.Column("spent_credits", "Spent", "credits", help="Settled and imported less refunded, credits."),
@@ -100,21 +107,50 @@ def against_pace() -> None:
     """Burn so far beside pace, and its parts one step further down."""
     so_far, parts = st.columns([3, 2])
     with so_far:
-        st.subheader("Burn so far, against pace" if paces["pace_credits"].notna().any() else "Burn so far")
-        before = ask(standing.fleet_burn, chosen.compared()) if chosen.compare else None
-        fig = charts.burn_against_pace(
-            ask(standing.fleet_burn, chosen), x="day", burned="cum_spent_credits", pace="cum_pace_credits",
-            unit=credit_unit, zone=zone, compare=before, shift=filters.shift(), compare_name=filters.compare_name(),
-            marks=marks, span=filters.span(),
-        )  # fmt: skip
-        plots.show(
-            fig,
-            key="burn_so_far",
-            alt="Credits burned since the period's start against pace.",
-            on_days=filters.set_days,
-        )
+        has_pace = bool(paces["pace_credits"].notna().any())
+        st.subheader("Burn so far, against pace" if has_pace else "Burn so far")
+        axis = BY_DATE
+        if has_pace:
+            axis = st.segmented_control(
+                "Along", [BY_DATE, BY_CYCLE], default=BY_DATE, key=AXIS, bind="query-params", required=True,
+                label_visibility="collapsed",
+            )  # fmt: skip
+        if axis == BY_CYCLE:
+            by_cycle()
+        else:
+            by_date()
     with parts:
         by_next("spent", credit_unit)
+        plans_against_pace()
+
+
+def by_date() -> None:
+    """Burn since the period's start, and what it is coming to."""
+    before = ask(standing.fleet_burn, chosen.compared()) if chosen.compare else None
+    fig = charts.burn_against_pace(
+        ask(standing.fleet_burn, chosen), x="day", burned="cum_spent_credits", pace="cum_pace_credits",
+        unit=credit_unit, zone=zone, compare=before, shift=filters.shift(), compare_name=filters.compare_name(),
+        marks=marks, span=filters.span(), forecast=None if ahead is None else ahead.sums,
+    )  # fmt: skip
+    alt = "Credits burned since the period's start against pace, and what they are coming to."
+    plots.show(fig, key="burn_so_far", alt=alt, on_days=filters.set_days)
+    forecast_words()
+
+
+def by_cycle() -> None:
+    """Burn by the day of the cycle, whenever each account's began."""
+    frame = ask(queries.burn_by_cycle_day, chosen)
+    if frame.empty:
+        states.unknown("No cycle runs at the end of this period with these filters.")
+        return
+    fig = charts.cycle_days(frame, unit=credit_unit)
+    plots.show(
+        fig, key="burn_by_cycle_day", alt="What an account has spent by each day of its cycle, this one and the last."
+    )
+    st.caption(
+        f"The cycles that run at the period's end, of {sentences.counted(int(frame['accounts'].max()), 'account')}, and the ones before "
+        "them. A day's burn is the mean over the accounts that have lived it whole."
+    )
 
 
 def by_next(slug: str, unit: charts.Unit) -> None:
@@ -137,18 +173,61 @@ def next_step() -> tuple[str, str, Callable[[str], None]]:
     return ("model", "model", to_model) if not chosen.models else ("user_id", "user", to_user)
 
 
+def plans_against_pace() -> None:
+    """Each plan's burn beside its pace, the fastest first."""
+    known = paces.dropna(subset=["pace_credits"]).assign(pace_ratio=lambda rows: rows["over_share"] + 1)
+    if len(known) < 2:
+        return
+    known = known.sort_values("pace_ratio", ascending=False, ignore_index=True)
+    tables.show(
+        known,
+        [tables.Column("plan", "Plan", "slug", pinned=True), SPENDING[0], *SPENDING[2:]],
+        key="plans_against_pace",
+        zone=zone,
+        search=False,
+        file_name="plans_against_pace",
+        alt="Plans by how fast they burn against their pace, the fastest first.",
+    )
+    fastest = known.iloc[0]
+    st.caption(
+        f"Fastest against its pace: **{sentences.named(fastest['plan'])}**, at {sentences.percent(fastest['pace_ratio'])} of it."
+    )
+
+
+def forecast_words() -> None:
+    """What the burn is coming to."""
+    if ahead is None:
+        return
+    last = {name: numbers.count(value) for name, value in ahead.sums.iloc[-1].drop("day").items()}
+    when = f"By {numbers.day(ahead.until)}{', when every running cycle has ended' if ahead.cycles_end else ''}"
+    pace = "" if last["pace"] == numbers.UNKNOWN else f"; pace would be {last['pace']}"
+    st.caption(
+        f"{when}: **{last['middle']} {escape_markdown(filters.credit_words())}** expected, {last['inner_low']} to {last['inner_high']} in "
+        f"1 of 2 cases and {last['outer_low']} to {last['outer_high']} in 9 of 10{pace}. A straight trend and the weekday, from the last "
+        "28 complete days."
+    )
+
+
 def by_day() -> None:
-    """Each day's burn, by plan."""
-    st.subheader("Burn a day, by plan")
-    fig = charts.stacked_bars(
-        ask(standing.burn_by_day, chosen), x="day", y="spent_credits", series="plan", pace="pace_credits",
-        unit=credit_unit.per("day"), zone=zone, marks=marks,
-        compare=ask(standing.burn_by_day, chosen.compared()) if chosen.compare else None, shift=filters.shift(),
-        compare_name=filters.compare_name(), span=filters.span(), domain=options.plans,
+    """Each day's burn and what it was made of; days that were not as usual are marked."""
+    st.subheader("Burn a day")
+    part = st.segmented_control(
+        "By", list(PARTS), default="plan", format_func=PARTS.__getitem__, key=PARTED, bind="query-params", required=True,
+        label_visibility="collapsed",
     )  # fmt: skip
-    plots.show(fig, key="burn_a_day", alt="Credits burned by day and plan, with pace.", on_days=filters.set_days)
-    if note := sentences.unfinished(session.ledger().as_of, chosen.period.end, zone):
-        st.caption(note)
+    frame = ask(standing.burn_by_day, chosen, part).replace({part: {series.NONE: f"no {PARTS[part].lower()}"}})
+    odd = ask(queries.unusual_days, chosen)
+    fig = charts.stacked_bars(
+        frame, x="day", y="spent_credits", series=part, pace="pace_credits", unit=credit_unit.per("day"), zone=zone, marks=marks,
+        compare=ask(standing.burn_by_day, chosen.compared()) if chosen.compare else None, shift=filters.shift(),
+        compare_name=filters.compare_name(), span=filters.span(), unusual=odd,
+        domain={"plan": options.plans, "model": options.models, "region": options.regions}.get(part, ()),
+    )  # fmt: skip
+    alt = f"Credits burned by day and {PARTS[part].lower()}, with pace; unusual days are marked."
+    plots.show(fig, key="burn_a_day", alt=alt, on_days=filters.set_days)
+    told = sentences.unusual(odd)
+    note = sentences.unfinished(session.ledger().as_of, chosen.period.end, zone)
+    st.caption(" ".join(text for text in (told, note) if text))
 
 
 def by_model(parted: pd.DataFrame) -> None:
@@ -256,6 +335,7 @@ if not filters.charged():
     st.stop()
 with states.loading(420):
     paces = ask(standing.pace_by_plan, chosen)
+    ahead = ask(queries.burn_forecast, chosen)
     parted = ask(queries.burn_by_plan_model, chosen).fillna({"model": UNNAMED})
     summary = cards(
         [

@@ -50,7 +50,7 @@ MEASURES = {
 EVERY_CELL = "All cells"
 CELL, MEASURE = "cell", "measure"
 _PICKED = "_picked_cell"
-MOST_TO_FILL = 50
+MOST_TO_FILL = 100
 #: Lines of the chart over time: one for each colour.
 CELLS_BY_DAY = 6
 
@@ -138,7 +138,13 @@ def cell_map(cells: pd.DataFrame, measure: Measure) -> None:
         tint=measure.tint, most=measure.most, detail=detail,
     )  # fmt: skip
     plots.show(fig, key="cells", alt=f"{measure.means} By genre and mood.", on_click=to_cell)
-    st.caption(f"{measure.means} Click a cell to narrow to it.")
+    most = ""
+    if cells[measure.column].max() > 0:
+        first = cells.loc[cells[measure.column].idxmax()]
+        most = (
+            f"Most: **{sentences.cell(first['genre'], first['mood'])}**, {measure.unit.text(first[measure.column])}. "
+        )
+    st.caption(f"{measure.means} {most}Click a cell to narrow to it.")
 
 
 def detail(cell: dict) -> str:
@@ -179,10 +185,35 @@ def one_cell(narrowed: Filters) -> None:
             plots.show(fig, key="cell_demand", alt="Decisions for the chosen cell by day.", on_days=filters.set_days)
 
 
+def first_card(firsts: gaps.FirstFallbacks) -> kpi.Card:
+    """How many of those who met the library met it for the first time."""
+    before = ask(gaps.first_fallbacks, chosen.compared()) if chosen.compare else None
+    return kpi.Card(
+        "First fallbacks",
+        numbers.share(firsts.share),
+        unit=f"{numbers.count(firsts.firsts)} of {sentences.counted(firsts.users, 'user')}",
+        change=numbers.points(firsts.share, None if before is None else before.share, better="neutral"),
+        help=kpi.Help(
+            "Of the users who got a library answer in the period, those who had never had one before.",
+            "users whose first library answer lies in the period / users with one", "share", "SPEC 3, first-library-fallback tip",
+        ),
+    )  # fmt: skip
+
+
 def thresholds() -> None:
     """What each plan asks of a cell, and how often it got less."""
     st.subheader("Thresholds by plan")
     rows = ask(queries.miss_by_plan, chosen, config)
+    fig = charts.demand_by_coverage(
+        ask(gaps.demand_by_coverage, chosen, config), coverage="coverage", under="under_share", requests="requests",
+        thresholds=dict(zip(rows["plan"], rows["threshold"], strict=True)),
+    )  # fmt: skip
+    plots.show(
+        fig, key="demand_by_coverage", alt="Share of requests by coverage of their cells, with each plan's threshold."
+    )
+    st.caption(
+        "How much of the demand is for cells with little in them; left of a plan's line, its requests are misses."
+    )
     tables.show(
         rows,
         [
@@ -213,6 +244,19 @@ def pantry(queue: pd.DataFrame) -> None:
     else:
         count = 1
     st.markdown(sentences.joined(filled(queue, count)))
+    if len(queue) > gaps.STEPS[0]:
+        tables.show(
+            gaps.fill_steps(queue),
+            [
+                tables.Column("cells", "Fill the next", "count", pinned=True),
+                tables.Column("cum_misses", "Misses mended", "count"),
+                tables.Column("cum_miss_share", "Of all misses", "share"),
+                tables.Column("cum_assets_needed", "Assets to add", "count"),
+                tables.Column("cum_at_risk_credits", "Credits spent on them", "credits", help="On fresh ones, for want of these cells."),
+            ],
+            key="fill_steps", zone=zone, search=False, file_name="pantry_steps",
+            alt="What filling the next 10, 50 and 100 cells would mend.",
+        )  # fmt: skip
     tables.show(
         queue,
         [
@@ -230,7 +274,13 @@ def pantry(queue: pd.DataFrame) -> None:
                 "share",
                 help="Share of the period's misses of this cell and those above it.",
             ),
-            tables.Column("queued_at", "Queued", "instant"),
+            tables.Column(
+                "cum_at_risk_credits",
+                "Credits so far",
+                "credits",
+                help="Spent on fresh ones for want of this cell and those above it.",
+            ),
+            tables.Column("queued_at", "Queued", "instant", hidden=True),
         ],
         key="pantry",
         zone=zone,
@@ -295,6 +345,7 @@ if not filters.only_paced("library coverage"):
 with states.loading(420):
     everything = ask(queries.cells, chosen, config)
     waiting = ask(gaps.pantry_effect, chosen, config)
+    firsts = ask(gaps.first_fallbacks, chosen)
     summary = cards(
         [
             Wanted("coverage_miss_rate", "Miss rate", target=config.slos.coverage_miss_rate),
@@ -316,7 +367,7 @@ looked_at = chosen.narrowed(cell=choices[picked]) if picked in choices else chos
 cell_map(everything, measure)
 if looked_at.cell is not None:
     one_cell(looked_at)
-kpi.row(summary, key="coverage")
+kpi.row([*summary, first_card(firsts)], key="coverage")
 pantry(waiting)
 plan_side, stale_side = st.columns(2)
 with plan_side:

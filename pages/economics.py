@@ -3,7 +3,7 @@
 import streamlit as st
 
 from credit_core.analytics import metrics, queries
-from credit_core.analytics.queries import economics
+from credit_core.analytics.queries import economics, funnel, margins, money
 from pages.components import (
     charts,
     drill,
@@ -11,6 +11,7 @@ from pages.components import (
     kpi,
     numbers,
     plots,
+    price_change,
     pricing_calculator,
     sentences,
     session,
@@ -97,7 +98,7 @@ def flow(whole: economics.Accounts) -> None:
         plots.show(fig, key="waterfall", alt="Subscriptions, packs used and breakage, less provider cost, to margin.")
     with days:
         st.subheader("Revenue and provider cost a day")
-        frame = economics.in_dollars(ask(economics.by_day, chosen, catalog))
+        frame = money.in_dollars(ask(economics.by_day, chosen, catalog))
         long = frame.melt("day", ["revenue_usd", "cost_usd"], "flow", "amount")
         long = long.assign(flow=long["flow"].map({"revenue_usd": "revenue", "cost_usd": "provider_cost"}))
         if long["amount"].isna().all():
@@ -115,7 +116,7 @@ def flow(whole: economics.Accounts) -> None:
 def plans() -> None:
     """Each plan's money."""
     st.subheader("By plan")
-    rows = economics.in_dollars(ask(economics.by_plan, chosen, catalog))
+    rows = money.in_dollars(ask(economics.by_plan, chosen, catalog))
     tables.show(
         rows,
         [
@@ -136,7 +137,7 @@ def plans() -> None:
 def models() -> None:
     """Each model's money."""
     st.subheader("By model")
-    rows = economics.in_dollars(ask(economics.by_model, chosen, catalog))
+    rows = money.in_dollars(ask(economics.by_model, chosen, catalog))
     rows = rows.assign(model=rows["model"].replace({economics.UNUSED: "not used"}))
     tables.show(
         rows,
@@ -158,10 +159,35 @@ def models() -> None:
     )
 
 
+def accounts() -> None:
+    """Accounts by what they leave, those that cost most."""
+    st.subheader("By account")
+    rows = money.in_dollars(ask(margins.by_account, chosen, catalog))
+    if rows.empty:
+        states.unknown("No account did anything in this period with these filters.")
+        return
+    rows = rows.assign(user_id=[account.removeprefix("user:") for account in rows["account_id"]])
+    tables.show(
+        rows,
+        [
+            tables.Column("user_id", "Account", pinned=True),
+            tables.Column("plan", "Plan", "slug"),
+            tables.Column("subscriptions_usd", "Subscription", "dollars", help="Straight-line over the cycle."),
+            tables.Column("lots_usd", "Packs used", "dollars"),
+            *MONEY,
+        ],
+        key="money_by_account",
+        zone=zone,
+        file_name="margin_by_account",
+        alt="Accounts by margin, least first.",
+    )
+    st.caption("Least margin first, of the 1 000 accounts that cost providers most.")
+
+
 def owed() -> None:
     """What customers hold, and what it was sold for."""
-    st.subheader("Outstanding, by lot")
-    rows = economics.in_dollars(ask(economics.liability, chosen, catalog))
+    st.subheader("Outstanding and lost, by lot")
+    rows = money.in_dollars(ask(economics.liability, chosen, catalog))
     if rows.empty:
         states.unknown("Nobody holds any credits.")
         return
@@ -177,6 +203,14 @@ def owed() -> None:
                 "dollars",
                 help="At the unit price of the lots; gifts are 0. Monthly credits are earned with their cycle.",
             ),
+            tables.Column("expired_uc", "Expired", "credits_uc", help="In the period."),
+            tables.Column("clamped_uc", "Clamped", "credits_uc", help="In the period: over a cap, or of a closed lot."),
+            tables.Column(
+                "breakage_usd",
+                "Breakage",
+                "dollars",
+                help="What expired and was clamped, at the unit price of its lots.",
+            ),
         ],
         key="owed",
         zone=zone,
@@ -184,14 +218,12 @@ def owed() -> None:
         file_name="outstanding_by_lot",
         alt="Outstanding credits and liability by kind of lot.",
     )
-    lost = ask(queries.values, chosen, ("breakage",))["breakage"]
-    st.caption(f"Breakage in this period: {numbers.money(lost.numerator)} of paid credits expired or were clamped.")
 
 
 def packs() -> None:
     """Packs sold."""
     st.subheader("Packs sold")
-    rows = economics.in_dollars(ask(economics.packs, chosen, catalog))
+    rows = money.in_dollars(ask(economics.packs, chosen, catalog))
     if rows.empty:
         states.unknown("No pack was sold in this period with these filters.")
         return
@@ -216,14 +248,14 @@ def packs() -> None:
 def way() -> None:
     """How people get to their first pack, and what welcome credits did."""
     st.subheader("From guest to repeat buyer")
-    frame = ask(economics.funnel, chosen)
+    frame = ask(funnel.funnel, chosen)
     if not frame["users"].sum():
         states.unknown("Nobody came in this period with these filters.")
         return
     said = []
-    if linked := ask(economics.from_guests, chosen):
+    if linked := ask(funnel.from_guests, chosen):
         said.append(f"{numbers.count(linked)} of those who signed up had been guests before")
-    gift = ask(economics.welcome, chosen)
+    gift = ask(funnel.welcome, chosen)
     if gift.users:
         used = sentences.percent(gift.spent_share)
         said.append(
@@ -238,7 +270,7 @@ def way() -> None:
         plots.show(fig, key="funnel", alt="Users by step, from guests to repeat buyers.")
         st.caption("Of those who came in this period, up to its end. Shares are of the step before.")
     with weeks:
-        rows = ask(economics.cohorts, chosen)
+        rows = ask(funnel.cohorts, chosen)
         if rows.empty:
             states.unknown("Nobody signed up in this period.")
             return
@@ -268,12 +300,12 @@ flow(whole)
 kpi.row(row, key="economics")
 plans()
 models()
-held, sold = st.columns(2)
-with held:
-    owed()
-with sold:
-    packs()
+accounts()
+owed()
+packs()
 way()
+st.subheader("What another price would have meant")
+price_change.show(chosen, catalog, list(ask(economics.by_plan, chosen, catalog)["plan"]))
 st.subheader("Pricing calculator")
 pricing_calculator.show(catalog)
 drill.entries(chosen, "economics")

@@ -9,7 +9,19 @@ import streamlit as st
 from credit_core.analytics import metrics, queries
 from credit_core.analytics.queries import explore, series
 from credit_core.analytics.queries.explore import Point, Question
-from pages.components import charts, drill, filters, numbers, plots, sentences, session, states, tables, units_shown
+from pages.components import (
+    charts,
+    drill,
+    filters,
+    numbers,
+    plots,
+    saved_views,
+    sentences,
+    session,
+    states,
+    tables,
+    units_shown,
+)
 from pages.components.answers import ask
 from pages.components.session import guard
 from pages.components.text import escape_markdown, one_line, shortened, title_of
@@ -27,6 +39,15 @@ DIMENSIONS = {
 }  # fmt: skip
 TOPS = (2, 3, 4, 6, 8, 12)
 MOST_PANELS, PANELS_IN_A_ROW = 6, 2
+#: Questions that are asked of every ledger.
+READY = {
+    "What did the releases change?": {METRIC: "fresh_rate", BY: "config_version", THEN: NOTHING, CHART: BARS},
+    "Which model fails most?": {METRIC: "failure_rate", BY: "model", THEN: NOTHING, CHART: BARS},
+    "Where does the library miss?": {METRIC: "coverage_miss_rate", BY: "genre", THEN: "mood", CHART: HEAT},
+    "Who spends most?": {METRIC: "spent", BY: "user_id", THEN: NOTHING, CHART: BARS},
+    "What decides?": {METRIC: "requests", BY: "rule", THEN: NOTHING, CHART: LINES},
+    "When do requests come?": {METRIC: "requests", BY: NOTHING, THEN: NOTHING, CHART: HEAT},
+}
 ROWS_SHOWN = 200
 
 st.title("Explore")
@@ -41,7 +62,7 @@ def controls() -> tuple[Question, str]:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="question_bar"):
         slug = st.selectbox(
             "Metric", list(metrics.METRICS), format_func=lambda name: metrics.metric(name).title, key=METRIC,
-            bind="query-params", width=220, on_change=forget,
+            bind="query-params", width=190, on_change=forget,
         )  # fmt: skip
         there = offered(metrics.metric(slug))
         by = dimension("By", BY, there)
@@ -50,9 +71,11 @@ def controls() -> tuple[Question, str]:
             "Drawn as", CHARTS, default=LINES, key=CHART, bind="query-params", required=True, on_change=forget
         )
         top = st.selectbox(
-            "Shown apart", TOPS, index=TOPS.index(6), key=TOP, bind="query-params", width=130, on_change=forget,
+            "Shown apart", TOPS, index=TOPS.index(6), key=TOP, bind="query-params", width=105, on_change=forget,
             help="Of each dimension; all others are one part, 'other'.",
         )  # fmt: skip
+        possible = {METRIC: metrics.METRICS, BY: DIMENSIONS, THEN: DIMENSIONS, CHART: CHARTS, TOP: TOPS}
+        saved_views.popover(possible, READY, forget)
     return Question(slug, tuple(name for name in (by, then) if name != NOTHING), top), chart
 
 
@@ -67,7 +90,7 @@ def dimension(label: str, key: str, there: list[str]) -> str:
     if key in st.session_state and st.session_state[key] not in there:
         st.session_state[key] = NOTHING
     return st.selectbox(
-        label, there, format_func=named, key=key, bind="query-params", width=130, on_change=forget
+        label, there, format_func=named, key=key, bind="query-params", width=115, on_change=forget
     )  # fmt: skip
 
 
@@ -231,7 +254,7 @@ def largest(split: str) -> list[str]:
 def draw_heat() -> None:
     """Two dimensions; of one, its days; of none, the hours of the week."""
     if not question.by:
-        if metric.relation == "closings" or metric.span == "to_date":
+        if metric.of_cycles or metric.span == "to_date":
             states.unknown(f"{metric.title} has no hours. Choose a dimension, or lines.")
             return
         rate = metric.denominator is not None or metric.format == "ms"

@@ -9,6 +9,7 @@ import streamlit as st
 from credit_core.analytics import queries
 from credit_core.errors import CreditError
 from credit_core.service.core import CreditCore
+from credit_core.settings import facts_memory, facts_threads
 from pages.components import filters, kpi, numbers, provenance, session, states, tables
 from pages.components.session import guard
 
@@ -157,6 +158,24 @@ def heads() -> None:
         )
 
 
+def copy() -> None:
+    """Where the columnar copy lies, who keeps it up to date, and what reading it may take."""
+    place = facts.place
+    limits = f"queries take up to {facts_memory()} of memory and {numbers.counted(facts_threads(), 'thread')}"
+    if place.server is not None:
+        said = f"on ClickHouse, in the database {place.server}, which `python -m credit_core clickhouse --follow` keeps up to date"
+        limits = "queries take what the server grants them"
+    elif place.folder is None:
+        said = (
+            "in the memory of this dashboard, made anew when it starts. `python -m credit_core sync` keeps it on disk"
+        )
+    else:
+        whose = "this dashboard keeps up to date" if place.writes else "another process keeps up to date"
+        parts = f"{numbers.counted(place.closed_segments, 'closed segment')} and {numbers.counted(place.open_segments, 'new one')}"
+        said = f"on disk, in {parts}, which {whose}"
+    st.caption(f"The figures are read from a columnar copy of the ledger: {said}; {limits}.")
+
+
 def past_checks(checks: pd.DataFrame) -> None:
     """Who checked when, and what was found."""
     st.markdown("#### History of checks")
@@ -186,3 +205,4 @@ with right:
     heads()
 if not checked.empty:
     past_checks(checked)
+copy()

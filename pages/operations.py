@@ -24,6 +24,7 @@ MOST_MODELS = 6
 INCIDENTS = {
     "rate_limited": "Rate-limited",
     "over_limit": "Over a limit",
+    "blocked": "While blocked",
     "anomalies": "Anomalies",
     "late": "Late settles",
 }
@@ -157,7 +158,13 @@ def model_table(by_model: pd.DataFrame) -> None:
         file_name="models",
         alt="Models by generations ended, with latency and failure rates.",
     )
-    st.caption("Click a row to narrow to its model.")
+    known = by_model.dropna(subset=["model", "failure_rate"])
+    most = ""
+    if len(known) > 1 and known["failure_rate"].max() > 0:
+        first = known.loc[known["failure_rate"].idxmax()]
+        share, ended = numbers.share(first["failure_rate"]), numbers.count(first["ended"])
+        most = f"Fails most: **{sentences.named(first['model'])}**, {share} of {ended}. "
+    st.caption(f"{most}Click a row to narrow to its model.")
 
 
 def pick(model: str) -> None:
@@ -242,6 +249,7 @@ def people() -> None:
             tables.Column("plan", "Plan", "slug"),
             tables.Column("rate_limited", "Rate-limited", "count"),
             tables.Column("over_limit", "Over a limit", "count"),
+            tables.Column("blocked", "While blocked", "count", help="Requests while a challenge was open."),
             tables.Column("anomalies", "Anomalies", "count"),
             tables.Column("failed", "Failed", "count"),
             tables.Column("late", "Late settles", "count"),

@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from credit_core.analytics import metrics, queries
-from credit_core.analytics.queries import standing
-from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
+from credit_core.analytics.queries import news, standing
+from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
@@ -131,6 +131,22 @@ def by_day() -> None:
         st.caption(note)
 
 
+def since_yesterday() -> None:
+    """The newest 24 hours against the 24 before, in words."""
+    rows = ask(news.since_yesterday, chosen)
+    if rows.empty:
+        states.unknown("The ledger does not reach back two days yet.")
+        return
+    told = rows[rows["told"] & (charged | (rows["slug"] != "spent"))]
+    if told.empty:
+        st.markdown("Nothing moved by more than chance in the last 24 hours.")
+    else:
+        mover = ask(news.moved_most, chosen, "plan")
+        movers = {"spent": mover} if mover is not None and not chosen.plans else {}
+        st.markdown("\n".join(f"- {clause}." for clause in sentences.news(told, movers)))
+    st.caption("The last 24 hours against the 24 before; only what is more than chance, and at least 5 %.")
+
+
 def running_out(ends: standing.RunningOut) -> None:
     """Who runs out within a week."""
     st.subheader("Running out this week")
@@ -142,11 +158,14 @@ def running_out(ends: standing.RunningOut) -> None:
     if ends.soon.empty:
         states.unknown("Nobody is expected to run out within 7 days at the present burn.")
         return
+    told = ask(queries.run_out_risk, chosen)[["account_id", "risk", "chance"]]
     tables.show(
-        ends.soon,
+        ends.soon.merge(told, on="account_id", how="left"),
         [
             tables.Column("user_id", "User", pinned=True),
             tables.Column("plan", "Plan", "slug"),
+            tables.Column("risk", "Risk", help=run_out.MEANS),
+            tables.Column("chance", "Chance", "share", help="To run out before the next reset.", hidden=True),
             tables.Column(
                 "runs_out_at", "Runs out", "instant", help="Available credits ÷ mean burn of the last 7 days."
             ),
@@ -199,7 +218,9 @@ kpi.row(summary, key="overview")
 by_day()
 movers, leavers = st.columns(2)
 with movers:
-    st.subheader("What changed")
+    st.subheader("What changed since yesterday")
+    since_yesterday()
+    st.subheader("Top movers")
     if charged:
         drill.movers(chosen, "movers")
     else:

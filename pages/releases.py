@@ -9,7 +9,20 @@ import streamlit as st
 
 from credit_core.analytics import queries
 from credit_core.errors import CreditError
-from pages.components import charts, filters, kpi, numbers, plots, session, states, tables, tuning_diff, tuning_versions
+from pages.components import (
+    charts,
+    filters,
+    kpi,
+    numbers,
+    plots,
+    releases_staged,
+    releases_start,
+    session,
+    states,
+    tables,
+    tuning_diff,
+    tuning_versions,
+)
 from pages.components.session import guard
 from pages.components.text import escape_markdown, one_line
 from pages.components.tuning_versions import Standing
@@ -21,6 +34,7 @@ RELEASES = (
     tables.Column("version", "Version", "count"),
     tables.Column("action", "Action", "slug"),
     tables.Column("share", "Share", "share", help="Share of accounts that it was released to"),
+    tables.Column("accounts", "Accounts now", "count", help="Accounts that the version decides for now"),
     tables.Column("author", "By"),
     tables.Column(
         "decisions", "Decisions", "count", help="All that were ever taken under the version, whatever the period"
@@ -45,18 +59,28 @@ def page() -> None:
     """What is live, then how it came to be, then any two versions side by side."""
     now = tuning_versions.standing()
     released, versions = queries.releases(session.facts()), queries.versions(session.facts())
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.title("Releases", anchor=False, width="content")
+    staged = releases_staged.rollouts()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("Releases", anchor=False, width="stretch")
+        going = any(each.going_on for each in staged)
+        staging = st.button(
+            "Release in stages …", icon=":material/stacked_line_chart:", disabled=going, key="versions_stage",
+            help="One at a time: the one that runs comes first" if going else None,
+        )  # fmt: skip
         back = now.before
         words = "Roll back …" if back is None else f"Roll back to version {back} …"
         pressed = st.button(words, icon=":material/undo:", disabled=back is None, key="versions_roll_back")
     if pressed:
         tuning_versions.roll_back(now)
+    elif staging:
+        releases_start.start(now)
     tuning_versions.done()
     about(now, versions)
+    governed = accounts_now(now)
     cards(now, released, versions)
+    releases_staged.show(staged, now)
     courses()
-    history(now, released, versions)
+    history(now, released.assign(accounts=_where_live(released, governed)), versions)
     compare(now)
 
 
@@ -89,7 +113,7 @@ def cards(now: Standing, released: pd.DataFrame, versions: pd.DataFrame) -> None
         [
             kpi.Card("Live", f"Version {now.live}", target_text=f"since {numbers.instant(now.since, session.zone())}"),
             kpi.Card(
-                "Decided under it", numbers.count(decisions),
+                "Decided under it" if now.treatment is None else f"Decided under version {now.treatment}", numbers.count(decisions),
                 target_text=f"version {before}: {numbers.count(earlier)}" if before is not None else "",
             ),
             kpi.Card(
@@ -100,6 +124,22 @@ def cards(now: Standing, released: pd.DataFrame, versions: pd.DataFrame) -> None
         ],
         key="versions",
     )  # fmt: skip
+
+
+def accounts_now(now: Standing) -> dict[int, int]:
+    """Version → accounts that it decides for now; counted again after a release or a sign-up."""
+    key = (now.live, now.treatment, now.share, now.since, session.facts().version)
+    kept: tuple[Any, dict[int, int]] | None = st.session_state.get("_versions_accounts")
+    if kept is None or kept[0] != key:
+        kept = (key, releases_staged.accounts_now(queries.account_ids(session.facts())))
+        st.session_state["_versions_accounts"] = kept
+    return kept[1]
+
+
+def _where_live(released: pd.DataFrame, governed: dict[int, int]) -> list[int | None]:
+    """The accounts of each version at its newest release, newest first; missing where it is not live."""
+    left = dict(governed)
+    return [left.pop(int(version), None) for version in released["version"]]
 
 
 def under(released: pd.DataFrame, versions: pd.DataFrame, number: int) -> tuple[int | None, float | None]:

@@ -6,7 +6,7 @@ import streamlit as st
 from credit_core.analytics import queries
 from credit_core.analytics.queries import settling, standing
 from credit_core.service import configure
-from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
+from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
@@ -198,6 +198,7 @@ def ran_out() -> None:
     """Who met an empty balance in the period."""
     st.subheader("Run-outs in the period")
     rows = ask(queries.run_outs, chosen)
+    st.markdown(sentences.joined(*dry_words()))
     if rows.empty:
         states.unknown("Nobody met an empty balance in this period.")
         return
@@ -218,6 +219,23 @@ def ran_out() -> None:
         file_name="run_outs",
         alt="Users who ran out of credits in the period.",
     )
+
+
+def dry_words() -> list[str]:
+    """How long people were dry, and how much of what could be given was."""
+    dry, found = ask(queries.dry_time, chosen), []
+    if dry.run_outs:
+        per = "" if dry.share is None else f", in all **{numbers.share(dry.share)}** of a cycle per active account"
+        found.append(
+            f"{sentences.counted(dry.run_outs, 'run-out')} of {sentences.counted(dry.accounts, 'account')}; the middle one lasted "
+            f"{numbers.duration(dry.median_days * 86_400)}{per}"
+        )
+    pacing = ask(queries.value, chosen, "pacing_efficiency")
+    if pacing.value is not None:
+        found.append(
+            f"finished cycles gave out **{numbers.share(pacing.value)}** of the fresh credits that their balances and demand allowed"
+        )
+    return found
 
 
 def summary(whole: standing.Spread, before: standing.Spread | None, course: pd.DataFrame) -> list[kpi.Card]:
@@ -285,6 +303,7 @@ if everybody.empty:
     st.stop()
 bands(course)
 kpi.row(top, key="surplus")
+run_out.show(chosen)
 now_by_plan()
 people(everybody)
 ran_out()

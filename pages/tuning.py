@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -10,7 +11,7 @@ from credit_core.analytics.filters import Filters
 from credit_core.errors import CreditError
 from credit_core.lab import curve
 from credit_core.policy import config as schema
-from credit_core.policy.advice import FLAT_BELOW, advise, check, dynamics
+from credit_core.policy.advice import FLAT_BELOW, Cell, Demand, advise, check, dynamics
 from credit_core.policy.config import Config
 from credit_core.service import configure
 from credit_core.settings import database_url
@@ -22,6 +23,7 @@ from pages.components import (
     tuning_bar,
     tuning_controls,
     tuning_curve,
+    tuning_outcomes,
     tuning_preview,
 )
 from pages.components import tuning_draft as drafts
@@ -39,13 +41,14 @@ class Bench:
     number: int
     live: Config
     body: dict[str, object]
-    found: tuning_preview.Recent
+    demands: Mapping[str, Demand]
+    library: Sequence[Cell]
     chosen: Filters
 
 
 def about(bench: Bench) -> str:
     """The sentence under the title: what live's curve does to an account that is a quarter of its quota off pace."""
-    demand = tuning_curve.preferred(bench.found.demands, bench.chosen.plans)
+    demand = tuning_curve.preferred(bench.demands, bench.chosen.plans)
     if bench.live.controller.strategy != "logistic":
         return f"Live is version {bench.number}, by the strategy {bench.live.controller.strategy}."
     quarter = demand.quota / 4.0
@@ -61,31 +64,52 @@ def about(bench: Bench) -> str:
 
 @st.fragment
 def workbench(bench: Bench) -> None:
-    """Controls, curve, preview, validation and bar: a moved control reruns this alone."""
+    """Controls, curve, preview, validation and bar: a moved control reruns this alone.
+
+    What a moved control is for comes first: the cards are filled before the curve and the controls are drawn again.
+    """
     catalog = session.core().deployment.catalog
     models = tuple(name for name, model in catalog.models.items() if model.modality == "image")
-    demands = bench.found.demands
     checked = check(bench.body, drafts.current().changes, models)
     draft = checked.config
-    left, right = st.columns([6, 7], gap="large")
-    with left:
-        tuning_controls.show(bench.live, models, checked.faults)
-    measured = [demand for demand in demands.values() if demand.accounts] or list(demands.values())
-    found = checked.faults if draft is None else advise(draft, measured, bench.live)
-    headline = ""
-    with right:
-        if draft is None:
+    left, right = st.columns([5, 7], gap="large")
+    cards_place, curve_place = right.container(), right.container()
+    below = st.container()
+    shown = None
+    if draft is None:
+        with curve_place:
             st.error("The draft cannot work as it stands:", icon=":material/block:")
-            tuning_curve.advice(found)
+            tuning_curve.advice(checked.faults)
             st.caption(
                 "Mend it on the left, or take the change back; the curve and the preview come back by themselves."
             )
-        else:
-            tuning_curve.show(bench.live, draft, demands, bench.chosen.plans)
-            _validation(found)
+    else:
+        with cards_place:
+            st.subheader("What the period would have been", anchor=False)
+            shown = tuning_preview.find(bench.chosen, bench.live, draft, catalog)
+            if shown is not None:
+                tuning_preview.metrics(shown, tuning_preview.FIRST, key="tuning_preview", by_row=3)
+                st.markdown(tuning_preview.sentence(shown))
+            standing_place = st.container()
+        with curve_place:
+            demand = tuning_curve.show(bench.live, draft, bench.demands, bench.chosen.plans)
+    measured = [demand for demand in bench.demands.values() if demand.accounts] or list(bench.demands.values())
+    found = checked.faults if draft is None else advise(draft, measured, bench.live, bench.library)
+    with left:
+        tuning_controls.show(bench.live, models, checked.faults)
     if draft is not None:
-        headline = tuning_preview.show(bench.found, bench.live, bench.number, draft, catalog)
-    tuning_bar.show(found, headline)
+        with right:
+            tuning_curve.amounts_to(bench.live, draft, demand)
+            _validation(found)
+    if shown is not None:
+        with below:
+            tuning_outcomes.show(shown)
+            tuning_preview.rests_on(shown)
+    tuning_bar.show(found, tuning_preview.headline(shown), None if draft is None else (draft, demand))
+    if shown is not None and draft is not None:
+        # Last, because the rest of the replay begins here and would compete with the drawing of all this.
+        with standing_place:
+            tuning_preview.standing(shown, bench.live, draft, bench.number)
 
 
 def _validation(found: list[tuning_curve.Advice]) -> None:
@@ -111,8 +135,10 @@ def page() -> None:
         # The controller decides for paced plans alone, so another unit chosen for other pages narrows nothing here.
         chosen = replace(chosen, unit=None, within=None, policies=())
     catalog = session.core().deployment.catalog
-    found = tuning_preview.recent(session.facts(), catalog, database_url(), chosen)
-    bench = Bench(version.version, schema.parse(version.body), version.body, found, chosen)
+    demands = tuning_preview.demands(session.facts(), catalog, database_url(), chosen)
+    live = schema.parse(version.body)
+    cells = tuning_preview.cells(session.facts(), database_url(), chosen, live)
+    bench = Bench(version.version, live, version.body, demands, cells, chosen)
     st.markdown(about(bench))
     st.bottom.empty()
     workbench(bench)

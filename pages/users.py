@@ -9,11 +9,13 @@ import streamlit as st
 
 from credit_core import View
 from credit_core.analytics import queries
+from credit_core.analytics.filters import Filters, Period
 from credit_core.errors import NotFound
 from credit_core.policy.plans import COUNTED
 from credit_core.service.lookup import Balance, Profile
 from credit_core.service.quotas import Count
 from pages.components import charts, customer_card, explained, filters, kpi, numbers, plots, session, states, tables
+from pages.components.answers import ask
 from pages.components.session import guard
 from pages.components.text import escape_markdown, figure_text, title_of
 
@@ -130,6 +132,14 @@ def terms(profile: Profile) -> list[str]:
             return ["A guest, known by the session alone.", *counts]
 
 
+def chance(profile: Profile) -> float | None:
+    """How likely the balance does not last to the reset; unknown where nothing is paced."""
+    if profile.quota_policy != "titrated_monthly":
+        return None
+    moment = Filters(Period(at - timedelta(days=1), at))
+    return ask(queries.chance_of, moment, profile.user_id)
+
+
 def header(profile: Profile, balance: Balance) -> None:
     """Who this is and how they stand."""
     st.subheader(":material/person: " + escape_markdown(profile.user_id))
@@ -230,7 +240,7 @@ def timeline(profile: Profile) -> pd.DataFrame:
         ],
         key="timeline",
         zone=zone,
-        on_row=open_decision,
+        on_row=lambda row: open_decision(user_id, row),
         csv_rows=lambda: queries.user_timeline(facts.engine, user_id, zone, limit=None),
         total=int(rows["seq"].max()) if len(rows) else 0,
         file_name="history",
@@ -241,10 +251,10 @@ def timeline(profile: Profile) -> pd.DataFrame:
     return rows
 
 
-def open_decision(row: dict[str, Any]) -> None:
+def open_decision(user_id: str, row: dict[str, Any]) -> None:
     """Explain the decision of a clicked row."""
-    if row["kind"] in OPENING and row["rule"]:
-        st.switch_page("pages/users.py", query_params=filters.params(user=row["user_id"], request=row["request_id"]))
+    if row["kind"] in OPENING and not numbers.is_unknown(row["rule"]):
+        st.switch_page("pages/users.py", query_params=filters.params(user=user_id, request=row["request_id"]))
 
 
 def explain(user_id: str, request_id: str) -> None:
@@ -265,7 +275,8 @@ if not user_id:
 if st.button("All users", icon=":material/arrow_back:", type="tertiary"):
     st.switch_page("pages/users.py", query_params=filters.params(user=None, request=None))
 try:
-    profile, balance, seen = core.profile(user_id, at), core.balance(user_id), core.customer_view(user_id, at)
+    profile, balance = core.profile(user_id, at), core.balance(user_id)
+    seen = core.customer_view(user_id, at, run_out_chance=chance(profile))
 except NotFound as error:
     states.empty("There is no such user.", str(error), page="pages/users.py", page_label="Find a user")
     st.stop()

@@ -17,7 +17,8 @@ def test_the_small_benchmark_runs_on_both_engines_and_writes_its_figures(
     tmp_path: Path, postgres_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
-    assert main(["bench", "--small", "--postgres", postgres_url, "--out", str(out)]) == 0
+    subjects = ["saga", "two-phase", "authorize", "hot"]
+    assert main(["bench", "--small", "--only", *subjects, "--postgres", postgres_url, "--out", str(out)]) == 0
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert figures["fsync_ms"] > 0
     for engine, subjects in AGAINST_A_BASELINE.items():
@@ -40,3 +41,27 @@ def test_one_subject_on_one_engine_leaves_the_others_out(tmp_path: Path) -> None
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert list(figures["engines"]) == ["sqlite"]
     assert sorted(figures["engines"]["sqlite"]) == ["saga", "users", "violations"]
+
+
+def test_pages_are_asked_of_the_copy_and_the_ledger_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["bench", "--small", "--only", "pages", "--engine", "sqlite", "--users", "5", "--out", str(out)]) == 0
+    read = json.loads(out.read_text(encoding="utf-8"))["engines"]["sqlite"]["pages"]["10000"]
+    assert set(read["pages"]) == {"overview", "burn", "coverage", "surplus", "economics", "operations", "explore"}
+    assert all(0 < page["p50_ms"] <= page["p95_ms"] for page in read["pages"].values())
+    assert read["entries"] > 10_000
+    assert all(question["ratio"] > 0 for question in read["ledger"].values())
+    assert "times" in capsys.readouterr().out
+
+
+def test_the_laboratory_is_measured_without_a_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["bench", "--small", "--only", "laboratory", "--out", str(out)]) == 0
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert figures["engines"] == {}
+    found = figures["laboratory"]
+    assert found["same"], "compiled and interpreted come to the same sums"
+    assert found["compiled_per_s"] > found["interpreted_per_s"] > 0
+    assert found["decisions"] == 24_000
+    assert 0 < found["kernel_s"] <= found["replay_s"]
+    assert "replay of 24,000 decisions" in capsys.readouterr().out

@@ -125,6 +125,14 @@ def spent_uc(f: Any) -> ColumnElement[Any]:
     )
 
 
+def wanted_uc(f: Any) -> ColumnElement[Any]:
+    """Demand for fresh, micro-credits: requests answered with a fresh one, those the balance did not cover, and recorded usage."""
+    wanted = or_(f.outcome == "fresh", f.rule == "unaffordable")
+    return case(
+        (and_(f.rule.is_not(None), wanted), func.coalesce(f.cost_uc, 0)), (f.kind == "import", -f.d_avail_uc), else_=0
+    )
+
+
 def moved_uc(kind: str, sign: int) -> Expression:
     """Micro-credits that entries of one kind add (sign 1) or take (sign −1)."""
     return lambda f: case((f.kind == kind, sign * f.d_avail_uc), else_=0)
@@ -220,10 +228,43 @@ provider_cost = Aggregate(_provider_cost, lambda f: f.cost_usd_micro.is_not(None
 def closings() -> FromClause:
     """Closed cycles of titrated plans by the instant they ended, and whether what was kept reached the cap: kept ≥ (c − 1)·Q."""
     c = relations.cycles.c
-    # A member without a share in the cycle has nothing to be capped.
-    at_cap = (c.quota_uc > 0) & (c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
-    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), at_cap.label("at_cap"))
+    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), at_cap(c).label("at_cap"))
     return select(*columns).where(c.closed_at.is_not(None), relations.paced(c.plan)).subquery("closings")
+
+
+def at_cap(c: Any) -> ColumnElement[Any]:
+    """Closed cycles that kept as much as the cap lets over; a member without a share in the cycle has nothing to be capped."""
+    return and_(c.quota_uc > 0, c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
+
+
+def finished() -> FromClause:
+    """Closed cycles of titrated plans by the instant they ended: fresh_uc reserved in them, and budget_uc, what could have been.
+
+    That is min(opening + grants, demand): the opening has the cycle's own quota, so the first monthly grant is not counted
+    again. In the copy alone.
+    """
+    c, f = relations.cycles.c, relations.facts.c
+    granted = case((f.kind == "grant", f.d_avail_uc))
+    quota = case((and_(f.kind == "grant", f.lot_kind == "monthly"), f.d_avail_uc))
+    within = and_(f.account_id == c.account_id, f.occurred_at >= c.start_at, f.occurred_at < c.end_at)
+    kept = (c.closed_at.is_not(None), relations.paced(c.plan), c.quota_uc > 0)
+    moved = (
+        select(
+            c.account_id,
+            c.cycle_no,
+            func.sum(case((f.kind == "reserve", f.d_held_uc), else_=0)).label("fresh_uc"),
+            (func.coalesce(func.sum(granted), 0) - func.coalesce(func.arg_min(quota, f.seq), 0)).label("granted_uc"),
+        )
+        .select_from(relations.cycles.join(relations.facts, within))
+        .where(f.kind.in_(("reserve", "grant")), *kept)
+        .group_by(c.account_id, c.cycle_no)
+        .subquery("moved")
+    )
+    joined = relations.cycles.outerjoin(moved, and_(moved.c.account_id == c.account_id, moved.c.cycle_no == c.cycle_no))
+    budget = func.least(c.opening_uc + func.coalesce(moved.c.granted_uc, 0), c.demand_uc)
+    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), budget.label("budget_uc"))
+    fresh = func.coalesce(moved.c.fresh_uc, 0).label("fresh_uc")
+    return select(*columns, fresh).select_from(joined).where(*kept).subquery("finished")
 
 
 def neighbours(entries: FromClause) -> FromClause:

@@ -24,40 +24,21 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-from sqlalchemy import ColumnElement, Engine, Select, SelectBase, func, select
+from sqlalchemy import ColumnElement, Select, SelectBase, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.exc import DBAPIError
 
 from credit_core.analytics import relations
-from credit_core.analytics.source import START, Chunk, Source, Watermark, columns_of, open_source
+from credit_core.analytics.dimensions import Dimensions, new_lots
+from credit_core.analytics.origin import Origin, told
+from credit_core.analytics.source import START, Chunk, Watermark
 from credit_core.errors import LedgerUnavailable
-from credit_core.policy.plans import Plan
-from credit_core.store import schema
-from credit_core.store.engine import open_engine
-from credit_core.units import checked_zone, from_us
+from credit_core.units import from_us
 
 _DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-#: Above this many changed keys a dimension table is read whole.
-_FEW = 2_000
 #: New rows from which on the copy is compressed, to a fifth, after a follow; within a long one at four times as many.
 _COMPRESSED_ROWS = 245_760
-_BY_ACCOUNT = (relations.accounts, relations.users, relations.cycles)
-#: Rows that come and go with entries: as many as before need not be the same ones.
-_WITH_ENTRIES = (relations.holds.name, relations.deferrals.name)
-#: Small tables, and figures that change whenever the table does.
-_TOKENS = {
-    "holds": select(func.count(), func.sum(schema.holds.c.amount_uc)),
-    "deferrals": select(func.count(), func.max(schema.deferrals.c.deferred_at)),
-    "library_days": select(func.count(), func.sum(schema.library_days.c.assets)),
-    "library_cells": select(
-        func.count(), func.count(schema.library_cells.c.requested_at), func.count(schema.library_cells.c.queued_at)
-    ),
-    "config_versions": select(func.count(schema.config_versions.c.version)),
-    "config_releases": select(func.count(schema.config_releases.c.release_id)),
-    "checks": select(func.count(schema.checks.c.check_id)),
-    "plans": select(func.count(schema.catalogs.c.version)),
-}
-_LOCAL = "timezone($zone, make_timestamptz(occurred_at))"
+#: The entry's instant on the reporting zone's clock.
+LOCAL = "timezone($zone, make_timestamptz(occurred_at))"
 
 
 class Follow(NamedTuple):
@@ -79,32 +60,41 @@ class Extent(NamedTuple):
     entries: int
 
 
+class Place(NamedTuple):
+    """Where a copy lies: ``folder`` None is memory alone; ``writes``: this process keeps it up to date, else another does.
+
+    ``server``: the database on ClickHouse where it stands instead.
+    """
+
+    folder: Path | None
+    writes: bool
+    closed_segments: int
+    open_segments: int
+    server: str | None = None
+
+
 class Facts:
     """The columnar copy of one ledger. One per process; follow and query from any thread."""
 
     def __init__(
         self,
-        source: Source,
-        engine: Engine,
+        origin: Origin,
         database: duckdb.DuckDBPyConnection,
         folder: Path,
-        zone: str | None,
     ) -> None:
         """Use :meth:`open`."""
-        self.engine = engine
+        self.engine = origin.engine
         self.version = 0
-        self.zone = zone or "UTC"
+        self.zone = "UTC"
         self.extent = Extent(None, None, 0)
-        self._source = source
+        self._origin = origin
+        self._source = origin.source
         self._database = database
         self._writer = database.cursor()
         self._clean_up = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        self._fixed_zone = zone
         self._lock = threading.Lock()
-        self._touched: set[str] | None = None
-        self._tokens: dict[str, tuple[Any, ...]] = {}
+        self._dimensions = Dimensions(origin.source, origin.engine)
         self._uncompressed = 0
-        self._place = source.place()
 
     @classmethod
     def open(
@@ -119,46 +109,24 @@ class Facts:
 
         Nothing is copied before the first :meth:`follow`. Raises :class:`LedgerUnavailable` where there is no ledger.
         """
-        if reporting_zone is not None:
-            checked_zone(reporting_zone)
-        engine = open_engine(url, read_only=True)
         folder = Path(mkdtemp(prefix="titrate-"))
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": memory_limit,
-            "threads": str(threads),
-            "temp_directory": str(folder / "spill"),
-            "autoinstall_known_extensions": "false",
-        }
         try:
-            database = duckdb.connect(":memory:" if path is None else str(path), config=config)
-        except duckdb.Error as error:
-            engine.dispose()
+            origin = Origin.open(url, folder, reporting_zone)
+            database = open_database(path, folder, memory_limit, threads)
+        except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
-            raise LedgerUnavailable(
-                f"The columnar copy at {path} could not be opened: {error}. Only one process may have it open."
-            ) from error
-        return cls(open_source(url, folder), engine, database, folder, reporting_zone)
+            raise
+        return cls(origin, database, folder)
 
     def follow(self) -> Follow:
         """Copy everything new. Raises :class:`LedgerUnavailable`; what was copied before stays usable."""
         with self._lock:
             started = time.perf_counter()
-            try:
-                if self._place != (place := self._source.place()):
-                    # Pooled connections would go on reading a file that was replaced.
-                    self.engine.dispose()
-                    self._place = place
+            with told():
+                self._origin.renew()
                 rebuilt = self._prepare()
                 rows = sum(self._append(chunk) for chunk in self._source.chunks(self._watermark()))
                 changed = self._refresh_dimensions(copied=rows > 0)
-            except DBAPIError as error:
-                raise LedgerUnavailable(
-                    f"The ledger could not be read: {error.orig}. Check the database; the last copy is still shown."
-                ) from error
-            except duckdb.Error as error:
-                raise LedgerUnavailable(
-                    f"The columnar copy could not be written: {error}. Give it more memory or disk; the last copy is still shown."
-                ) from error
             if rows or changed or rebuilt:
                 self.extent = Extent(*self._one("SELECT min(occurred_at), max(occurred_at), count(*) FROM facts"))
                 self.version += 1
@@ -171,7 +139,7 @@ class Facts:
     def frame(self, statement: SelectBase) -> pd.DataFrame:
         """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone."""
         with self._database.cursor() as cursor:
-            frame = cursor.execute(*compiled(statement)).df()
+            frame = cursor.execute(*self._asked(statement)).df()
         for name in frame.columns:
             if str(name).endswith("_at"):
                 frame[name] = instants(frame[name], self.zone)
@@ -180,7 +148,11 @@ class Facts:
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
         """The result as tuples, integers exact."""
         with self._database.cursor() as cursor:
-            return cursor.execute(*compiled(statement)).fetchall()
+            return cursor.execute(*self._asked(statement)).fetchall()
+
+    def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
+        """The SQL that answers a statement, and its parameters."""
+        return compiled(statement)
 
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
@@ -201,6 +173,15 @@ class Facts:
             tx, last_id = self.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id))[0]
         return self._source.up_to(Watermark(tx, last_id))
 
+    def waiting(self) -> ColumnElement[bool]:
+        """Condition on ``ledger_entries``: not copied yet."""
+        return self.coming(*self.rows(select(relations.copy_state.c.tx, relations.copy_state.c.id))[0])
+
+    @property
+    def place(self) -> Place:
+        """Where the copy lies, and who keeps it up to date."""
+        return Place(None, True, 0, 0)
+
     def coming(self, tx: int, last_id: int) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: written after that watermark."""
         return self._source.after(Watermark(tx, last_id))
@@ -210,22 +191,17 @@ class Facts:
         with self._lock:
             self._writer.close()
             self._database.close()
-            self._source.close()
-            self.engine.dispose()
+            self._origin.close()
             self._clean_up()
 
     # Copying -----------------------------------------------------------------------------------------------------
 
     def _prepare(self) -> bool:
         """Make the tables; make them anew where they are of another layout or ledger. True where that was so."""
-        with self.engine.connect() as connection:
-            deployed = connection.execute(
-                select(schema.deployment.c.value).where(schema.deployment.c.key == "reporting_zone")
-            ).scalar()
-        zone = self._fixed_zone or checked_zone(deployed or "UTC").key
+        zone = self._origin.zone()
         there = self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'copy_state'")[0]
         layout, known_zone, last_hash, mark = self._state if there else (None, None, None, 0)
-        rebuilt = bool(there) and (layout != self._layout or (mark > 0 and self._hash_of(mark) != last_hash))
+        rebuilt = bool(there) and (layout != self._layout or (mark > 0 and self._origin.hash_of(mark) != last_hash))
         if rebuilt or not there:
             self._create(zone)
         elif known_zone != zone:
@@ -248,14 +224,13 @@ class Facts:
                 writer.execute(f'DROP TABLE IF EXISTS "{table.name}"')
                 writer.execute(relations.create_statement(table))
             writer.execute("INSERT INTO copy_state VALUES ($1, $2, $3, $4, NULL, 0)", [self._layout, zone, *START])
-        self._touched = None
-        self._tokens.clear()
+        self._dimensions.forget()
 
     def _move_to(self, zone: str) -> None:
         """Work out day, hour and weekday again, in another reporting zone."""
         with self._transaction() as writer:
             writer.execute(
-                f"UPDATE facts SET day = CAST({_LOCAL} AS DATE), hour = hour({_LOCAL}), dow = isodow({_LOCAL})",
+                f"UPDATE facts SET day = CAST({LOCAL} AS DATE), hour = hour({LOCAL}), dow = isodow({LOCAL})",
                 {"zone": zone},
             )
             writer.execute("UPDATE copy_state SET zone = $1", [zone])
@@ -265,90 +240,46 @@ class Facts:
         if entries.num_rows == 0:
             return 0
         new_lots = self._new_lots(entries)
-        last_hash = self._hash_of(chunk.watermark.id)
+        last_hash = self._origin.hash_of(chunk.watermark.id)
         with self._transaction() as writer:
-            with _incoming(writer, new_lots):
+            with incoming(writer, new_lots):
                 writer.execute("INSERT INTO lots SELECT * FROM incoming WHERE lot_id NOT IN (SELECT lot_id FROM lots)")
-            with _incoming(writer, entries):
+            with incoming(writer, entries):
                 writer.execute(
                     "INSERT INTO facts SELECT e.*, l.kind, l.unit_price_usd_micro, "
-                    f"CAST({_LOCAL} AS DATE), hour({_LOCAL}), isodow({_LOCAL}) "
+                    f"CAST({LOCAL} AS DATE), hour({LOCAL}), isodow({LOCAL}) "
                     "FROM incoming e LEFT JOIN lots l ON e.lot_id = l.lot_id",
                     {"zone": self.zone},
                 )
             writer.execute("UPDATE copy_state SET tx = $1, id = $2, last_hash = $3", [*chunk.watermark, last_hash])
-        if self._touched is not None:
-            self._touched.update(entries["account_id"].unique().to_pylist())
+        self._dimensions.touch(entries)
         self._uncompressed += int(entries.num_rows)
         self._compress(4 * _COMPRESSED_ROWS)
         return int(entries.num_rows)
 
     def _new_lots(self, entries: pa.Table) -> pa.Table:
         """The lots that these entries name and the copy does not have; where they are many, all lots."""
-        with _incoming(self._writer, entries):
+        with incoming(self._writer, entries):
             named = self._writer.execute(
                 "SELECT DISTINCT lot_id FROM incoming WHERE lot_id IS NOT NULL AND lot_id NOT IN (SELECT lot_id FROM lots)"
             ).fetchall()
-        statement = select(*columns_of(schema.lots, relations.lots.columns.keys()))
-        if len(named) <= _FEW:
-            statement = statement.where(self._source.within(schema.lots.c.lot_id, [row[0] for row in named]))
-        return self._source.read({"lots": statement})["lots"]
+        return new_lots(self._source, (row[0] for row in named))
 
     def _refresh_dimensions(self, *, copied: bool) -> bool:
         """Read again the rows of accounts that have new entries, and the small tables that changed."""
-        touched = None if self._touched is None or len(self._touched) > _FEW else sorted(self._touched)
-        statements = {}
-        if touched is None or touched:
-            for table in _BY_ACCOUNT:
-                source = schema.metadata.tables[table.name]
-                statement = select(*columns_of(source, table.columns.keys()))
-                narrowed = (
-                    statement if touched is None else statement.where(self._source.within(source.c.account_id, touched))
-                )
-                statements[table.name] = narrowed
-        tokens = self._read_tokens()
-        for name in tokens:
-            moved = tokens[name] != self._tokens.get(name)
-            if name != relations.plans.name and (moved or (copied and name in _WITH_ENTRIES)):
-                statements[name] = select(
-                    *columns_of(schema.metadata.tables[name], relations.metadata.tables[name].columns.keys())
-                )
-        tables = self._source.read(statements) if statements else {}
-        if tokens[relations.plans.name] != self._tokens.get(relations.plans.name):
-            tables[relations.plans.name] = self._plans()
-        if not tables:
+        changed, tokens = self._dimensions.changed(copied=copied)
+        if not changed.tables:
             return False
         with self._transaction() as writer:
-            for name, rows in tables.items():
-                partly = touched is not None and relations.metadata.tables[name] in _BY_ACCOUNT
-                with _incoming(writer, rows):
+            for name, rows in changed.tables.items():
+                with incoming(writer, rows):
                     writer.execute(
                         f'DELETE FROM "{name}"'
-                        + (" WHERE account_id IN (SELECT account_id FROM incoming)" if partly else "")
+                        + (" WHERE account_id IN (SELECT account_id FROM incoming)" if name in changed.partly else "")
                     )
                     writer.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
-        self._touched = set()
-        self._tokens = tokens
+        self._dimensions.settle(tokens)
         return True
-
-    def _plans(self) -> pa.Table:
-        """Policy and unit of every plan that any catalogue had, by the newest that has it."""
-        catalogs = schema.catalogs.c
-        with self.engine.connect() as connection:
-            bodies = connection.execute(select(catalogs.body).order_by(catalogs.version)).scalars().all()
-        known = {name: row for body in bodies for name, row in body.get("plans", {}).items()}
-        usual = Plan.model_fields["credit_unit"].default
-        columns = {
-            "plan": list(known),
-            "quota_policy": [row["quota_policy"] for row in known.values()],
-            "credit_unit": [row.get("credit_unit", usual) for row in known.values()],
-        }
-        return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
-
-    def _read_tokens(self) -> dict[str, tuple[Any, ...]]:
-        """Per small table, figures that change whenever the table does."""
-        with self.engine.connect() as connection:
-            return {name: tuple(connection.execute(statement).one()) for name, statement in _TOKENS.items()}
 
     def _compress(self, least: int) -> None:
         """Compress the copy if at least this many rows are new."""
@@ -360,13 +291,6 @@ class Facts:
         with suppress(duckdb.TransactionException):
             self._writer.execute("CHECKPOINT")
             self._uncompressed = 0
-
-    def _hash_of(self, entry_id: int) -> str | None:
-        with self.engine.connect() as connection:
-            found = connection.execute(
-                select(schema.ledger_entries.c.hash).where(schema.ledger_entries.c.id == entry_id)
-            ).scalar()
-        return None if found is None else bytes(found).hex()
 
     def _watermark(self) -> Watermark:
         return Watermark(*self._one("SELECT tx, id FROM copy_state"))
@@ -386,6 +310,22 @@ class Facts:
         self._writer.commit()
 
 
+def open_database(path: Path | None, folder: Path, memory_limit: str, threads: int) -> duckdb.DuckDBPyConnection:
+    """DuckDB in memory, or in the file ``path``; what does not fit into memory goes to ``folder``."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory_limit,
+        "threads": str(threads),
+        "temp_directory": str(folder / "spill"),
+        "autoinstall_known_extensions": "false",
+    }
+    try:
+        return duckdb.connect(":memory:" if path is None else str(path), config=config)
+    except duckdb.Error as error:
+        raise LedgerUnavailable(
+            f"The columnar copy at {path} could not be opened: {error}. Only one process may have it open."
+        ) from error
+
+
 def compiled(statement: SelectBase) -> tuple[str, list[Any]]:
     """SQL in PostgreSQL's dialect, which DuckDB runs unchanged, and its parameters in order."""
     result = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
@@ -398,9 +338,10 @@ def instants(microseconds: pd.Series[Any], zone: str) -> pd.Series[Any]:
 
 
 @contextmanager
-def _incoming(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> Iterator[None]:
-    connection.register("incoming", rows)
+def incoming(connection: duckdb.DuckDBPyConnection, rows: pa.Table, name: str = "incoming") -> Iterator[None]:
+    """Arrow rows under a name that statements of the connection can read."""
+    connection.register(name, rows)
     try:
         yield
     finally:
-        connection.unregister("incoming")
+        connection.unregister(name)

@@ -3,7 +3,9 @@
 Machines are shared and noisy: blocks of baseline and product alternate, and the median ratio of neighbouring blocks is what
 counts. Subjects: ``saga`` against two commits that each insert one row as wide as an entry; ``two-phase`` (PostgreSQL)
 against PL/pgSQL functions that move the same credits without decision or chain; ``authorize``, its latency over many users;
-``hot``, threads that share one account against threads on accounts of their own.
+``hot``, threads that share one account against threads on accounts of their own; ``pages``, what each page of the dashboard
+costs the server at ``--entries``, against the same questions asked of the ledger; ``laboratory``, decisions of the compiled
+policy against the interpreted one, and a replay of a million of them.
 """
 
 from __future__ import annotations
@@ -14,18 +16,19 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from credit_core.bench import subjects
+from credit_core.bench import laboratory, reading, subjects
 from credit_core.bench.measure import fsync_ms
 from credit_core.bench.subjects import Scale
 
-SUBJECTS = ("saga", "two-phase", "authorize", "hot")
+SUBJECTS = ("saga", "two-phase", "authorize", "hot", "pages", "laboratory")
 _ENGINES = ("sqlite", "postgresql")
 _RATES = (("per_s", "/s", 0), ("baseline_per_s", "baseline/s", 0), ("ratio", "ratio", 2))
 #: Per subject: title, and per column its key, heading and decimals.
@@ -50,6 +53,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--engine", choices=_ENGINES, help="this engine alone")
     parser.add_argument("--users", type=int, help="users per ledger (default 100000)")
     parser.add_argument(
+        "--entries",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="pages: entries per ledger, one after the other (default 1000000)",
+    )
+    parser.add_argument(
         "--postgres", metavar="URL", help="an empty PostgreSQL database; default: a temporary server, if installed"
     )
     parser.add_argument(
@@ -59,7 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     scale = Scale(2, 20, 200, 4) if options.small else Scale(12, 150, 100_000, 16)
     if options.users is not None:
         scale = scale._replace(users=options.users)
-    engines = _ENGINES if options.engine is None else (options.engine,)
+    entries = options.entries or ([10_000] if options.small else [1_000_000])
+    times = 2 if options.small else 20
+    engines: tuple[str, ...] = _ENGINES if options.engine is None else (options.engine,)
+    if set(options.only) == {"laboratory"}:
+        engines = ()
     figures: dict[str, Any] = {
         "python": platform.python_version(),
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -69,16 +83,37 @@ def main(argv: list[str] | None = None) -> int:
     }
     with tempfile.TemporaryDirectory() as folder:
         figures["fsync_ms"] = fsync_ms(Path(folder))
+        read = partial(_pages, folder=Path(folder), entries=entries if "pages" in options.only else (), times=times)
         if "sqlite" in engines:
-            figures["engines"]["sqlite"] = _engine(f"sqlite:///{folder}/ledger.db", scale, options.only)
+            own = _engine(f"sqlite:///{folder}/ledger.db", scale, options.only)
+            figures["engines"]["sqlite"] = own | read(lambda number: f"sqlite:///{folder}/{number}.db")
         if "postgresql" in engines:
             with _postgres(options.postgres, Path(folder)) as url:
-                figures["engines"]["postgresql"] = None if url is None else _engine(url, scale, options.only)
+                figures["engines"]["postgresql"] = (
+                    None
+                    if url is None
+                    else _engine(url, scale, options.only) | read(partial(reading.new_database, url))
+                )
+    if "laboratory" in options.only:
+        figures["laboratory"] = laboratory.measure(options.small)
     _print(figures)
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print(f"\nWritten to {options.out}.")
     found = [engine for engine in figures["engines"].values() if engine is not None]
+    if not figures.get("laboratory", {}).get("same", True):
+        return 1
     return int(any(engine["violations"] or engine.get("hot", {}).get("errors") for engine in found))
+
+
+def _pages(place: Callable[[int], str], folder: Path, entries: Sequence[int], times: int) -> dict[str, Any]:
+    """Under ``pages``, entries → the figures of a ledger of so many, which is gone again before the next. Nothing for none."""
+    found = {}
+    for number in entries:
+        with tempfile.TemporaryDirectory(dir=folder) as store:
+            found[str(number)] = reading.measure(place(number), Path(store), number, times)
+        for left in folder.glob(f"{number}.db*"):
+            left.unlink()
+    return {"pages": found} if found else {}
 
 
 def _engine(url: str, scale: Scale, only: list[str]) -> dict[str, Any]:
@@ -125,8 +160,31 @@ def _print(figures: dict[str, Any]) -> None:
             print(f"\n{title}\n{'':<12}" + "".join(f"{heading:>12}" for _, heading, _ in columns))
             for name, row in rows.items():
                 print(f"{name:<12}" + "".join(f"{row[key]:>12.{decimals}f}" for key, _, decimals in columns))
+    for name, found in engines.items():
+        for entries, row in found.get("pages", {}).items():
+            _print_pages(name, entries, row)
+    if lab := figures.get("laboratory"):
+        print(
+            f"\nLaboratory, {lab['threads']} threads\n"
+            f"decisions/s: compiled {lab['compiled_per_s']:,.0f}, interpreted {lab['interpreted_per_s']:,.0f}; "
+            f"the same sums: {'yes' if lab['same'] else 'NO'}\n"
+            f"replay of {lab['decisions']:,} decisions: {lab['replay_s']:.2f} s, of that the kernel {lab['kernel_s']:.2f} s"
+        )
     for name, found in figures["engines"].items():
         if found is None:
             print(f"{name}: not measured; give --postgres URL, or install requirements-dev.txt", file=sys.stderr)
         elif found["violations"]:
             print(f"{name}: {found['violations']} invariants do not hold", file=sys.stderr)
+
+
+def _print_pages(engine: str, entries: str, row: dict[str, Any]) -> None:
+    print(
+        f"\nPages over {entries} entries ({engine}): written {row['written_per_s']:.0f}/s, copied {row['copied_per_s']:.0f}/s, "
+        f"tick {row['tick_ms']:.0f} ms, start {row['start_ms']:.0f} ms, peak {row['peak_mb']:.0f} MB"
+    )
+    for page, taken in row["pages"].items():
+        print(f"  {page:<12}{taken['p50_ms']:>10.0f} ms median{taken['p95_ms']:>10.0f} ms p95")
+    for question, times in row["ledger"].items():
+        print(
+            f"  {question:<12}{times['copy_ms']:>10.1f} ms{times['ledger_ms']:>14.0f} ms on the ledger: {times['ratio']:.0f} times"
+        )

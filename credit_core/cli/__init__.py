@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from credit_core import settings
-from credit_core.cli import configuration, data, laboratory, library, people, upkeep
+from credit_core.cli import cluster, configuration, data, facts, laboratory, library, people, upkeep
 from credit_core.cli.output import Output
 from credit_core.errors import (
     Conflict,
@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print one JSON document, for machines")
     common.add_argument("--traceback", action="store_true", help=argparse.SUPPRESS)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (upkeep, data, configuration, people, library, laboratory):
+    for module in (upkeep, data, facts, cluster, configuration, people, library, laboratory):
         module.add(commands, common)
     commands.add_parser("bench", help="figures as ratios against a baseline in the same run", add_help=False)
     return top

@@ -1,4 +1,4 @@
-"""config show, diff, propose, release, rollback."""
+"""config show, diff, propose, release, rollback, zone; staged releases are :mod:`credit_core.cli.staging`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import getpass
 import json
 from typing import Any
 
+from credit_core.cli import staging
 from credit_core.cli.opening import existing
 from credit_core.cli.output import Output, table
 from credit_core.cli.values import change
@@ -38,9 +39,14 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     release.add_argument("--reason", default="", help="why")
     rollback = actions.add_parser("rollback", parents=[common], help="release what was live before")
     rollback.add_argument("--reason", required=True, help="why, for those who ask later")
+    zone = actions.add_parser("zone", parents=[common], help="show or change the zone of days in reports")
+    zone.add_argument("zone", nargs="?", metavar="ZONE", help="IANA name, such as Asia/Kathmandu; default: show it")
+    zone.set_defaults(run=_zone)
     for command, run in ((propose, _propose), (release, _release), (rollback, _roll_back)):
         command.add_argument("--author", default=None, help="who (default: the login name)")
         command.set_defaults(run=run)
+    staging.add(actions, common)
+    staging.add_watch(commands, common)
 
 
 def _show(options: argparse.Namespace, output: Output) -> int:
@@ -120,6 +126,22 @@ def _roll_back(options: argparse.Namespace, output: Output) -> int:
     with existing(options.database) as core:
         version = core.roll_back(_author(options), options.reason)
     output.result({"version": version}, f"Version {version} is live again.")
+    return 0
+
+
+def _zone(options: argparse.Namespace, output: Output) -> int:
+    with existing(options.database) as core:
+        ledger = core.deployment.ledger
+        before = ledger.fact("reporting_zone") or "UTC"
+        if options.zone is not None:
+            ledger.report_in(options.zone)
+        now = ledger.fact("reporting_zone") or "UTC"
+    words = (
+        f"Reports are in {now}."
+        if now == before
+        else f"Reports are in {now} now, no longer in {before}; they are worked out anew."
+    )
+    output.result({"reporting_zone": now, "before": before}, words)
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from credit_core import settings
 from credit_core.cli.output import Output
 from credit_core.errors import InvalidRequest
-from credit_core.importers import demo, frame, gentd26, govern, record
+from credit_core.importers import bulk, demo, frame, gentd26, govern, record
 from credit_core.importers.frame import Event, Rejects, Summary
 from credit_core.service import catalog as catalogue
 from credit_core.service.core import CreditCore
@@ -27,6 +27,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     made.add_argument("--users", type=int, metavar="N", help="how many users (default data/demo.toml)")
     made.add_argument("--days", type=int, metavar="N", help="how many days, up to now")
     made.add_argument("--seed", type=int, metavar="N", help="another seed makes another ledger")
+    made.add_argument(
+        "--entries", type=int, metavar="N", help="for measuring: about so many entries, written in bulk, of an account a hundred",
+    )  # fmt: skip
     made.add_argument("--reporting-zone", metavar="ZONE", help="IANA zone of days in reports (default UTC)")
     made.add_argument("--if-empty", action="store_true", help="do nothing on a ledger that has users")
     made.set_defaults(run=_demo)
@@ -73,10 +76,13 @@ def _demo(options: argparse.Namespace, output: Output) -> int:
         if users:
             output.result({"users": users, "made": False}, f"The ledger has {users} users already; nothing was done.")
             return 0
-    for name, least, most in (("users", 1, 1_000_000), ("days", 1, 3_660), ("seed", 0, 2**32)):
+    bounds = (("users", 1, 1_000_000), ("days", 1, 3_660), ("seed", 0, 2**32), ("entries", 10_000, 1_000_000_000))
+    for name, least, most in bounds:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             raise InvalidRequest(f"--{name} must lie between {least} and {most}, got {value}.")
+    if options.entries is not None:
+        return _demo_in_bulk(options, output)
     started = time.monotonic()
     summary = demo.make(
         options.database, datetime.now(UTC).replace(second=0, microsecond=0), users=options.users, days=options.days,
@@ -84,6 +90,21 @@ def _demo(options: argparse.Namespace, output: Output) -> int:
     )  # fmt: skip
     summary.seconds = round(time.monotonic() - started, 1)
     output.result(summary.as_json(), _words(summary))
+    return 0
+
+
+def _demo_in_bulk(options: argparse.Namespace, output: Output) -> int:
+    if options.users is not None or options.days is not None:
+        raise InvalidRequest("--entries says how many users and days there are. Leave --users and --days out.")
+    seed = 7 if options.seed is None else options.seed
+    made = bulk.make(
+        options.database, options.entries, datetime.now(UTC), seed=seed, reporting_zone=options.reporting_zone,
+        progress=output.progress,
+    )  # fmt: skip
+    words = f"{made.entries} entries of {made.accounts} accounts over {made.days} days in {made.seconds:.1f} s"
+    output.result(
+        made._asdict() | {"entries_per_s": made.entries_per_s}, f"{words}, {made.entries_per_s:.0f} a second."
+    )
     return 0
 
 

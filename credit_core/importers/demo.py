@@ -86,7 +86,7 @@ def _fill(
 ) -> Summary:
     rng = np.random.default_rng(int(wanted["seed"]))
     people = _people(rng, wanted, start)
-    _stock(core, rng, wanted, start)
+    stock(core, rng, wanted, start)
     summary = Summary("govern", "demo", users=len(people))
     happening = sorted(_happenings(core, wanted, people, until), key=lambda one: (one[0], one[1]))
     instants = [at for at, _, _ in happening]
@@ -184,9 +184,10 @@ def _popularity(cells: int) -> _Weights:
     return np.asarray(weight / weight.sum(), dtype=np.float64)
 
 
-def _stock(core: CreditCore, rng: np.random.Generator, wanted: Mapping[str, Any], start: datetime) -> None:
+def stock(core: CreditCore, rng: np.random.Generator, wanted: Mapping[str, Any], start: datetime) -> None:
+    """Fill the library as it stands at ``start``, some of it with stale assets."""
     library = wanted["library"]
-    cells = _cells(wanted)
+    cells = library_cells(wanted)
     # Somewhere in the middle of the ranking stand cells that nobody ever filled.
     empty = set(rng.choice(np.arange(6, len(cells) - 6), size=library["empty_cells"], replace=False).tolist())
     for rank, (genre, mood) in enumerate(cells):
@@ -203,7 +204,7 @@ def _restocks(
     core: CreditCore, rng: np.random.Generator, wanted: Mapping[str, Any], start: datetime, until: datetime
 ) -> Iterator[Act]:
     """Every week some cells get assets, the more popular ones more often."""
-    library, cells = wanted["library"], _cells(wanted)
+    library, cells = wanted["library"], library_cells(wanted)
 
     def restock(at: datetime) -> None:
         popularity = _popularity(len(cells))
@@ -235,7 +236,7 @@ def _releases(core: CreditCore, wanted: Mapping[str, Any], start: datetime, unti
             yield Act(at, partial(release, change))
 
 
-def _cells(wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
+def library_cells(wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Cells by popularity: genres and moods interleaved, so that no genre has it all."""
     genres, moods = wanted["library"]["genres"], wanted["library"]["moods"]
     pairs = [(g, m) for g in range(len(genres)) for m in range(len(moods))]
@@ -246,7 +247,7 @@ def _events(
     rng: np.random.Generator, wanted: Mapping[str, Any], people: list[Person], start: datetime, until: datetime
 ) -> Iterator[Event]:
     """Requests of all people in order of time: each person's sessions are drawn one after the other and merged."""
-    cells = _cells(wanted)
+    cells = library_cells(wanted)
     streams = [
         _person_events(np.random.default_rng([int(wanted["seed"]), number]), wanted, person, cells, until)
         for number, person in enumerate(people)

@@ -19,8 +19,8 @@ from credit_core.importers.frame import FAILED, SUCCEEDED, Event, Reject, Reject
 from credit_core.policy.decision import Decision, Request
 from credit_core.service import accounts, ends, generate
 from credit_core.service.core import CreditCore
-from credit_core.store.records import ending_leg, opening_leg
-from credit_core.store.unit import Row, Unit
+from credit_core.store.records import Row, ending_leg, opening_leg
+from credit_core.store.unit import Unit
 
 CHUNK = 500
 _SWEEP, _END = 0, 1

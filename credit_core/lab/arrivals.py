@@ -68,11 +68,35 @@ class Batch:
     request_id: npt.NDArray[np.object_]
     users: int
 
+    def of(self, places: npt.NDArray[np.int64]) -> Batch:
+        """The accounts at ``places`` alone, in that order."""
+        wanted = places.tolist()
+        return replace(
+            self,
+            account_ids=[self.account_ids[place] for place in wanted],
+            plan=[self.plan[place] for place in wanted],
+            segment=[self.segment[place] for place in wanted],
+            event_from=_bounds(self.event_from, places),
+            lot_from=_bounds(self.lot_from, places),
+            events=self.events[_rows(self.event_from, wanted)],
+            lots=self.lots[_rows(self.lot_from, wanted)],
+            request_id=self.request_id[_rows(self.event_from, wanted)],
+        )
+
     def forgotten(self) -> Batch:
         """Whose accounts they were, without the events themselves."""
         return replace(
             self, events=self.events[:0].copy(), lots=self.lots[:0].copy(), request_id=self.request_id[:0].copy()
         )
+
+
+def _bounds(edges: npt.NDArray[np.int64], places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(np.diff(edges)[places])]).astype(np.int64)
+
+
+def _rows(edges: npt.NDArray[np.int64], places: Sequence[int]) -> npt.NDArray[np.int64]:
+    spans = [np.arange(edges[place], edges[place + 1]) for place in places]
+    return np.concatenate(spans) if spans else np.zeros(0, np.int64)
 
 
 def batches(facts: Facts, world: World, accounts: pd.DataFrame, entries: int = BATCH_ENTRIES) -> Iterator[Batch]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -33,8 +34,11 @@ def compiled(function: F) -> F:
 
 
 @lru_cache(maxsize=1)
-def _prepare() -> None:
-    """Keep machine code in a folder of these very sources: Numba itself only notices changes of a function's own file."""
+def _prepare() -> Path | None:
+    """Keep machine code in a folder of these very sources: Numba itself only notices changes of a function's own file.
+
+    None where nothing can be kept.
+    """
     import numba
 
     digest = hashlib.sha256()
@@ -47,9 +51,26 @@ def _prepare() -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return
-    if os.access(folder, os.W_OK):
-        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+        return None
+    if not os.access(folder, os.W_OK):
+        return None
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    return folder
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Compile in one process of this machine at a time: the others wait here, and then read what it has compiled."""
+    with ExitStack() as held:
+        folder = _prepare()
+        # Where there is no such lock two processes may compile the same: that is slower, and nothing worse.
+        with suppress(ImportError, OSError):
+            import fcntl
+
+            if folder is not None:
+                lock = held.enter_context((folder / "compiling.lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @cache

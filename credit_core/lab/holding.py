@@ -178,16 +178,14 @@ def expire(lots: Records, w: Work, at: int) -> int:
 def move_ends(lots: Records, w: Work, end: int, shift: int) -> None:
     """A pause is over: lots that end with the cycle end at ``end``, others as much later as the pause took.
 
-    As live, those that hold nothing at that moment keep their end.
+    As live, others that hold nothing at that moment keep their end.
     """
     s = w.state[0]
     for lot in range(len(lots)):
         row = lots[lot]
-        if row.avail == 0 and row.held == 0:
-            continue
         if row.paced and row.expires == s.end:
             row.expires = end
-        elif not row.paced and s.paused_at < row.expires < NEVER:
+        elif not row.paced and (row.avail or row.held) and s.paused_at < row.expires < NEVER:
             row.expires += shift
 
 

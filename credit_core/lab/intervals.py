@@ -15,8 +15,8 @@ RESAMPLES = 1_000
 #: The fewest accounts that an interval is drawn from.
 FEWEST_ACCOUNTS = 10
 CONFIDENCE = 0.95
-#: Resamples held in memory at a time.
-_BLOCK = 25
+#: Counts held in memory at a time: few large products are quicker than many small ones, on a busy machine by far.
+_COUNTS = 4_000_000
 
 
 class Interval(NamedTuple):
@@ -80,6 +80,7 @@ def _phi(a: int, b: int, c: int, d: int) -> float:
 def _weights(accounts: int, seed: int, resamples: int) -> Iterator[Floats]:
     """How often each account is drawn, some resamples at a time."""
     rng = np.random.default_rng(seed)
-    for start in range(0, resamples, _BLOCK):
-        drawn = rng.integers(0, accounts, (min(_BLOCK, resamples - start), accounts))
+    block = max(1, _COUNTS // max(accounts, 1))
+    for start in range(0, resamples, block):
+        drawn = rng.integers(0, accounts, (min(block, resamples - start), accounts))
         yield np.stack([np.bincount(row, minlength=accounts) for row in drawn]).astype(np.float64)

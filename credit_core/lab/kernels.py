@@ -22,8 +22,8 @@ def replay(
 ) -> None:  # fmt: skip
     """Replay accounts ``first`` up to ``last``. ``event_from`` and ``lot_from`` bound each one's rows.
 
-    Adds to ``out`` [account]; ``days`` [account, day] is the surplus in days at each day's end; with ``telling`` every
-    decision goes to ``told`` [event].
+    Adds to ``out`` [account]; ``days`` [account, day] tells of each day's end; with ``telling`` every decision goes to
+    ``told`` [event].
     """
     for account in range(first, last):
         begin, end = event_from[account], event_from[account + 1]
@@ -100,7 +100,9 @@ def _advance(
             return
         # A day's end is told before anything that happens at that instant.
         if day <= due and day <= gone:
-            days[s.day] = _surplus_days(w, day)
+            row = days[s.day]
+            row.surplus = _surplus_days(w, day)
+            row.spent_uc = o.settled_uc + o.imported_uc - o.refunded_uc
             s.day += 1
         elif gone <= due:
             o.expired_uc += holding.expire(lots, w, gone)
@@ -176,8 +178,11 @@ def _happen(e: Records, lots: Records, g: Governing, w: Work, o: Records) -> Non
             row.avail -= taken
             s.avail -= taken
         else:
-            holding.take(lots, w, min(e.amount_uc, s.avail), False, -1)
+            taken = min(e.amount_uc, s.avail)
+            holding.take(lots, w, taken, False, -1)
         s.demand += e.images * units.MICRO
+        if e.at >= g.start_us:
+            o.imported_uc += taken
     elif e.kind == tables.PAUSE:
         s.paused, s.paused_at = True, max(e.at, s.start)
     elif e.kind == tables.RESUME:
@@ -215,7 +220,9 @@ def _granted(at: int, g: Governing, w: Work, o: Records) -> None:
     """A run-out lasts from its first unaffordable decision until the next grant."""
     s = w.state[0]
     if s.dry_from < NEVER:
-        o.dry_share += max(at - s.dry_from, 0) / 1e6 / units.DAY_S / s.dry_days
+        span = max(at - s.dry_from, 0) / 1e6 / units.DAY_S
+        o.dry_days += span
+        o.dry_share += span / s.dry_days
         s.dry_from = NEVER
 
 

@@ -1,12 +1,13 @@
 """What a replay comes to: metrics of SPEC 6 for live and candidate, their paired difference, and who gains or loses.
 
 The estimand of each difference is what a new account of the same population could expect with fresh draws: accounts are
-resampled whole, and both sides of each stay together.
+resampled whole, and both sides of each stay together. Accounts of a stratified sample count as many times as they stand
+for, so that totals are those of everybody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,8 +29,8 @@ Floats = npt.NDArray[np.float64]
 BEHIND_DAYS, AHEAD_DAYS = -3.0, 3.0
 QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.50, "p75": 0.75, "p95": 0.95}
 EVERYBODY = "all"
-#: Below this much a difference in expected credits is neither gain nor loss.
-_NOTICED_UC = MICRO // 2
+#: Below this many credits a difference in what is to be expected is neither gain nor loss.
+_NOTICED = 0.5
 #: Shares with fewer events than this on a side get Newcombe's interval.
 _FEW_EVENTS = 5
 
@@ -85,6 +86,7 @@ METRICS = (
         lambda run: np.asarray(run.sums["run_outs"] > 0, dtype=np.float64), _active, each=True,
     ),
     Metric("dry_time", "Dry time per active account", "share of a cycle", _of("dry_share"), _active),
+    Metric("dry_days", "Dry days per active account", "days", _of("dry_days"), _active),
     Metric("flicker", "Flicker", "share", _of("flips"), _of("neighbours")),
     Metric("coverage_miss_rate", "Coverage-miss rate", "share", _of("misses"), _of("decisions")),
     Metric("deferred_rate", "Deferred by the session cap", "share", _of("session_cap"), _of("decisions")),
@@ -106,12 +108,15 @@ class Comparison:
 
     ``metrics`` [by, group, slug, title, unit, accounts, live, candidate, difference, low, high], ``by`` being all, plan or
     segment; low and high are a 95 % interval of the difference, missing where there are too few accounts. ``surplus``
-    [end_at, side, accounts, p05 … p95, behind, ahead] of surplus days at each day's end. ``accounts`` [account_id, plan,
-    segment, live_credits, candidate_credits, difference]: credits of fresh ones to be expected (Σ p·cost), most lost first.
+    [end_at, side, accounts, p05 … p95, behind, ahead] of surplus days at each day's end, ``burn`` [end_at, side, credits]
+    what was spent from the period's start to each day's end and the period's. ``accounts`` [account_id, plan, segment,
+    live_credits, candidate_credits, difference]: credits of fresh ones to be expected (Σ p·cost), most lost first; of a
+    sample those drawn. ``winners`` and ``losers`` are of all accounts, of a sample estimated.
     """
 
     metrics: pd.DataFrame
     surplus: pd.DataFrame
+    burn: pd.DataFrame
     accounts: pd.DataFrame
     winners: int
     losers: int
@@ -126,33 +131,46 @@ class Comparison:
         return float(rows[side].iloc[0])
 
 
-def compare(replayed: Replayed, live: int = 0, candidate: int = 1, seed: int = 0) -> Comparison:
-    """Run ``candidate`` against run ``live`` of one replay. ``seed`` draws the resamples of accounts."""
+def compare(
+    replayed: Replayed, live: int = 0, candidate: int = 1, seed: int = 0, weights: Floats | None = None
+) -> Comparison:
+    """Run ``candidate`` against run ``live`` of one replay. ``seed`` draws the resamples of accounts.
+
+    ``weights``: of a stratified sample, how many accounts each stands for; its groups are left for all accounts.
+    """
     before, after = replayed.runs[live], replayed.runs[candidate]
     everybody = np.ones(len(replayed.account_ids), dtype=np.bool_)
     groups = [(EVERYBODY, EVERYBODY, everybody)]
-    for by, names in (("plan", replayed.plan), ("segment", replayed.segment)):
+    for by, names in (("plan", replayed.plan), ("segment", replayed.segment)) if weights is None else ():
         found = sorted(set(names.tolist()))
         groups += [(by, name, names == name) for name in found]
-    rows = [row for by, name, within in groups for row in _rows(by, name, within, before, after, seed)]
-    gains = _gains(replayed, before, after)
-    changed = gains["difference"] * MICRO
+    rows: list[dict[str, object]] = []
+    for by, name, within in groups:
+        if rows and within.all():
+            # A group of everybody has the figures of everybody, which come first.
+            rows += [row | {"by": by, "group": name} for row in rows[: len(METRICS)]]
+        else:
+            rows += _rows(by, name, within, before, after, seed, weights)
+    changed = (after.sums["expected_uc"] - before.sums["expected_uc"]) / MICRO
+    each = everybody.astype(np.float64) if weights is None else weights
+    sides = (("live", before), ("candidate", after))
     return Comparison(
         metrics=pd.DataFrame(rows),
-        surplus=pd.concat(
-            [_surplus(replayed, before, "live"), _surplus(replayed, after, "candidate")], ignore_index=True
-        ),
-        accounts=gains,
-        winners=int((changed >= _NOTICED_UC).sum()),
-        losers=int((changed <= -_NOTICED_UC).sum()),
+        surplus=pd.concat([_surplus(replayed, run, side, each) for side, run in sides], ignore_index=True),
+        burn=pd.concat([_burn(replayed, run, side, each) for side, run in sides], ignore_index=True),
+        accounts=_gains(replayed, before, after),
+        winners=round(each[changed >= _NOTICED].sum()),
+        losers=round(each[changed <= -_NOTICED].sum()),
         left_out=replayed.left_out,
     )
 
 
 def _rows(
-    by: str, group: str, within: npt.NDArray[np.bool_], before: Run, after: Run, seed: int
+    by: str, group: str, within: npt.NDArray[np.bool_], before: Run, after: Run, seed: int, weights: Floats | None
 ) -> list[dict[str, object]]:
     sides = [_columns(run, within) for run in (before, after)]
+    if weights is not None:
+        sides = [side * weights[within, None] for side in sides]
     accounts = int(within.sum())
     drawn = None
     if accounts >= FEWEST_ACCOUNTS:
@@ -162,7 +180,7 @@ def _rows(
         live, candidate = (_ratio(metric, side.sum(axis=0), place) for side in sides)
         interval = None
         if drawn is not None:
-            interval = _interval(metric, place, sides, drawn)
+            interval = _interval(metric, place, sides, drawn, weighted=weights is not None)
         rows.append(
             {
                 "by": by,
@@ -197,8 +215,13 @@ def _ratio(metric: Metric, sums: Floats, place: int) -> Any:
         return np.where(bottom > 0, top / bottom, np.nan)
 
 
-def _interval(metric: Metric, place: int, sides: list[Floats], drawn: list[Floats]) -> Interval | None:
-    if metric.each and min(side[:, place].sum() for side in sides) < _FEW_EVENTS:
+def _interval(
+    metric: Metric, place: int, sides: list[Floats], drawn: list[Floats], *, weighted: bool
+) -> Interval | None:
+    if metric.each and min(int((side[:, place] > 0).sum()) for side in sides) < _FEW_EVENTS:
+        if weighted:
+            # Newcombe's counts accounts, of which a stratified sample has more of some than of others.
+            return None
         asked = sides[0][:, len(METRICS) + place] > 0
         before, after = (side[asked, place] > 0 for side in sides)
         if not asked.any():
@@ -223,20 +246,41 @@ def _gains(replayed: Replayed, before: Run, after: Run) -> pd.DataFrame:
     return frame.sort_values(["difference", "account_id"], ignore_index=True)
 
 
-def _surplus(replayed: Replayed, run: Run, side: str) -> pd.DataFrame:
+def _surplus(replayed: Replayed, run: Run, side: str, weights: Floats) -> pd.DataFrame:
     rows = []
     for place, end_us in enumerate(replayed.period.day_ends):
         days = run.days[:, place]
-        known = days[np.isfinite(days)].astype(np.float64)
-        quantiles = np.quantile(known, list(QUANTILES.values())) if len(known) else [np.nan] * len(QUANTILES)
+        known = np.isfinite(days)
+        some, each = days[known], weights[known]
+        quantiles = weighted_quantiles(some, each, list(QUANTILES.values()))
+        total = each.sum()
         rows.append(
             {
                 "end_at": from_us(end_us),
                 "side": side,
-                "accounts": len(known),
-                **dict(zip(QUANTILES, map(float, quantiles), strict=True)),
-                "behind": float((known < BEHIND_DAYS).mean()) if len(known) else np.nan,
-                "ahead": float((known > AHEAD_DAYS).mean()) if len(known) else np.nan,
+                "accounts": round(total),
+                **dict(zip(QUANTILES, quantiles, strict=True)),
+                "behind": float(each[some < BEHIND_DAYS].sum() / total) if len(some) else np.nan,
+                "ahead": float(each[some > AHEAD_DAYS].sum() / total) if len(some) else np.nan,
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["end_at", "side", "accounts", *QUANTILES, "behind", "ahead"])
+
+
+def _burn(replayed: Replayed, run: Run, side: str, weights: Floats) -> pd.DataFrame:
+    """Credits spent from the period's start to each day's end, and to its own."""
+    sums = run.sums
+    spent = [run.course["spent_uc"][:, place] for place in range(len(replayed.period.day_ends))]
+    spent.append(sums["settled_uc"] + sums["imported_uc"] - sums["refunded_uc"])
+    ends = [from_us(end_us) for end_us in (*replayed.period.day_ends, replayed.period.end_us)]
+    return pd.DataFrame({"end_at": ends, "side": side, "credits": [float(each @ weights) / MICRO for each in spent]})
+
+
+def weighted_quantiles(values: Floats, weights: Floats, shares: Sequence[float]) -> list[float]:
+    """Quantiles between values in their order, each counting ``weights`` times; of equal weights those of NumPy. nan of none."""
+    if not len(values):
+        return [np.nan] * len(shares)
+    order = np.argsort(values, kind="stable")
+    ordered, each = values[order], weights[order]
+    before = np.cumsum(each) - each
+    return [float(value) for value in np.interp(shares, before / max(before[-1], 1e-300), ordered)]

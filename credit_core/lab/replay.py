@@ -26,7 +26,7 @@ from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidConfig, InvalidRequest, Stopped
 from credit_core.lab import arrivals, kernels, tables
 from credit_core.lab.arrivals import Batch, World
-from credit_core.lab.compiling import compiled
+from credit_core.lab.compiling import alone, compiled
 from credit_core.lab.tables import Governing, Records
 from credit_core.policy import config as schema
 from credit_core.policy import cycles, plans
@@ -56,12 +56,16 @@ class Period(NamedTuple):
 class Run:
     """One configuration over a period: a row per account.
 
-    ``sums`` has the fields of :data:`tables.SUMS`; ``days`` [account, day] the surplus in days at each day's end, nan where
-    there was none.
+    ``sums`` has the fields of :data:`tables.SUMS`; ``course`` [account, day] those of :data:`tables.DAY` at each day's end.
     """
 
     sums: Records
-    days: npt.NDArray[np.float32]
+    course: Records
+
+    @property
+    def days(self) -> npt.NDArray[np.float64]:
+        """[account, day]: the surplus in days at each day's end, nan where there was none."""
+        return np.asarray(self.course["surplus"])
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,12 @@ def last_days(prepared: Prepared, days: int) -> Period:
     if days < 1:
         raise InvalidRequest(f"days must be 1 or more, got {days}.")
     end = prepared.last_us
-    return _period(prepared, max(end - days * units.DAY_US, prepared.facts.extent.first_us or 0), end)
+    return period_of(prepared, max(end - days * units.DAY_US, prepared.facts.extent.first_us or 0), end)
 
 
 def whole(prepared: Prepared) -> Period:
     """All there is."""
-    return _period(prepared, prepared.facts.extent.first_us or 0, prepared.last_us)
+    return period_of(prepared, prepared.facts.extent.first_us or 0, prepared.last_us)
 
 
 def run(
@@ -138,21 +142,22 @@ def run(
     What came before the period is taken as it was logged. Accounts are read, replayed and forgotten in batches. Raises
     :class:`Stopped` soon after ``stopped`` says so.
     """
-    world, governing = _setting(prepared, candidates, period)
+    world = world_of(prepared, candidates, period)
+    laws = governing(prepared, world, candidates, period)
     kernel = compiled(kernels.replay)
     parts: list[tuple[Batch, list[Run]]] = []
     total, done = len(prepared.accounts), 0
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for batch in arrivals.batches(prepared.facts, world, prepared.accounts, batch_entries):
             runs = []
-            for law in governing:
+            for law in laws:
                 if stopped():
                     raise Stopped("The replay was stopped; nothing was written. Start it again for a result.")
                 runs.append(play(batch, law, kernel, pool)[0])
             parts.append((batch.forgotten(), runs))
             done += len(batch.account_ids)
             progress(done / total, f"{done} of {total} accounts")
-    return _joined(parts, period, prepared.left_out, len(candidates))
+    return joined(parts, period, prepared.left_out, len(candidates))
 
 
 def disagreements(prepared: Prepared, *, interpreted: bool = False) -> pd.DataFrame:
@@ -161,7 +166,9 @@ def disagreements(prepared: Prepared, *, interpreted: bool = False) -> pd.DataFr
     Parity (SPEC 7): rule, mode and outcome equal and p within 1e-12; no rows, if all is well. Columns account_id, request_id
     and, of each of rule, mode, fresh and p, what was logged and what came out. ``frame.attrs["decisions"]``: how many there are.
     """
-    world, (law,) = _setting(prepared, [None], whole(prepared))
+    period = whole(prepared)
+    world = world_of(prepared, [None], period)
+    (law,) = governing(prepared, world, [None], period)
     kernel = kernels.replay if interpreted else compiled(kernels.replay)
     frames, decisions = [], 0
     with ThreadPoolExecutor(1 if interpreted else os.cpu_count() or 1) as pool:
@@ -176,14 +183,17 @@ def disagreements(prepared: Prepared, *, interpreted: bool = False) -> pd.DataFr
 
 
 def warm_up() -> None:
-    """Compile the kernel, or read it from the cache, so that nobody's first replay waits for that."""
+    """Compile the kernel, or read it from the cache, so that nobody's first replay waits for that.
+
+    While another process of this machine compiles it, this one waits instead of doing the same.
+    """
     world = World((1,), (14.0,), ("basic",), ("m",), ("default",), {}, frozenset(), 1)
     config = Config.model_validate({"routing": {"premium_model": "m", "economy_model": "m"}})
     law = govern([config], world, tables.records(1, tables.MODEL), Period(0, 1, ()), 0)
     nobody = np.zeros(1, np.int64)
     none = np.zeros(0, dtype=object)
     empty = Batch([], [], [], nobody, nobody, tables.records(0, tables.EVENT), tables.records(0, tables.LOT), none, 1)
-    with ThreadPoolExecutor(1) as pool:
+    with alone(), ThreadPoolExecutor(1) as pool:
         play(empty, law, compiled(kernels.replay), pool)
 
 
@@ -217,7 +227,8 @@ def play(
     """One batch under one law, its accounts shared out among the pool's threads."""
     accounts = len(batch.account_ids)
     out = tables.records(accounts, tables.OUT)
-    days = np.full((accounts, len(law.day_ends)), np.nan, np.float32)
+    days = tables.records((accounts, len(law.day_ends)), tables.DAY)
+    days["surplus"] = np.nan
     told = tables.records(len(batch.events) if telling else 0, tables.TOLD)
     sizes, lots = np.diff(batch.event_from), np.diff(batch.lot_from)
     most = int(sizes.max(initial=0)), int(lots.max(initial=0))
@@ -238,11 +249,16 @@ def play(
     return Run(out, days), told
 
 
-def _setting(prepared: Prepared, candidates: Sequence[Config | None], period: Period) -> tuple[World, list[Governing]]:
+def world_of(prepared: Prepared, candidates: Sequence[Config | None], period: Period) -> World:
+    """What arrivals up to the period's end are numbered by, so that every one of ``candidates`` may decide them."""
     named = [config for config in candidates if config is not None]
-    world = arrivals.world_of(prepared.facts, prepared.catalog, prepared.configs, named, period.end_us)
+    return arrivals.world_of(prepared.facts, prepared.catalog, prepared.configs, named, period.end_us)
+
+
+def governing(prepared: Prepared, world: World, candidates: Sequence[Config | None], period: Period) -> list[Governing]:
+    """The candidates as the kernel takes them; None: each decision's own version."""
     models, logged = models_of(prepared.catalog, world, prepared.latencies_ms), list(prepared.configs.values())
-    return world, [
+    return [
         govern(logged, world, models, period, -1, prepared.claim_days)
         if config is None
         else govern([*logged, config], world, models, period, len(logged), prepared.claim_days)
@@ -309,25 +325,27 @@ def models_of(catalog: Catalog, world: World, latencies_ms: Mapping[str, float])
     return models
 
 
-def _period(prepared: Prepared, start_us: int, end_us: int) -> Period:
+def period_of(prepared: Prepared, start_us: int, end_us: int) -> Period:
+    """[start, end) in microseconds, with the ends of the reporting days within."""
     span = filters.Period(units.from_us(start_us), units.from_us(end_us))
     ends = [day.end_us for day in reporting_days(span, prepared.facts.zone)]
     return Period(start_us, end_us, tuple(end for end in ends if end < end_us))
 
 
-def _joined(parts: list[tuple[Batch, list[Run]]], period: Period, left_out: int, runs: int) -> Replayed:
+def joined(parts: Sequence[tuple[Batch, Sequence[Run]]], period: Period, left_out: int, runs: int) -> Replayed:
+    """The runs of all batches as one; each batch comes with ``runs`` of them."""
     batches = [batch for batch, _ in parts]
-    joined = []
+    together = []
     for place in range(runs):
         each = [found[place] for _, found in parts]
         sums = np.concatenate([run.sums for run in each]) if each else tables.records(0, tables.OUT)
-        days = np.concatenate([run.days for run in each]) if each else np.zeros((0, 0), np.float32)
-        joined.append(Run(sums.view(np.recarray), days))
+        course = np.concatenate([run.course for run in each]) if each else tables.records((0, 0), tables.DAY)
+        together.append(Run(sums.view(np.recarray), course.view(np.recarray)))
     return Replayed(
         account_ids=[name for batch in batches for name in batch.account_ids],
         plan=np.array([plan for batch in batches for plan in batch.plan], dtype=object),
         segment=np.array([segment for batch in batches for segment in batch.segment], dtype=object),
         period=period,
-        runs=joined,
+        runs=together,
         left_out=left_out,
     )

@@ -74,10 +74,13 @@ MODEL = np.dtype([("usd_micro", "f8"), ("latency_us", "i8")])
 SUMS = (
     "requests", "decisions", "fresh", "chosen", "chosen_fresh", "misses", "unaffordable", "coverage_miss", "session_cap", "at_cap",
     "refused", "fresh_uc", "expected_uc", "chosen_expected", "demand_uc", "usd_micro", "unpriced", "routed", "premium",
-    "neighbours", "flips", "ahead", "ahead_library", "run_outs", "dry_share", "settled_uc", "refunded_uc", "closings", "at_caps",
-    "unspent_uc", "expired_uc", "cycle_fresh_uc", "cycle_budget_uc", "running_fresh_uc", "running_budget_uc", "broken",
+    "neighbours", "flips", "ahead", "ahead_library", "run_outs", "dry_share", "dry_days", "settled_uc", "refunded_uc",
+    "imported_uc", "closings", "at_caps", "unspent_uc", "expired_uc", "cycle_fresh_uc", "cycle_budget_uc", "running_fresh_uc",
+    "running_budget_uc", "broken",
 )  # fmt: skip
 OUT = np.dtype([(name, "f8") for name in SUMS])
+#: At a day's end: the surplus in days (nan: none), and what was spent from the period's start on.
+DAY = np.dtype([("surplus", "f8"), ("spent_uc", "f8")])
 #: What the kernel came to, decision by decision, where that is asked for.
 TOLD = np.dtype([("rule", "i4"), ("mode", "i4"), ("fresh", "?"), ("asked", "?"), ("p", "f8")], align=True)
 STATE = np.dtype(
@@ -147,7 +150,7 @@ class Work(NamedTuple):
     users: Records
 
 
-def records(size: int, kind: np.dtype[Any]) -> Records:
+def records(size: int | tuple[int, ...], kind: np.dtype[Any]) -> Records:
     """So many rows of zeros, whose fields are attributes."""
     return np.zeros(size, kind).view(np.recarray)
 

@@ -10,15 +10,34 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from credit_core.errors import InvalidConfig
-from credit_core.policy import controller
+from credit_core.policy import advice_laws, advice_library, controller
+from credit_core.policy.advice_terms import LEVELS, Advice, Cell, Demand, Level
+from credit_core.policy.advice_terms import also as _also
+from credit_core.policy.advice_terms import days as _days
+from credit_core.policy.advice_terms import listed as _listed
+from credit_core.policy.advice_terms import number as _number
+from credit_core.policy.advice_terms import share as _share
+from credit_core.policy.advice_terms import signed as _signed
+from credit_core.policy.advice_terms import title as _title
 from credit_core.policy.config import Config, apply_changes
 from credit_core.policy.tunables import tunables
 
-Level = Literal["block", "warn", "note"]
-LEVELS: tuple[Level, ...] = ("block", "warn", "note")
+__all__ = [
+    "LEVELS",
+    "Advice",
+    "Cell",
+    "Checked",
+    "Demand",
+    "Dynamics",
+    "Level",
+    "advise",
+    "blocks",
+    "check",
+    "dynamics",
+]
 
 #: A quarter of the quota behind and ahead of pace must move p by at least this, else surplus hardly matters.
 FLAT_BELOW = 0.10
@@ -26,40 +45,7 @@ FLAT_BELOW = 0.10
 SLOW_SHARE = 1.0 / 3.0
 #: Where p goes from 10 to 90\u202f% within this many credits, the curve is a switch.
 SWITCH_CREDITS = 2.0
-
-
-class Advice(NamedTuple):
-    """One thing to know about a draft. ``key`` is the tunable or group that it is about."""
-
-    level: Level
-    sentence: str
-    key: str = ""
-
-
-class Demand(NamedTuple):
-    """What one plan's accounts ask for. Rates are credits a day per account; None is unknown.
-
-    ``pressed`` accounts ask for more than their quota affords: pacing is about them, so ``rate`` is their mean (that of
-    all accounts where nobody is pressed) and ``mean_rate`` that of all ``accounts``.
-    """
-
-    plan: str
-    quota: float
-    cycle_days: float
-    rate: float | None = None
-    mean_rate: float | None = None
-    accounts: int = 0
-    pressed: int = 0
-
-    @property
-    def pace(self) -> float:
-        """Q/L: what the quota affords, credits a day."""
-        return self.quota / self.cycle_days
-
-    @property
-    def affordable(self) -> float | None:
-        """p*: the share of demand that the quota affords; 1 and more where it affords all of it."""
-        return None if not self.rate else self.pace / self.rate
+_DROOP = "controller.k"
 
 
 class Dynamics(NamedTuple):
@@ -118,15 +104,26 @@ def check(body: Mapping[str, Any], changes: Mapping[str, Any], models: Sequence[
     return Checked(None if faults else config, faults)
 
 
-def advise(config: Config, demands: Iterable[Demand], live: Config | None = None) -> list[Advice]:
-    """What ``config`` amounts to, the gravest first. A fault that ``live`` has at least as badly warns and does not block."""
+def advise(
+    config: Config, demands: Iterable[Demand], live: Config | None = None, library: Sequence[Cell] = ()
+) -> list[Advice]:
+    """What ``config`` amounts to, the gravest first. A fault that ``live`` has at least as badly warns and does not block.
+
+    ``library``: the cells that were asked for; without any nothing is said of what the library can reach.
+    """
     known = list(demands)
+    found = _found(config, known, library)
+    if live is not None:
+        held = {advice.key for advice in _found(live, known, library) if advice.level == "block"}
+        found = [_eased(advice, config, live, known, held) for advice in found]
+    return sorted(found, key=lambda advice: LEVELS.index(advice.level))
+
+
+def _found(config: Config, demands: list[Demand], library: Sequence[Cell]) -> list[Advice]:
     found: list[Advice] = []
     for topic in (_droop, _slow, _flat, _clipping, _probabilities, _idle, _caps, _thresholds, _routing):
-        found += topic(config, known)
-    if live is not None:
-        found = [_eased(advice, config, live, known) for advice in found]
-    return sorted(found, key=lambda advice: LEVELS.index(advice.level))
+        found += topic(config, demands)
+    return [*found, *advice_laws.advise(config, demands), *advice_library.advise(config, library)]
 
 
 def blocks(advice: Iterable[Advice]) -> bool:
@@ -149,7 +146,7 @@ def _droop(config: Config, demands: list[Demand]) -> Iterator[Advice]:
         f"{_title(worst.plan)}: accounts that ask for {_number(worst.rate)} credits a day would settle {_number(abs(droop))} "
         f"credits {side} pace, more than a whole quota of {_number(worst.quota)}, so {sense}.{also} "
         f"A steeper k, or a feed-forward intercept, mends it.",
-        "controller.k",
+        _DROOP,
     )
 
 
@@ -206,6 +203,8 @@ def _p(config: Config, curve: Dynamics, surplus: float) -> float:
 
 def _clipping(config: Config, demands: list[Demand]) -> Iterator[Advice]:
     c = config.controller
+    if not advice_laws.clipped(config):
+        return
     bound = [(d, d.affordable) for d in demands if d.affordable is not None and d.affordable < 1.0]
     over = [(d, share) for d, share in bound if c.p_min > share]
     under = [(d, share) for d, share in bound if c.p_max < share]
@@ -224,7 +223,10 @@ def _clipping(config: Config, demands: list[Demand]) -> Iterator[Advice]:
 
 def _probabilities(config: Config, demands: list[Demand]) -> Iterator[Advice]:
     c = config.controller
-    if c.intercept == "fixed" and not c.p_min <= c.p_at_zero <= c.p_max:
+    logistic = c.strategy == "logistic"
+    if not advice_laws.clipped(config):
+        return
+    if logistic and c.intercept == "fixed" and not c.p_min <= c.p_at_zero <= c.p_max:
         end = "lowest" if c.p_at_zero < c.p_min else "highest"
         bound = c.p_min if c.p_at_zero < c.p_min else c.p_max
         yield Advice(
@@ -242,7 +244,7 @@ def _probabilities(config: Config, demands: list[Demand]) -> Iterator[Advice]:
             )
             yield Advice("note", words, f"controller.{key}")
     unknown = [d for d in demands if d.rate is None]
-    if c.intercept == "feed_forward" and unknown:
+    if logistic and c.intercept == "feed_forward" and unknown:
         yield Advice(
             "note",
             f"{_listed(_title(d.plan) for d in unknown)}: no demand was measured yet, so the feed-forward intercept falls back "
@@ -318,6 +320,8 @@ def _routing(config: Config, demands: list[Demand]) -> Iterator[Advice]:
         yield Advice(
             "note", "Premium and economy are the same model, so routing changes nothing.", "routing.premium_model"
         )
+    elif not advice_laws.clipped(config):
+        return
     elif threshold >= c.p_max:
         words = (
             f"No p passes {_share(threshold)} when the highest p is {_share(c.p_max)}: the premium model is never used."
@@ -335,15 +339,15 @@ def _droops(config: Config, demands: list[Demand]) -> list[tuple[Demand, float]]
     return [(d, droop) for d in demands if (droop := dynamics(config, d).droop) is not None]
 
 
-def _eased(advice: Advice, config: Config, live: Config, demands: list[Demand]) -> Advice:
-    """A block becomes a warning where every plan that it is about fares as badly or worse under ``live``."""
+def _eased(advice: Advice, config: Config, live: Config, demands: list[Demand], held: set[str]) -> Advice:
+    """A block becomes a warning where ``live`` has it too, ``held``; of droop where no plan fares worse than under it."""
     if advice.level != "block":
         return advice
     worse = [
         d for d, droop in _droops(config, demands)
         if abs(droop) > d.quota and abs(dynamics(live, d).droop or 0.0) < abs(droop)
     ]  # fmt: skip
-    if worse:
+    if worse if advice.key == _DROOP else advice.key not in held:
         return advice
     return advice._replace(
         level="warn", sentence=f"{advice.sentence} What is live is no better, so this does not block."
@@ -361,37 +365,3 @@ def _fault(text: str) -> Advice:
     message = re.sub(r"^Input should be", "must be", message)
     message = re.sub(r"\w+", lambda word: f"“{within[word[0]]}”" if word[0] in within else word[0], message)
     return Advice("block", f"{title}: {message.rstrip('.')}.", key)
-
-
-def _also(others: Sequence[str]) -> str:
-    return f" Likewise {_listed(others)}." if others else ""
-
-
-def _listed(names: Iterable[str]) -> str:
-    *first, last = list(names)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
-def _title(name: str) -> str:
-    return (name[:1].upper() + name[1:]).replace("_", " ") if re.fullmatch(r"[a-z][a-z0-9_]*", name) else name
-
-
-def _number(value: float | None) -> str:
-    """At most one decimal, narrow spaces between thousands."""
-    if value is None or not math.isfinite(value):
-        return "–"
-    text = f"{value:,.1f}".replace(",", "\u202f").removesuffix(".0")
-    return text.replace("-", "\u2212")
-
-
-def _signed(value: float) -> str:
-    return f"+{_number(value)}" if value > 0 else _number(value)
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value * 100:.1f}".removesuffix(".0") + "\u202f%"
-
-
-def _days(value: float) -> str:
-    text = _number(value) if value < 10 else f"{value:,.0f}".replace(",", "\u202f")
-    return f"{text} day{'' if text == '1' else 's'}"

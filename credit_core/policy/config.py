@@ -25,6 +25,7 @@ from credit_core.policy.sections import (
     Limits,
     Nudges,
     PlanTuning,
+    Releases,
     Rollover,
     Routing,
     Saga,
@@ -50,6 +51,7 @@ class Config(Section):
     saga: Saga = Field(Saga(), title="Holds")
     plans: dict[str, PlanTuning] = Field(DEFAULT_PLANS, title="Plans")
     slos: Slos = Field(Slos(), title="Targets")
+    releases: Releases = Field(Releases(), title="Releases")
 
     def plan(self, name: str) -> PlanTuning:
         """The tuning of plan ``name``; plans that are not listed use the defaults of :class:`PlanTuning`."""
@@ -111,7 +113,7 @@ def _misfits(place: str, values: Any, shipped: Any) -> list[tuple[str, str]]:
 
 def apply_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
     """``body`` with dotted ``changes`` applied, validated. Unknown keys and bad values are reported together."""
-    changed = copy.deepcopy(dict(body))
+    changed = _completed(copy.deepcopy(dict(body)), Config().body())
     unknown: list[str] = []
     for key, value in changes.items():
         node: Any = changed
@@ -135,6 +137,16 @@ def apply_changes(body: Mapping[str, Any], changes: Mapping[str, Any]) -> Config
     if unknown:
         raise InvalidConfig(unknown)
     return config
+
+
+def _completed(body: dict[str, Any], shipped: Mapping[str, Any]) -> dict[str, Any]:
+    """``body`` with the defaults of what an older release of Titrate did not write yet; plans and segments are as they are."""
+    for key, value in shipped.items():
+        if key not in body:
+            body[key] = copy.deepcopy(value)
+        elif isinstance(value, Mapping) and isinstance(body[key], dict) and key not in ("plans", "segments"):
+            _completed(body[key], value)
+    return body
 
 
 def flatten(body: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

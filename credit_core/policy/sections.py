@@ -406,6 +406,16 @@ class Slos(Section):
     at_cap_share: float = _share(0.20, "At cap", "Share of resets that end at the rollover cap stays under this.")
 
 
+class Releases(Section):
+    """How a configuration may be put in place of another."""
+
+    approval_above: float = _share(
+        1.0,
+        "Approval above",
+        "A release to a larger share of accounts needs another person's approval; 1 asks for none, 0 for every one.",
+    )
+
+
 DEFAULT_PLANS = {
     "free": PlanTuning(coverage_threshold=0.30),
     "basic": PlanTuning(coverage_threshold=0.50),

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from credit_core import settings, units
-from credit_core.errors import Conflict, InvalidConfig, InvalidRequest, NotFound, StaleParent
+from credit_core import settings
+from credit_core.errors import Conflict, InvalidConfig, InvalidRequest, WaitingForApproval
 from credit_core.policy import config as schema
 from credit_core.policy.config import Config
+from credit_core.policy.rollout import Step, checked_share
+from credit_core.service import releases, rollouts
 from credit_core.service.deployment import Deployment, Rollout, rollout_of
 from credit_core.store import configs
 from credit_core.store.ledger import Connection
 
-#: Treatment and control are of equal size, so an experiment takes at most half of the accounts (SPEC 5).
-MAX_EXPERIMENT_SHARE = 0.5
 #: What ``TITRATION_WEIGHTS`` sets, in its order.
 WEIGHTS = tuple(f"strategies.weight_{name}" for name in ("surplus", "freshness", "credit", "library"))
 
@@ -47,13 +46,13 @@ def ensure_first_version(deployment: Deployment, at: datetime) -> None:
 def live_version(deployment: Deployment) -> configs.Version:
     """The version that is live for everybody outside a treatment arm."""
     with deployment.ledger.reading() as connection:
-        return _version(connection, rollout_of(configs.releases(connection)).version)
+        return releases.live_in(connection)
 
 
 def version_of(deployment: Deployment, number: int) -> configs.Version:
     """One version, else :class:`NotFound`."""
     with deployment.ledger.reading() as connection:
-        return _version(connection, number)
+        return releases.version_in(connection, number)
 
 
 def versions_and_releases(deployment: Deployment) -> tuple[list[configs.Version], list[configs.Release], Rollout]:
@@ -67,12 +66,12 @@ def propose(
     deployment: Deployment, changes: Mapping[str, Any], author: str, note: str, parent: int | None = None
 ) -> int:
     """Write ``changes`` (dotted key → value) against ``parent`` (default: the live version) as a new version; returns its number."""
-    author, note = _signed(author, note, "note")
+    author, note = releases.signed(author, note, "note")
     at = deployment.instant(None)
 
     def write(connection: Connection) -> int:
         configs.one_at_a_time(connection)
-        base = _version(connection, rollout_of(configs.releases(connection)).version if parent is None else parent)
+        base = releases.live_in(connection) if parent is None else releases.version_in(connection, parent)
         config = _changed(deployment, base.body, changes)
         return configs.add_version(connection, base.version, config.body(), author, note, at)
 
@@ -91,13 +90,17 @@ def release_version(
     """Make ``version`` live for ``share`` of the accounts; returns the release's id.
 
     ``expected_live`` is the version the author compared with: where another is live by now, :class:`StaleParent` says whose
-    and what differs, and nothing is written.
+    and what differs, and nothing is written. Where another person has to approve it, the request is written and
+    :class:`WaitingForApproval` raised.
     """
-    author, reason = _signed(author, reason or f"Release {version}", "reason")
+    author, reason = releases.signed(author, reason or f"Release {version}", "reason")
     at = deployment.instant(None)
-    return deployment.ledger.write(
+    done = deployment.ledger.write(
         lambda connection: _release(connection, version, share, author, reason, expected_live, at)
     )
+    if isinstance(done, WaitingForApproval):
+        raise done
+    return done
 
 
 def publish(
@@ -109,28 +112,40 @@ def publish(
     expected_live: int,
     share: float = 1.0,
 ) -> Published:
-    """Propose and release in one transaction, for an operator who looked at ``expected_live``; their draft is cleared."""
-    author, note = _signed(author, note, "note")
+    """Propose and release in one transaction, for an operator who looked at ``expected_live``; their draft is cleared.
+
+    Where another person has to approve it, :class:`WaitingForApproval` says so once the request is written; nothing is live
+    then, and the draft stays.
+    """
+    author, note = releases.signed(author, note, "note")
     if not changes:
         raise InvalidRequest("There is nothing to publish: the draft equals what is live.")
     at = deployment.instant(None)
 
-    def write(connection: Connection) -> Published:
+    def write(connection: Connection) -> Published | WaitingForApproval:
         configs.one_at_a_time(connection)
-        _check_live(connection, expected_live)
-        base = _version(connection, expected_live)
-        config = _changed(deployment, base.body, changes)
-        number = configs.add_version(connection, base.version, config.body(), author, note, at)
-        release_id = _release(connection, number, share, author, note, expected_live, at)
+        releases.check_live(connection, expected_live)
+        base = releases.version_in(connection, expected_live)
+        body = _changed(deployment, base.body, changes).body()
+        waiting = _asked_before(connection, body, base.version)
+        if waiting is not None:
+            return waiting
+        number = configs.add_version(connection, base.version, body, author, note, at)
+        done = _release(connection, number, share, author, note, expected_live, at)
+        if isinstance(done, WaitingForApproval):
+            return done
         configs.save_draft(connection, author, expected_live, {}, at)
-        return Published(number, release_id)
+        return Published(number, done)
 
-    return deployment.ledger.write(write)
+    published = deployment.ledger.write(write)
+    if isinstance(published, WaitingForApproval):
+        raise published
+    return published
 
 
 def roll_back(deployment: Deployment, author: str, reason: str, to: int | None = None) -> int:
     """Release an older version again: ``to``, or what was live before the current one. Returns the version now live."""
-    author, reason = _signed(author, reason, "reason")
+    author, reason = releases.signed(author, reason, "reason")
     if not reason:
         raise InvalidRequest("A rollback needs a reason, for those who ask later.")
     at = deployment.instant(None)
@@ -142,13 +157,10 @@ def roll_back(deployment: Deployment, author: str, reason: str, to: int | None =
         target = to
         if target is None:
             target = now.version if now.treatment is not None else _previous(released, now.version)
-        _version(connection, target)
+        releases.version_in(connection, target)
         if now.treatment is None and target == now.version:
             raise Conflict(f"Version {target} is live already; nothing was changed.")
-        configs.add_release(
-            connection,
-            configs.Release(released[-1].release_id + 1, target, "all", 1.0, None, at, author, reason, "rollback"),
-        )
+        releases.put_back(connection, target, author, reason, at)
         return target
 
     return deployment.ledger.write(write)
@@ -164,15 +176,6 @@ def draft_of(deployment: Deployment, operator: str) -> tuple[int, dict[str, Any]
     """The operator's newest draft: parent version and changes."""
     with deployment.ledger.reading() as connection:
         return next(iter(configs.drafts_of(connection, operator).items()), None)
-
-
-def _version(connection: Connection, number: int) -> configs.Version:
-    found = configs.version(connection, number)
-    if found is None:
-        raise NotFound(
-            f"There is no configuration version {number}. `python -m credit_core config show --versions` lists them."
-        )
-    return found
 
 
 def _changed(deployment: Deployment, body: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
@@ -198,47 +201,27 @@ def _release(
     reason: str,
     expected_live: int | None,
     at: datetime,
-) -> int:
+) -> int | WaitingForApproval:
+    """The release's id; where another person has to approve it, what the caller raises once that is written."""
     configs.one_at_a_time(connection)
-    share = units.checked_real(share, "share", 0.0, 1.0)
-    if not (share == 1.0 or 0.0 < share <= MAX_EXPERIMENT_SHARE):
-        raise InvalidRequest(
-            f"share must be 1, or over 0 and at most {MAX_EXPERIMENT_SHARE} so that control is as large as treatment; got {share}."
-        )
-    _version(connection, version)
+    share = checked_share(share)
+    releases.version_in(connection, version)
     if expected_live is not None:
-        _check_live(connection, expected_live)
-    released = configs.releases(connection)
-    now = rollout_of(released)
-    if share == 1.0 and now.treatment is None and now.version == version:
-        raise Conflict(f"Version {version} is live for everybody already; nothing was changed.")
-    salt = None
-    if share < 1.0:
-        # An experiment that ramps keeps its salt, so that nobody changes sides.
-        salt = now.salt if now.treatment == version else secrets.token_hex(16)
-    release_id = released[-1].release_id + 1 if released else 1
-    configs.add_release(
-        connection,
-        configs.Release(
-            release_id, version, "all" if share == 1.0 else "treatment", share, salt, at, author, reason, "release"
-        ),
-    )
-    return release_id
+        releases.check_live(connection, expected_live)
+    if not rollouts.needs_approval(releases.live_in(connection), share):
+        return releases.put_live(connection, version, share, author, reason, at)
+    asked = rollouts.ask_for(connection, version, (Step(share, 0.0),), (), author, reason, at)
+    return WaitingForApproval(version, asked.plan.rollout_id)
 
 
-def _check_live(connection: Connection, expected: int) -> None:
-    released = configs.releases(connection)
-    now = rollout_of(released)
-    if now.version == expected:
-        return
-    last = next(release for release in reversed(released) if release.arm == "all")
-    differing = schema.differences(_version(connection, expected).body, _version(connection, now.version).body)
-    listed = "; ".join(f"{key}: {old} → {new}" for key, (old, new) in differing.items()) or "no values differ"
-    raise StaleParent(
-        f"Version {now.version} went live on {last.released_at:%Y-%m-%d %H:%M} UTC by {last.author} ({last.reason}), "
-        f"after you looked at version {expected}. "
-        f"It changed: {listed}. Nothing was overwritten; compare and publish again."
-    )
+def _asked_before(connection: Connection, body: Mapping[str, Any], live: int) -> WaitingForApproval | None:
+    """The request that waits for approval of this content against ``live``: asked for twice, it is one request."""
+    digest = schema.content_hash(body)
+    for waiting in rollouts.everything(connection):
+        plan = waiting.plan
+        if waiting.standing.status == "waiting" and (plan.content_hash, plan.base_version) == (digest, live):
+            return WaitingForApproval(plan.version, plan.rollout_id)
+    return None
 
 
 def _previous(released: list[configs.Release], live: int) -> int:
@@ -258,7 +241,3 @@ def _previous(released: list[configs.Release], live: int) -> int:
     if len(stack) < 2 or stack[-1] != live:
         raise Conflict("There is no earlier version to roll back to.")
     return stack[-2]
-
-
-def _signed(author: str, words: str, name: str) -> tuple[str, str]:
-    return units.checked_id(author, "author"), units.checked_text(words, name)

@@ -12,8 +12,8 @@ from credit_core.policy.lots import Part, consume
 from credit_core.service import cycles, quotas
 from credit_core.service.deployment import Deployment
 from credit_core.store import library
-from credit_core.store.records import Account, Lot, ending_leg, leg_id, opening_leg
-from credit_core.store.unit import Delta, Row, Unit
+from credit_core.store.records import Account, Lot, Row, ending_leg, leg_id, opening_leg
+from credit_core.store.unit import Delta, Unit
 
 #: Columns that an end copies from its reserve (SPEC 2).
 _COPIED = (
@@ -144,7 +144,7 @@ def settle_in(
         and reserve[0]["modality"] == "image"
     ):
         genre, mood, images = reserve[0]["genre"], reserve[0]["mood"], reserve[0]["images"]
-        unit.finally_write(lambda: library.put(unit.connection, genre, mood, images, at))
+        unit.finally_put(library.PUT, library.put_row(genre, mood, images, at))
     return _ended(lines)
 
 
@@ -239,9 +239,9 @@ def _give_back(
 
 def _reserve_of(unit: Unit, user_id: str, request_id: str) -> tuple[Account, list[Row], list[Row]]:
     opening, ending = opening_leg(user_id, request_id), ending_leg(user_id, request_id)
-    unit.load(user_id, opening, ending)
+    unit.load(user_id, ending, of=opening)
     unit.user(user_id)
-    reserve = unit.leg(opening)
+    reserve = unit.opening(opening)
     if not reserve:
         raise NotFound(f"There is no request {request_id!r} of user {user_id!r}. Authorize it first.")
     if reserve[0]["kind"] != "reserve":

@@ -19,8 +19,8 @@ from credit_core.policy.quotas import decide as allowed
 from credit_core.service import accounts, cycles, quotas
 from credit_core.service.deployment import Deployment, Live
 from credit_core.store import decisions, demand, guests, library
-from credit_core.store.records import Account, User, opening_leg
-from credit_core.store.unit import Delta, Row, Unit
+from credit_core.store.records import Account, Row, User, opening_leg
+from credit_core.store.unit import Delta, Unit
 
 MODALITIES = ("text", "image", "video")
 #: Cells of a running session that are remembered; older ones count as new again.
@@ -429,7 +429,8 @@ def _mark_cell(unit: Unit, deployment: Deployment, request: Request, decision: D
     queued = decision.rule == "coverage_miss" and cell not in deployment.queued_cells
     if cell in deployment.requested_cells and not queued:
         return
-    unit.finally_write(lambda: library.mark(unit.connection, *cell, requested_at=at, queued_at=at if queued else None))
+    asked = {"genre": request.genre, "mood": request.mood, "requested_at": at, "queued_at": at if queued else None}
+    unit.finally_put(library.MARK, asked)
     # Noted before the commit: a mark that is rolled back is written again by the next process, which changes nothing here.
     deployment.requested_cells.add(cell)
     if queued:

@@ -224,6 +224,9 @@ def thaw(unit: Unit, account: Account, timezone: str, at: datetime, whose: dict[
     if end < earliest:
         end = calendar.first_instant(day + timedelta(days=1), zone)
     shift = at - paused_at
+    for kind in PACED_KINDS:
+        # Also where nothing is left in it: what is refunded later comes back to it.
+        unit.lot(account, leg_id("lot", account.account_id, kind, str(account.cycle_no)))
     for lot in unit.lots(account).values():
         if lot.kind in PACED_KINDS and lot.expires_at == account.cycle_end_at:
             unit.move_expiry(lot, end)

@@ -13,8 +13,8 @@ from credit_core.policy.decision import Request
 from credit_core.policy.lots import allocate
 from credit_core.service import cycles, generate, quotas
 from credit_core.service.deployment import Deployment
-from credit_core.store.records import opening_leg
-from credit_core.store.unit import Delta, Row, Unit
+from credit_core.store.records import Row, opening_leg
+from credit_core.store.unit import Delta, Unit
 
 OVERDRAFT = "overdraft_offline"
 _MOST = 10_000

@@ -14,8 +14,8 @@ from credit_core.policy.quotas import Window
 from credit_core.service.deployment import Deployment
 from credit_core.store import counts, guests
 from credit_core.store.ledger import Connection
-from credit_core.store.records import Account, User
-from credit_core.store.unit import Row, Unit
+from credit_core.store.records import Account, Row, User
+from credit_core.store.unit import Unit
 
 
 class Offer(NamedTuple):

@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
+from sqlalchemy import Float, Integer, LargeBinary, Text
+
 from credit_core import units
+from credit_core.store.columns import Flag, Instant
 from credit_core.store.schema import ledger_entries
 
 _UNHASHED = ("id", "details", "prev_hash", "hash")
@@ -27,36 +30,39 @@ _MISSING = b"\xff\xff\xff\xff"
 _values = itemgetter(*HASHED)
 _length = struct.Struct(">I").pack
 _LENGTHS = tuple(_length(number) for number in range(256))
-_real = struct.Struct(">d").pack
-#: Reals that happen to be whole are still hashed as reals, whatever Python type carries them.
-_IS_REAL = tuple(
-    column.name in {c.name for c in ledger_entries.columns if c.type.python_type is float}
-    for column in ledger_entries.columns
-    if column.name not in _UNHASHED
+
+
+def _decimal_us(at: datetime) -> bytes:
+    return b"%d" % units.to_us(at)
+
+
+#: By the column's own type: reals that happen to be whole are still hashed as reals, whatever Python type carries them.
+_ENCODERS: Mapping[type, Callable[[Any], bytes]] = {
+    Text: str.encode,
+    Integer: b"%d".__mod__,
+    Flag: b"%d".__mod__,
+    Float: struct.Struct(">d").pack,
+    Instant: _decimal_us,
+    LargeBinary: bytes,
+}
+_ENCODED = tuple(
+    next(encoded for kind, encoded in _ENCODERS.items() if isinstance(ledger_entries.c[name].type, kind))
+    for name in HASHED
 )
 
 
 def entry_hash(row: Mapping[str, Any], prev_hash: bytes, salt: bytes) -> bytes:
     """SHA-256 of one entry, 32 bytes. ``row`` holds every column of :data:`HASHED` and ``details``."""
     parts: list[bytes] = []
-    for value, is_real in zip(_values(row), _IS_REAL, strict=True):
+    add = parts.append
+    for value, encoded in zip(_values(row), _ENCODED, strict=True):
         if value is None:
-            parts.append(_MISSING)
+            add(_MISSING)
             continue
-        kind = type(value)
-        if is_real:
-            data = _real(value)
-        elif kind is str:
-            data = value.encode()
-        elif kind is int or kind is bool:
-            data = b"%d" % value
-        elif kind is datetime:
-            data = b"%d" % units.to_us(value)
-        else:
-            data = bytes(value)
+        data = encoded(value)
         size = len(data)
-        parts.append(_LENGTHS[size] if size < 256 else _length(size))
-        parts.append(data)
+        add(_LENGTHS[size] if size < 256 else _length(size))
+        add(data)
     details = row["details"]
     parts.append(_MISSING if details is None else _details_digest(details, salt))
     parts.append(prev_hash)

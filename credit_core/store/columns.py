@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from credit_core import units
+
+#: What a driver takes or gives as what Python has, or the other way round. None: the same.
+Conversion = Callable[[Any], Any] | None
 
 
 class Instant(TypeDecorator[datetime]):
@@ -32,6 +36,10 @@ class Instant(TypeDecorator[datetime]):
         """To an aware UTC datetime."""
         return None if value is None else units.from_us(value)
 
+    def conversions(self, dialect: Dialect) -> tuple[Conversion, Conversion]:
+        """To and from the driver, of values that are not None."""
+        return units.to_us, units.from_us
+
 
 class Flag(TypeDecorator[bool]):
     """BOOLEAN, or INTEGER 0/1 on SQLite, whose STRICT tables have no booleans."""
@@ -51,6 +59,10 @@ class Flag(TypeDecorator[bool]):
         """To bool."""
         return None if value is None else bool(value)
 
+    def conversions(self, dialect: Dialect) -> tuple[Conversion, Conversion]:
+        """As :meth:`Instant.conversions`."""
+        return (int, bool) if dialect.name == "sqlite" else (bool, None)
+
 
 class Document(TypeDecorator[Any]):
     """JSON: JSONB on PostgreSQL, TEXT on SQLite."""
@@ -64,11 +76,23 @@ class Document(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """To text on SQLite."""
-        return json.dumps(value, sort_keys=True) if value is not None and dialect.name == "sqlite" else value
+        return _as_text(value) if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """To plain JSON values."""
         return json.loads(value) if isinstance(value, str) else value
+
+    def conversions(self, dialect: Dialect) -> tuple[Conversion, Conversion]:
+        """As :meth:`Instant.conversions`; PostgreSQL's driver reads JSON itself."""
+        return (_as_text, json.loads) if dialect.name == "sqlite" else (None, None)
+
+
+#: Types whose values the drivers do not know.
+OWN_TYPES = (Instant, Flag, Document)
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 def big() -> TypeEngine[Any]:

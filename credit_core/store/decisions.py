@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from credit_core.policy.decision import Allowance, Decision, Nudges, Request, State
@@ -31,6 +32,7 @@ _DECISION = (
 )
 _ALLOWANCE = ("limit_name", "limit_count", "used_count", "resets_at")
 _NUDGES = {name: f"nudge_{name}" for name in Nudges._fields}
+_decided, _seen = attrgetter(*_DECISION), attrgetter(*_STATE)
 KIND_OF_STATUS = {
     "RESERVED": "reserve",
     "LIBRARY": "library",
@@ -43,11 +45,11 @@ KIND_OF_STATUS = {
 def to_columns(decision: Decision) -> dict[str, Any]:
     """The decision fields of an opening entry."""
     state = decision.state
-    columns: dict[str, Any] = {name: getattr(decision, name) for name in _DECISION}
-    columns |= {name: getattr(state, name) for name in _STATE}
+    columns: dict[str, Any] = dict(zip(_DECISION, _decided(decision), strict=True))
+    columns.update(zip(_STATE, _seen(state), strict=True))
     columns["prior_mode"], columns["quota_policy"] = state.mode, state.policy
     if decision.nudges is not None:
-        columns |= {column: getattr(decision.nudges, name) for name, column in _NUDGES.items()}
+        columns.update(zip(_NUDGES.values(), decision.nudges, strict=True))
     if state.allowance is not None:
         columns |= dict(zip(_ALLOWANCE, state.allowance, strict=True))
     return columns

@@ -19,8 +19,13 @@ APP_ROLE = "titrate_app"
 BUSY_TIMEOUT_MS = 30_000
 #: Pages kept per SQLite connection; its default of 2 MiB holds less than the upper levels of a large ledger's indexes.
 CACHE_KIB = 32 * 1_024
+#: Pages that the write-ahead log gathers before they go to their places. Most legs touch the same few pages again: the more
+#: legs share a checkpoint, the fewer of them are written twice.
+CHECKPOINT_PAGES = 4_000
 #: A connection that rested longer is asked for a sign of life before it is used; a network may have forgotten it.
 PING_AFTER_S = 30.0
+#: Connections that rest outside the pool, ready for the next transaction (:mod:`credit_core.store.transactions`).
+RESTING = 4
 _SUPPORTED = ("sqlite", "postgresql")
 
 
@@ -62,6 +67,7 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
     engine = create_engine(
         url,
         pool_use_lifo=True,
+        max_overflow=10 + RESTING,
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1_000, "isolation_level": None, "cached_statements": 256},
     )
 
@@ -74,6 +80,7 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
             cursor.execute("PRAGMA query_only=ON")
         else:
             cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA recursive_triggers=ON")
         cursor.execute("PRAGMA foreign_keys=ON")
@@ -81,6 +88,9 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
+        if connection.connection.driver_connection.in_transaction:
+            # One of :mod:`credit_core.store.transactions`.
+            return
         reading = read_only or connection.get_execution_options().get("titrate_reading")
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
@@ -89,7 +99,7 @@ def _sqlite(url: URL, *, read_only: bool) -> Engine:
 
 def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
     options: dict[str, Any] = (
-        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27, "pool_use_lifo": True}
+        {"poolclass": NullPool} if owner else {"pool_size": 5, "max_overflow": 27 + RESTING, "pool_use_lifo": True}
     )
     # store/pipeline.py prepares what is worth it; what psycopg had prepared it would drop at a rollback, ours with it.
     engine = create_engine(url, connect_args={"connect_timeout": 10, "prepare_threshold": None}, **options)
@@ -102,13 +112,8 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
     def _lives(connection: Any, record: Any, _proxy: Any) -> None:
         """A connection that the server has ended has an end of file to read; one that rested long is asked."""
         rested = time.monotonic() - record.info.get("titrate_rests", float("inf"))
-        if rested == float("inf"):
-            return
-        try:
-            if rested > PING_AFTER_S or _has_something_to_read(connection):
-                engine.dialect.do_ping(connection)
-        except psycopg.Error as error:
-            raise InvalidatePoolError from error
+        if rested != float("inf") and is_gone(engine, connection, rested):
+            raise InvalidatePoolError
 
     @event.listens_for(engine, "connect")
     def _session(connection: Any, _record: Any) -> None:
@@ -132,6 +137,18 @@ def _postgresql(url: URL, *, read_only: bool, owner: bool) -> Engine:
         connection.commit()
 
     return engine
+
+
+def is_gone(engine: Engine, driver: Any, rested_s: float) -> bool:
+    """Whether a connection that rested so long has been lost; only a server's connections can be."""
+    if engine.dialect.name == "sqlite":
+        return False
+    try:
+        if rested_s > PING_AFTER_S or _has_something_to_read(driver):
+            engine.dialect.do_ping(driver)
+    except psycopg.Error:
+        return True
+    return False
 
 
 def _has_something_to_read(connection: Any) -> bool:

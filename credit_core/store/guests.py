@@ -27,7 +27,7 @@ _WRITE = (
 def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Window]:
     """The windows of ``keys``, made where missing and locked in key order."""
     wanted = sorted(set(keys))
-    made = upsert(connection, guest_windows).on_conflict_do_nothing()
+    made = upsert(connection.dialect, guest_windows).on_conflict_do_nothing()
     for key in wanted:
         name, _, rest = key.partition(":")
         hashed = bytes.fromhex(rest) if name == "ip" else None
@@ -65,7 +65,7 @@ def write(connection: Connection, windows: Mapping[str, Window]) -> None:
 
 def see(connection: Connection, user_id: str, ip_hash: bytes, ip: str, at: datetime) -> None:
     """Remember the first time that a user came from an address."""
-    made = upsert(connection, origins).on_conflict_do_nothing()
+    made = upsert(connection.dialect, origins).on_conflict_do_nothing()
     connection.execute(made, {"user_id": user_id, "ip_hash": ip_hash, "ip": ip, "first_seen_at": at})
 
 

@@ -7,18 +7,19 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import psycopg
 import sqlalchemy
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DBAPIError
 
 from credit_core.errors import InvalidRequest, LedgerUnavailable, ReadOnlyLedger
 from credit_core.store.engine import open_engine
 from credit_core.store.schema import deployment
+from credit_core.store.transactions import Transactions
 from credit_core.store.unit import Unit
 from credit_core.units import checked_zone
 
@@ -43,6 +44,7 @@ class Ledger:
         self.url = url
         self.clock = clock
         self.engine: Engine = open_engine(url)
+        self._transactions = Transactions(self.engine)
         self._salts: dict[str, bytes] | None = None
 
     @property
@@ -74,8 +76,13 @@ class Ledger:
         self.write(write)
         if reporting_zone is not None and self.fact("reporting_zone") != reporting_zone:
             raise InvalidRequest(
-                f"This ledger reports in {self.fact('reporting_zone')} and keeps that. Leave the option out, or name a new ledger."
+                f"This ledger reports in {self.fact('reporting_zone')}. Leave the option out; `config zone` changes it."
             )
+
+    def report_in(self, zone: str) -> None:
+        """Report days in another zone from now on; the columnar copies are worked out anew when they next follow."""
+        changed = update(deployment).where(deployment.c.key == "reporting_zone").values(value=checked_zone(zone).key)
+        self.write(lambda connection: connection.execute(changed))
 
     def fact(self, key: str) -> str | None:
         """A row of ``deployment``."""
@@ -99,7 +106,7 @@ class Ledger:
 
     def write(self, act: Callable[[Connection], T]) -> T:
         """As :meth:`run`, for tables outside the ledger: configuration, library, checks."""
-        return committed(self.engine, act)
+        return committed(self._transactions.begin, act)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -115,12 +122,12 @@ class Ledger:
         self.engine.dispose()
 
 
-def committed(engine: Engine, act: Callable[[Connection], T]) -> T:
-    """Run ``act`` in a transaction and commit it, with bounded retry. The only place that commits."""
+def committed(begin: Callable[[], AbstractContextManager[Connection]], act: Callable[[Connection], T]) -> T:
+    """Run ``act`` in a transaction of ``begin`` and commit it, with bounded retry. The only place that commits."""
     started = time.monotonic()
     for tried in range(1, _ATTEMPTS + 1):
         try:
-            with engine.begin() as connection:
+            with begin() as connection:
                 return act(connection)
         except _DRIVER_ERRORS as error:
             fault = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Dialect,
     Table,
     bindparam,
     case,
@@ -66,6 +67,30 @@ _DEMANDED = (
 )
 
 
+def _put(dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
+    statement = upsert(dialect, library_days)
+    return statement.on_conflict_do_update(
+        index_elements=[_days.genre, _days.mood, _days.day], set_={"assets": _days.assets + statement.excluded.assets}
+    )
+
+
+def _mark(dialect: Dialect) -> sqlite.Insert | postgresql.Insert:
+    statement, cells = upsert(dialect, library_cells), library_cells.c
+    return statement.on_conflict_do_update(
+        index_elements=[cells.genre, cells.mood],
+        set_={
+            "requested_at": func.coalesce(cells.requested_at, statement.excluded.requested_at),
+            "queued_at": func.coalesce(cells.queued_at, statement.excluded.queued_at),
+        },
+    )
+
+
+#: Adds assets to a cell.
+PUT = Prepared(_put, ("genre", "mood", "day", "assets"), joins=True)
+#: Remembers the first time that a cell was asked for, and that it joined the pantry queue; later ones change nothing.
+MARK = Prepared(_mark, ("genre", "mood", "requested_at", "queued_at"), joins=True)
+
+
 def cell(connection: Connection, genre: str, mood: str, at: datetime, stale_days: int) -> Cell:
     """What the cell holds at ``at``."""
     today = at.astimezone(UTC).date()
@@ -82,39 +107,12 @@ def median_coverage(connection: Connection, at: datetime, target: int) -> float 
 
 def put(connection: Connection, genre: str, mood: str, count: int, at: datetime) -> None:
     """Add ``count`` assets to the cell."""
-    statement = upsert(connection, library_days).values(
-        genre=genre, mood=mood, day=at.astimezone(UTC).date().isoformat(), assets=count
-    )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[_days.genre, _days.mood, _days.day],
-            set_={"assets": _days.assets + statement.excluded.assets},
-        )
-    )
+    PUT.run(connection, [put_row(genre, mood, count, at)])
 
 
-def mark(
-    connection: Connection,
-    genre: str,
-    mood: str,
-    *,
-    requested_at: datetime | None = None,
-    queued_at: datetime | None = None,
-) -> None:
-    """Remember the first time that a cell was asked for, and that it joined the pantry queue; later calls change nothing."""
-    statement = upsert(connection, library_cells).values(
-        genre=genre, mood=mood, requested_at=requested_at, queued_at=queued_at
-    )
-    cells = library_cells.c
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[cells.genre, cells.mood],
-            set_={
-                "requested_at": func.coalesce(cells.requested_at, statement.excluded.requested_at),
-                "queued_at": func.coalesce(cells.queued_at, statement.excluded.queued_at),
-            },
-        )
-    )
+def put_row(genre: str, mood: str, count: int, at: datetime) -> dict[str, object]:
+    """What :data:`PUT` takes, to add ``count`` assets to the cell."""
+    return {"genre": genre, "mood": mood, "day": at.astimezone(UTC).date().isoformat(), "assets": count}
 
 
 def marks(connection: Connection, genre: str, mood: str) -> tuple[bool, bool]:
@@ -179,6 +177,6 @@ def _is_free(at: datetime) -> ColumnElement[bool]:
     return or_(library_cells.c.taken_at.is_(None), library_cells.c.taken_at <= at - LEASE)
 
 
-def upsert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An insert into ``table`` that has ``on_conflict_…`` on the connection's engine."""
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+def upsert(dialect: Dialect, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert into ``table`` that has ``on_conflict_…`` on the engine."""
+    return postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)

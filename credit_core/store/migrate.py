@@ -34,7 +34,7 @@ def upgrade(url: str) -> None:
                 f"The ledger's schema is {current}, which this release does not know. "
                 "Install the release that wrote it, or a newer one."
             )
-        committed(engine, _upgrade)
+        committed(engine.begin, _upgrade)
     finally:
         engine.dispose()
 

@@ -17,7 +17,7 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Connection
 
-_KNOWN = "titrate_statements"
+_KNOWN, _LOADER = "titrate_statements", "titrate_loader"
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -29,10 +29,16 @@ class Step(NamedTuple):
     values: Sequence[bytes | None]
 
 
+_COMMIT = Step(b"COMMIT", b"COMMIT", ())
+
+
 def fetched(connection: Connection, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]]:
     """Run the steps in order within the transaction of ``connection``, beginning it where need be; the rows of each."""
     results = _sent(connection, steps, commit=False)
-    loader = Transformer(_driver(connection))
+    loader = connection.info.get(_LOADER)
+    if loader is None:
+        # It keeps what it has found out about the types of columns.
+        loader = connection.info[_LOADER] = Transformer(_driver(connection))
     found = []
     for result in results:
         loader.set_pgresult(result)
@@ -63,9 +69,9 @@ def dumped(values: Sequence[Any]) -> list[bytes | None]:
 
 _DUMP: Mapping[type, Any] = {
     str: str.encode,
-    int: lambda value: b"%d" % value,
-    bool: lambda value: b"t" if value else b"f",
-    float: lambda value: repr(value).encode(),
+    int: b"%d".__mod__,
+    bool: {True: b"t", False: b"f"}.__getitem__,
+    float: b"%a".__mod__,
     bytes: lambda value: b"\\x" + value.hex().encode(),
     list: lambda value: json.dumps(value).encode(),
     dict: lambda value: json.dumps(value).encode(),
@@ -96,19 +102,22 @@ def _sent(connection: Connection, steps: Sequence[Step], *, commit: bool) -> lis
         # Half an exchange is still in the socket: nobody may use this connection again.
         connection.invalidate()
         raise
-    for result, step in zip(answers, asked, strict=False):
+    for result, name in zip(answers, asked, strict=False):
         if result.status in _FAILED:
             error = error_from_result(result, driver.info.encoding)
             if isinstance(error, psycopg.errors.InvalidSqlStatementName):
                 known.clear()
             raise error
-        if isinstance(step, bytes):
-            known.add(step)
-    return [result for result, step in zip(answers, asked, strict=True) if isinstance(step, Step)]
+        if name is not None:
+            known.add(name)
+    return [result for result in answers if result.status == ExecStatus.TUPLES_OK]
 
 
-def _await(server: PGconn, poll: select.poll) -> None:
+def _await(server: PGconn) -> None:
     """Until a result is there. libpq itself would wait with the interpreter's lock held, and stop every other thread."""
+    if not server.is_busy():
+        return
+    poll = select.poll()
     unsent = server.flush()
     while server.is_busy():
         poll.register(server.socket, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
@@ -119,31 +128,28 @@ def _await(server: PGconn, poll: select.poll) -> None:
 
 def _exchanged(
     driver: psycopg.Connection[Any], server: PGconn, steps: Sequence[Step], known: set[bytes], *, commit: bool
-) -> tuple[list[PGresult], list[Step | bytes | None]]:
-    """Send everything, then read everything: the results, and what each answers (a step, or the name of one prepared)."""
-    asked: list[Step | bytes | None] = []
+) -> tuple[list[PGresult], list[bytes | None]]:
+    """Send everything, then read everything: the results, and of those that prepared a statement its name."""
+    asked: list[bytes | None] = []
     new: set[bytes] = set()
-    server.enter_pipeline_mode()
     if server.transaction_status == TransactionStatus.IDLE and not driver.autocommit:
         level = driver.isolation_level
         begin = b"BEGIN" if level is None else b"BEGIN ISOLATION LEVEL " + level.name.replace("_", " ").encode()
-        server.send_query_params(begin, None)
-        asked.append(None)
+        steps = [Step(begin, begin, ()), *steps]
+    if commit:
+        steps = [*steps, _COMMIT]
+    server.enter_pipeline_mode()
     for step in steps:
         if step.name not in known and step.name not in new:
             server.send_prepare(step.name, step.sql)
             asked.append(step.name)
             new.add(step.name)
         server.send_query_prepared(step.name, step.values)
-        asked.append(step)
-    if commit:
-        server.send_query_params(b"COMMIT", None)
         asked.append(None)
     server.pipeline_sync()
     answers: list[PGresult] = []
-    poll = select.poll()
     while True:
-        _await(server, poll)
+        _await(server)
         result = server.get_result()
         if result is not None:
             if result.status == ExecStatus.PIPELINE_SYNC:

@@ -8,22 +8,24 @@ about three times the statement itself on SQLite, and on PostgreSQL the round tr
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Dialect, Insert, Select, Table
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.types import TypeDecorator
 
 from credit_core.store import pipeline
+from credit_core.store.columns import OWN_TYPES
 
 _Convert = Callable[[Any], Any]
 _Values = Mapping[str, Any]
 #: From here on COPY is faster than as many inserts.
 _MANY = 50
+_PLACE = re.compile(r"\$(\d+)")
 
 
 class _Form(NamedTuple):
@@ -40,9 +42,20 @@ class _Form(NamedTuple):
 class Prepared:
     """A select or data-changing statement. ``keys`` are the columns that an insert fills."""
 
-    def __init__(self, statement: Select[Any] | UpdateBase, keys: Sequence[str] = ()) -> None:
-        """Nothing is compiled before the first use."""
+    def __init__(
+        self,
+        statement: Select[Any] | UpdateBase | Callable[[Dialect], Insert],
+        keys: Sequence[str] = (),
+        *,
+        joins: bool = False,
+    ) -> None:
+        """Nothing is compiled before the first use. What each engine says in its own words is a function of the dialect.
+
+        ``joins``: of the rows it touches no other joining statement of a transaction touches any, so that on PostgreSQL they
+        may run as one.
+        """
         self._statement = statement
+        self.joins = joins
         self._keys = tuple(keys)
         self._forms: dict[str, _Form] = {}
 
@@ -62,7 +75,7 @@ class Prepared:
 
     def _compiled(self, dialect: Dialect) -> _Form:
         postgres = dialect.name == "postgresql"
-        statement = self._statement
+        statement = self._statement if isinstance(self._statement, Select | UpdateBase) else self._statement(dialect)
         compiled: Any = statement.compile(
             dialect=psycopg.dialect(paramstyle="numeric_dollar") if postgres else dialect,  # type: ignore[no-untyped-call]
             column_keys=list(self._keys) if isinstance(statement, Insert) and self._keys else None,
@@ -70,43 +83,39 @@ class Prepared:
         names = tuple(compiled.positiontup)
         types = [compiled.binds[name].type for name in names]
         columns = statement.selected_columns if isinstance(statement, Select) else ()
-        results = [
-            # The drivers already give int, float, str and bytes; only the schema's own types need converting.
-            column.type.dialect_impl(dialect).result_processor(dialect, None)
-            if isinstance(column.type, TypeDecorator)
-            else None
-            for column in columns
-        ]
-        table = statement.table if isinstance(statement, Insert) and set(names) == set(self._keys) else None
+        plain = isinstance(statement, Insert) and statement._post_values_clause is None
+        table = statement.table if plain and isinstance(statement, Insert) and set(names) == set(self._keys) else None
         return _Form(
             sql=compiled.string,
             text=compiled.string.encode(),
-            name=b"titrate_" + hashlib.blake2b(compiled.string.encode(), digest_size=8).hexdigest().encode(),
+            name=_name(compiled.string),
             values=itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
-            binds=tuple(
-                (index, partial(kind.process_bind_param, dialect=dialect))
-                for index, kind in enumerate(types)
-                if isinstance(kind, TypeDecorator)
-            ),
-            results=tuple((index, process) for index, process in enumerate(results) if process is not None),
+            binds=_conversions(types, dialect, 0),
+            results=_conversions([column.type for column in columns], dialect, 1),
             copy_to=table.name if isinstance(table, Table) else None,
             keys=names,
         )
 
 
+def _conversions(types: Sequence[Any], dialect: Dialect, way: int) -> tuple[tuple[int, _Convert], ...]:
+    """Position and conversion of each value that needs one: the drivers take and give int, float, str and bytes as they are."""
+    found = ((index, kind.conversions(dialect)[way]) for index, kind in enumerate(types) if isinstance(kind, OWN_TYPES))
+    return tuple((index, convert) for index, convert in found if convert is not None)
+
+
 def fetch(connection: Connection, asked: Sequence[tuple[Prepared, _Values]]) -> list[list[tuple[Any, ...]]]:
     """Run selects in order, on PostgreSQL in one round trip; the rows of each, converted."""
-    forms = [statement._form(connection.dialect) for statement, _ in asked]
+    dialect = connection.dialect
+    forms = [statement._form(dialect) for statement, _ in asked]
     found: list[list[tuple[Any, ...]]] = []
-    if connection.dialect.name == "postgresql":
+    if dialect.name == "postgresql":
         steps = [_step(form, values) for form, (_, values) in zip(forms, asked, strict=True)]
         found = pipeline.fetched(connection, steps)
     else:
         cursor: Any = connection.connection.cursor()
         try:
             for form, (_, values) in zip(forms, asked, strict=True):
-                cursor.execute(form.sql, _bound(form, values))
-                found.append(cursor.fetchall())
+                found.append(cursor.execute(form.sql, _bound(form, values)).fetchall())
         finally:
             cursor.close()
     return [
@@ -141,6 +150,14 @@ def _write_postgresql(
     connection: Connection, batches: Iterable[tuple[Prepared, Sequence[_Values]]], *, commit: bool
 ) -> None:
     steps: list[pipeline.Step] = []
+    batches = list(batches)
+    if len(batches) > 1 and all(statement.joins and len(rows) == 1 for statement, rows in batches):
+        values: list[bytes | None] = []
+        for statement, rows in batches:
+            values += pipeline.dumped(_bound(statement._form(connection.dialect), rows[0]))
+        name, text = _joined(connection.dialect, *(statement for statement, _ in batches))
+        pipeline.written(connection, [pipeline.Step(name, text, values)], commit=commit)
+        return
     for statement, rows in batches:
         form = statement._form(connection.dialect)
         if form.copy_to is not None and len(rows) >= _MANY:
@@ -153,6 +170,24 @@ def _write_postgresql(
             steps.extend(_step(form, row) for row in rows)
     if steps or commit:
         pipeline.written(connection, steps, commit=commit)
+
+
+@cache
+def _joined(dialect: Dialect, *statements: Prepared) -> tuple[bytes, bytes]:
+    """Name and text of one statement that does what ``statements`` do, whose values follow each other."""
+    texts: list[str] = []
+    before = 0
+    for statement in statements:
+        form = statement._form(dialect)
+        texts.append(_PLACE.sub(lambda place, shift=before: f"${int(place[1]) + shift}", form.sql))  # type: ignore[misc]
+        before += len(form.keys)
+    *first, last = texts
+    sql = "WITH " + ", ".join(f"w{number} AS ({one})" for number, one in enumerate(first)) + " " + last
+    return _name(sql), sql.encode()
+
+
+def _name(sql: str) -> bytes:
+    return b"titrate_" + hashlib.blake2b(sql.encode(), digest_size=8).hexdigest().encode()
 
 
 def _step(form: _Form, values: _Values) -> pipeline.Step:

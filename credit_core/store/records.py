@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from operator import attrgetter
+from typing import Any, TypeVar
 
 #: What the account of a team's pool is called, before the team's id.
 _POOL = "team:"
+_length = struct.Struct(">I").pack
 
 
 @dataclass(slots=True)
@@ -91,6 +96,10 @@ class Lot:
         return self.expires_at is not None and self.expires_at <= at
 
 
+Row = dict[str, Any]
+_Record = TypeVar("_Record", Account, User, Lot)
+
+
 def pool_id(team_id: str) -> str:
     """The account of a pooled team."""
     return f"{_POOL}{team_id}"
@@ -103,12 +112,9 @@ def pool_of(account_id: str) -> str | None:
 
 def leg_id(act: str, *parts: str) -> str:
     """The id of one act: BLAKE2b-128 over its name and keys, each length-prefixed, hex. The same act has the same id."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (act, *parts):
-        data = part.encode()
-        digest.update(struct.pack(">I", len(data)))
-        digest.update(data)
-    return digest.hexdigest()
+    named = [part.encode() for part in (act, *parts)]
+    framed = b"".join([_length(len(name)) + name for name in named])
+    return hashlib.blake2b(framed, digest_size=16).hexdigest()
 
 
 def opening_leg(user_id: str, request_id: str) -> str:
@@ -119,3 +125,22 @@ def opening_leg(user_id: str, request_id: str) -> str:
 def ending_leg(user_id: str, request_id: str) -> str:
     """The leg that ends a reserve: settle, release or partial."""
     return leg_id("end", user_id, request_id)
+
+
+def changed(dirty: Mapping[str, _Record], new: Sequence[_Record] = ()) -> list[_Record]:
+    """Those of ``dirty`` that are not ``new``, in the order of their keys: the order in which writers lock."""
+    if not new and len(dirty) == 1:
+        return list(dirty.values())
+    made = {id(record) for record in new}
+    return [record for _, record in sorted(dirty.items()) if id(record) not in made]
+
+
+@cache
+def _fields(names: tuple[str, ...], key: str | None) -> tuple[tuple[str, ...], attrgetter[tuple[Any, ...]]]:
+    return (names, attrgetter(*names)) if key is None else ((*names, f"key_{key}"), attrgetter(*names, key))
+
+
+def rows_of(records: Iterable[Account | User | Lot], names: tuple[str, ...], key: str | None = None) -> list[Row]:
+    """The fields ``names`` of each record; ``key`` adds the field that an update finds its row by."""
+    heads, values = _fields(names, key)
+    return [dict(zip(heads, values(record), strict=True)) for record in records]

@@ -26,6 +26,9 @@ from credit_core.store.side_tables import (
     payment_events,
     plan_demand,
     rewards,
+    rollout_events,
+    rollout_looks,
+    rollouts,
     subscriptions,
     team_members,
     team_shares,
@@ -60,6 +63,9 @@ __all__ = [
     "payment_events",
     "plan_demand",
     "rewards",
+    "rollout_events",
+    "rollout_looks",
+    "rollouts",
     "subscriptions",
     "team_members",
     "team_shares",
@@ -118,6 +124,7 @@ accounts = Table(
     CheckConstraint(one_of("mode", ("conserve", "steady", "spend")), "mode"),
     Index(None, "due_at"),
     sqlite_strict=True,
+    postgresql_with={"fillfactor": 85},
 )
 
 users = Table(
@@ -151,6 +158,7 @@ users = Table(
     Column("guest_session", Text, comment="the session the user was a guest in before"),
     Index(None, "account_id"),
     sqlite_strict=True,
+    postgresql_with={"fillfactor": 85},
 )
 
 lots = Table(
@@ -286,8 +294,8 @@ holds = Table(
     Column("reserved_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Index(None, "expires_at"),
-    Index(None, "account_id"),
     sqlite_strict=True,
+    sqlite_with_rowid=False,
 )
 
 deferrals = Table(
@@ -325,4 +333,7 @@ cycles = Table(
 )
 
 #: Tables that the database itself refuses to change once written.
-APPEND_ONLY = ("ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events")
+APPEND_ONLY = (
+    "ledger_entries", "config_versions", "config_releases", "catalogs", "rewards", "payment_events", "rollouts",
+    "rollout_events",
+)  # fmt: skip

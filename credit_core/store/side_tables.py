@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Integer, LargeBinary, Table, Text
 
 from credit_core.policy.payments import KINDS as EVENT_KINDS
-from credit_core.store.columns import Document, Instant, big, real
+from credit_core.store.columns import Document, Flag, Instant, big, real
 from credit_core.store.metadata import metadata, one_of
 
 #: Whether a team's members spend from one account or each from a share of the quota.
@@ -169,6 +169,56 @@ config_releases = Table(
     CheckConstraint(one_of("arm", ("all", "treatment")), "arm"),
     CheckConstraint("share > 0 AND share <= 1", "share"),
     CheckConstraint(one_of("action", ("release", "rollback")), "action"),
+    sqlite_strict=True,
+)
+
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("rollout_id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, ForeignKey("config_versions.version"), nullable=False),
+    Column("content_hash", Text, nullable=False, comment="of the version: what an approval is bound to"),
+    Column("base_version", Integer, ForeignKey("config_versions.version"), nullable=False, comment="what was live"),
+    Column("base_release_id", Integer, nullable=False, comment="newest release when it was asked for"),
+    Column("steps", Document, nullable=False, comment="[share, hold_s] each"),
+    Column("guardrails", Document, nullable=False),
+    Column("needs_approval", Flag, nullable=False),
+    Column("requested_at", Instant, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    sqlite_strict=True,
+    comment="Plans of staged releases; what became of one is in its events and in the releases.",
+)
+
+rollout_events = Table(
+    "rollout_events",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollouts.rollout_id"), primary_key=True),
+    Column(
+        "event_no", Integer, primary_key=True, autoincrement=False, comment="1, 2, 3 …: who writes a number first acts"
+    ),
+    Column("kind", Text, nullable=False),
+    Column("happened_at", Instant, nullable=False),
+    Column("step", Integer, comment="of the schedule, from 0"),
+    Column("release_id", Integer, ForeignKey("config_releases.release_id"), comment="that put the step live"),
+    Column("after_entry_id", big(), comment="newest entry then: what the step's arms did comes after it"),
+    Column("signals", Document, comment="what asked for the pause"),
+    Column("author", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    CheckConstraint(one_of("kind", ("approved", "declined", "staged", "held", "resumed")), "kind"),
+    sqlite_strict=True,
+)
+
+rollout_looks = Table(
+    "rollout_looks",
+    metadata,
+    Column("rollout_id", Integer, ForeignKey("rollouts.rollout_id"), primary_key=True),
+    Column(
+        "day", Text, primary_key=True, comment="UTC date of the look, ISO 8601; a later look of the day replaces it"
+    ),
+    Column("looked_at", Instant, nullable=False),
+    Column("figures", Document, nullable=False, comment="metric to value and accounts of each arm"),
+    Column("assigned", Document, nullable=False, comment="by step: accounts first seen in treatment, control, rest"),
     sqlite_strict=True,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, insert, select, text, update
@@ -45,6 +46,18 @@ LEG = Prepared(
     select(*ENTRY_COLUMNS).where(ledger_entries.c.leg_id == bindparam("leg_id")).order_by(ledger_entries.c.line)
 )
 ENTRY_NAMES = tuple(column.name for column in ENTRY_COLUMNS)
+#: What the end of a request needs of its opening leg.
+OPENING = (
+    "leg_id", "account_id", "user_id", "team_id", "kind", "lot_id", "d_held_uc", "request_id", "session_id", "plan", "region",
+    "modality", "model", "images", "genre", "mood", "config_version", "arm", "quota_policy", "status", "d_count", "counted_at",
+    "ip_hash",
+)  # fmt: skip
+OPENING_AND_END = Prepared(
+    select(*(ledger_entries.c[name] for name in OPENING))
+    .where(ledger_entries.c.leg_id.in_((bindparam("opening"), bindparam("leg_id"))))
+    .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
+)
+IS_WRITTEN = Prepared(select(ledger_entries.c.line).where(ledger_entries.c.leg_id == bindparam("leg_id")))
 LEGS = (
     select(*ENTRY_COLUMNS)
     .where(ledger_entries.c.leg_id.in_(bindparam("leg_ids", expanding=True)))
@@ -54,7 +67,22 @@ INSERT_ACCOUNT = Prepared(insert(accounts), ACCOUNT)
 INSERT_USER = Prepared(insert(users), USER)
 INSERT_LOT = Prepared(insert(lots), LOT)
 INSERT_CYCLE = Prepared(insert(cycles), CYCLE)
-INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK))
+INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK), joins=True)
+#: What a leg that decides nothing may name beside what every entry has: most columns are about decisions.
+PLAIN_FACTS = frozenset(
+    (
+        "user_id", "team_id", "request_id", "session_id", "plan", "region", "modality", "model", "images", "genre", "mood",
+        "config_version", "arm", "cost_usd_micro", "latency_ms", "actor", "reason", "details",
+    )
+)  # fmt: skip
+INSERT_PLAIN_ENTRY = Prepared(
+    insert(ledger_entries),
+    (
+        "account_id", "seq", "leg_id", "line", "occurred_at", "recorded_at", "kind", "lot_id", "d_avail_uc", "d_held_uc",
+        "prev_hash", "hash", *sorted(PLAIN_FACTS),
+    ),
+    joins=True,
+)  # fmt: skip
 
 
 def _update_by_key(table: Table, key: str, names: Iterable[str]) -> Any:
@@ -68,11 +96,21 @@ USER_CHANGES = tuple(name for name in USER if name not in ("user_id", "created_a
 LOT_CHANGES = ("avail_uc", "held_uc", "expires_at")
 UPDATE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_CHANGES))
 UPDATE_USER = Prepared(_update_by_key(users, "user_id", USER_CHANGES))
-UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_CHANGES))
-INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns))
+#: What any leg changes. Naming an indexed column has SQLite write its index anew, and check its foreign key, changed or not.
+ACCOUNT_MOVES = ("avail_uc", "held_uc", "demand_uc", "largest_uc", "mode", "seq", "head_hash", "recorded_at")
+USER_MOVES = (
+    "session_last_at", "session_images", "session_fresh", "session_fresh_uc", "session_opening_uc", "session_cells",
+    "bucket_level", "bucket_at", "fresh_at", "hour_at", "hour_fresh", "hour_most",
+)  # fmt: skip
+MOVE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_MOVES), joins=True)
+MOVE_USER = Prepared(_update_by_key(users, "user_id", USER_MOVES), joins=True)
+account_terms = attrgetter(*(name for name in ACCOUNT_CHANGES if name not in ACCOUNT_MOVES))
+user_terms = attrgetter(*(name for name in USER_CHANGES if name not in USER_MOVES))
+UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_CHANGES), joins=True)
+INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns), joins=True)
 INSERT_DEFERRAL = Prepared(insert(deferrals), tuple(column.name for column in deferrals.columns))
 DELETE_DEFERRAL = Prepared(delete(deferrals).where(deferrals.c.leg_id == bindparam("key_leg_id")))
-DELETE_HOLD = Prepared(delete(holds).where(holds.c.leg_id == bindparam("key_leg_id")))
+DELETE_HOLD = Prepared(delete(holds).where(holds.c.leg_id == bindparam("key_leg_id")), joins=True)
 
 
 def _update_cycle(*names: str) -> Prepared:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -18,12 +17,11 @@ from credit_core.policy.lots import LotView, spending_key
 from credit_core.policy.quotas import Counted, Window
 from credit_core.store import chain, counts, guests, statements
 from credit_core.store.prepared import Prepared, fetch, write
-from credit_core.store.records import Account, Lot, User, pool_of
+from credit_core.store.records import Account, Lot, Row, User, changed, pool_of, rows_of
 from credit_core.store.schema import ledger_entries
 from credit_core.units import to_us
 
-Row = dict[str, Any]
-_Record = TypeVar("_Record", Account, User, Lot)
+_ACCOUNT_COLUMNS = len(statements.ACCOUNT)
 #: What both engines hold in 64 bits.
 _LARGEST = 2**63 - 1
 
@@ -50,7 +48,13 @@ class Unit:
         self._owners: dict[str, User] = {}
         self._lots: dict[str, dict[str, Lot]] = {}
         self._legs: dict[str, list[Row]] = {}
+        self._openings: dict[str, list[Row]] = {}
         self._entries: list[Row] = []
+        #: Whether no entry has more to tell than :data:`statements.PLAIN_FACTS`.
+        self._plain = True
+        #: What no leg changes of the loaded accounts and users, as it was.
+        self._account_terms: dict[str, tuple[Any, ...]] = {}
+        self._user_terms: dict[str, tuple[Any, ...]] = {}
         self._dirty_accounts: dict[str, Account] = {}
         self._dirty_users: dict[str, User] = {}
         self._dirty_lots: dict[str, Lot] = {}
@@ -65,6 +69,7 @@ class Unit:
         self._closed_cycles: list[Row] = []
         self._moved_cycles: list[Row] = []
         self._windows: dict[str, Window] = {}
+        self._rows_last: list[tuple[Prepared, list[Row]]] = []
         self._last: list[Callable[[], None]] = []
 
     # Loading -----------------------------------------------------------------------------------------------------
@@ -82,23 +87,26 @@ class Unit:
             known = self._adopt(rows[0])
         return known, self._accounts[known.account_id]
 
-    def load(self, user_id: str, *leg_ids: str) -> None:
-        """Lock the user and their account, then load its open lots and these legs: on PostgreSQL in one round trip.
+    def load(self, user_id: str, leg_id: str, *, of: str | None = None) -> None:
+        """Lock the user and their account, then load its open lots: on PostgreSQL in one round trip.
 
+        With them comes whether ``leg_id`` was written before, and the opening leg ``of`` that it ends, if it ends one.
         A user who does not exist is left to :meth:`user` to report.
         """
         if user_id in self._users:
             return
-        wanted = [leg_id for leg_id in leg_ids if leg_id not in self._legs]
-        asked: list[tuple[Prepared, Row]] = [
-            (statements.USER_ROW, {"user_id": user_id}),
-            (statements.USER_LOTS, {"user_id": user_id}),
-        ]
-        found, lots_found, *legs = fetch(
-            self.connection, asked + [(statements.LEG, {"leg_id": leg_id}) for leg_id in wanted]
-        )
-        for leg_id, rows in zip(wanted, legs, strict=True):
-            self._legs[leg_id] = [dict(zip(statements.ENTRY_NAMES, row, strict=True)) for row in rows]
+        whose = {"user_id": user_id}
+        asked: list[tuple[Prepared, Row]] = [(statements.USER_ROW, whose), (statements.USER_LOTS, whose)]
+        if of is None:
+            asked.append((statements.IS_WRITTEN, {"leg_id": leg_id}))
+        else:
+            asked.append((statements.OPENING_AND_END, {"leg_id": leg_id, "opening": of}))
+        found, lots_found, lines = fetch(self.connection, asked)
+        if of is not None:
+            self._openings[of] = [dict(zip(statements.OPENING, line, strict=True)) for line in lines if line[0] == of]
+            lines = [line for line in lines if line[0] != of]
+        if not lines:
+            self._legs.setdefault(leg_id, [])
         if found:
             account_id = self._adopt(found[0]).account_id
             if account_id not in self._lots:
@@ -200,6 +208,11 @@ class Unit:
             rows = self._legs[leg_id] = [dict(zip(statements.ENTRY_NAMES, row, strict=True)) for row in found]
         return rows
 
+    def opening(self, leg_id: str) -> list[Row]:
+        """The lines of a leg that opened a request, with the columns :data:`statements.OPENING` at least."""
+        known = self._legs.get(leg_id) or self._openings.get(leg_id)
+        return self.leg(leg_id) if known is None else known
+
     def lot_lines(self, account: Account, lot_id: str, kinds: Iterable[str]) -> list[Row]:
         """Entries of ``kinds`` that moved one lot, or name it in their details, in order; those of this transaction included."""
         entry = ledger_entries.c
@@ -220,10 +233,13 @@ class Unit:
                 self._legs[row.leg_id].append(dict(row._mapping))
 
     def _adopt(self, row: Sequence[Any]) -> User:
-        user = User(*row[len(statements.ACCOUNT) :])
+        user = User(*row[_ACCOUNT_COLUMNS:])
         self._users[user.user_id] = user
+        self._user_terms[user.user_id] = statements.user_terms(user)
         if user.account_id not in self._accounts:
-            self._accounts[user.account_id] = Account(*row[: len(statements.ACCOUNT)])
+            account = Account(*row[:_ACCOUNT_COLUMNS])
+            self._accounts[account.account_id] = account
+            self._account_terms[account.account_id] = statements.account_terms(account)
         self._owners.setdefault(user.account_id, user)
         return user
 
@@ -241,6 +257,7 @@ class Unit:
     ) -> list[Row]:
         """Write one leg: a line per delta, ``facts`` on each line if they name it, else on the first (see :data:`EVERY_LINE`)."""
         recorded_at = max(self.now, account.recorded_at)
+        self._plain = self._plain and statements.PLAIN_FACTS.issuperset(facts)
         every = {name: facts[name] for name in EVERY_LINE if name in facts}
         written: list[Row] = []
         for line, (lot, d_avail, d_held) in enumerate(deltas, 1):
@@ -355,8 +372,15 @@ class Unit:
         """Run ``write`` after everything else, right before the commit: for rows that other accounts also write."""
         self._last.append(write)
 
+    def finally_put(self, statement: Prepared, row: Row) -> None:
+        """As :meth:`finally_write`, of one row: on PostgreSQL it travels with everything else."""
+        self._rows_last.append((statement, [row]))
+
     def write_last(self) -> None:
-        """Run what :meth:`finally_write` postponed, so that later acts of this transaction see it."""
+        """Run what was to be written finally, so that later acts of this transaction see it."""
+        rows, self._rows_last = self._rows_last, []
+        if rows:
+            write(self.connection, rows)
         postponed, self._last = self._last, []
         for act in postponed:
             act()
@@ -368,37 +392,47 @@ class Unit:
 
         On PostgreSQL the COMMIT travels with the writes, where nothing is left for :meth:`finally_write`.
         """
-        write(self.connection, self._batches(), commit=not self._last)
+        rows, self._rows_last = self._rows_last, []
+        write(self.connection, [*self._batches(), *rows], commit=not self._last)
         self.write_last()
         return len(self._entries)
 
     def _batches(self) -> Iterator[tuple[Prepared, list[Row]]]:
-        yield from (
-            (statement, rows)
-            for statement, rows in (
-                (statements.INSERT_ACCOUNT, _rows(self._new_accounts, statements.ACCOUNT)),
-                (statements.INSERT_USER, _rows(self._new_users, statements.USER)),
-                (statements.INSERT_LOT, _rows(self._new_lots.values(), statements.LOT)),
-                (statements.INSERT_CYCLE, self._new_cycles),
-                (statements.MOVE_CYCLE, self._moved_cycles),
-                (statements.CLOSE_CYCLE, self._closed_cycles),
-                (statements.INSERT_ENTRY, self._entries),
-                (
-                    statements.UPDATE_ACCOUNT,
-                    _rows(_changed(self._dirty_accounts, self._new_accounts), statements.ACCOUNT_CHANGES, "account_id"),
-                ),
-                (
-                    statements.UPDATE_USER,
-                    _rows(_changed(self._dirty_users, self._new_users), statements.USER_CHANGES, "user_id"),
-                ),
-                (statements.UPDATE_LOT, _rows(_changed(self._dirty_lots), statements.LOT_CHANGES, "lot_id")),
-                (statements.INSERT_DEFERRAL, self._deferrals),
-                (statements.DELETE_DEFERRAL, self._ended_deferrals),
-                (statements.INSERT_HOLD, list(self._holds.values())),
-                (statements.DELETE_HOLD, [{"key_leg_id": leg_id} for leg_id in sorted(self._ended_holds)]),
-            )
-            if rows
-        )
+        """What there is to write, in the order in which rows refer to each other."""
+        if self._new_accounts:
+            yield statements.INSERT_ACCOUNT, rows_of(self._new_accounts, statements.ACCOUNT)
+        if self._new_users:
+            yield statements.INSERT_USER, rows_of(self._new_users, statements.USER)
+        if self._new_lots:
+            yield statements.INSERT_LOT, rows_of(self._new_lots.values(), statements.LOT)
+        if self._new_cycles:
+            yield statements.INSERT_CYCLE, self._new_cycles
+        if self._moved_cycles:
+            yield statements.MOVE_CYCLE, self._moved_cycles
+        if self._closed_cycles:
+            yield statements.CLOSE_CYCLE, self._closed_cycles
+        if self._entries:
+            yield statements.INSERT_PLAIN_ENTRY if self._plain else statements.INSERT_ENTRY, self._entries
+        if accounts := changed(self._dirty_accounts, self._new_accounts):
+            if all(self._account_terms.get(one.account_id) == statements.account_terms(one) for one in accounts):
+                yield statements.MOVE_ACCOUNT, rows_of(accounts, statements.ACCOUNT_MOVES, "account_id")
+            else:
+                yield statements.UPDATE_ACCOUNT, rows_of(accounts, statements.ACCOUNT_CHANGES, "account_id")
+        if users := changed(self._dirty_users, self._new_users):
+            if all(self._user_terms.get(one.user_id) == statements.user_terms(one) for one in users):
+                yield statements.MOVE_USER, rows_of(users, statements.USER_MOVES, "user_id")
+            else:
+                yield statements.UPDATE_USER, rows_of(users, statements.USER_CHANGES, "user_id")
+        if self._dirty_lots:
+            yield statements.UPDATE_LOT, rows_of(changed(self._dirty_lots), statements.LOT_CHANGES, "lot_id")
+        if self._deferrals:
+            yield statements.INSERT_DEFERRAL, self._deferrals
+        if self._ended_deferrals:
+            yield statements.DELETE_DEFERRAL, self._ended_deferrals
+        if self._holds:
+            yield statements.INSERT_HOLD, list(self._holds.values())
+        if self._ended_holds:
+            yield statements.DELETE_HOLD, [{"key_leg_id": leg_id} for leg_id in sorted(self._ended_holds)]
 
 
 #: Facts that stand on every line of a leg; the others stand on its first line alone, so that they are counted once.
@@ -406,16 +440,3 @@ EVERY_LINE = (
     "user_id", "team_id", "request_id", "session_id", "plan", "region", "modality", "model", "genre", "mood",
     "config_version", "arm", "actor", "reason",
 )  # fmt: skip
-
-
-def _changed(dirty: Mapping[str, _Record], new: Sequence[_Record] = ()) -> list[_Record]:
-    """Those of ``dirty`` that are not ``new``, in the order of their keys: the order in which writers lock."""
-    made = {id(record) for record in new}
-    return [record for _, record in sorted(dirty.items()) if id(record) not in made]
-
-
-def _rows(records: Iterable[Account | User | Lot], names: Sequence[str], key: str | None = None) -> list[Row]:
-    """The fields ``names`` of each record; ``key`` adds the field that an update finds its row by."""
-    heads = names if key is None else (*names, f"key_{key}")
-    values = attrgetter(*names) if key is None else attrgetter(*names, key)
-    return [dict(zip(heads, values(record), strict=True)) for record in records]

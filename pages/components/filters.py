@@ -173,6 +173,15 @@ def clear() -> None:
     st.session_state[UNIT] = MOST
 
 
+def possible() -> dict[str, Sequence[str]]:
+    """What each of :data:`KEYS` can say; an empty one can say anything."""
+    present = session.options()
+    return {
+        PERIOD: list(PERIODS), RANGE: (), COMPARE: list(COMPARISONS), PLAN: present.plans, REGION: present.regions,
+        TEAM: present.teams, POLICY: present.policies, UNIT: (MOST, *present.units),
+    }  # fmt: skip
+
+
 def credit_words() -> str:
     """What amounts are in: 'credits', or 'studio credits' where the ledger has credits of more than one unit."""
     unit = current().unit

@@ -5,7 +5,7 @@ Every function returns markdown or nothing; names that somebody else chose are e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -121,6 +121,36 @@ def unfinished(as_of: datetime, end: datetime, zone: ZoneInfo) -> str:
     if local.date() != last.date() or local.hour == LAST_HOUR:
         return ""
     return f"{local.day} {local:%b} reaches to {local:%H:%M} only."
+
+
+def unusual(days: pd.DataFrame) -> str:
+    """Which days were not as usual, the most unusual first; how a usual one is told."""
+    rule = "more than 3.5 robust deviations from the same weekday in the four weeks before"
+    if days.empty:
+        return f"No complete day was unusual ({rule})."
+    told = [
+        f"{numbers.day(row['day'].date(), year=False)} ({numbers.short(row['value'])}, usually {numbers.short(row['usual'])})"
+        for row in days.to_dict("records")
+    ]
+    return f"Unusual: {sentence_list(told)}; a diamond marks what is {rule}."
+
+
+def news(rows: pd.DataFrame, movers: Mapping[str, tuple[str, float]], limit: int = 6) -> list[str]:
+    """What changed, a clause each: 'Credits spent rose by 12 % to 3 404, mostly by Premium (+210)'.
+
+    ``rows`` have title, format, value, before and change; ``movers`` name who moved a metric most, and by how much.
+    """
+    told = []
+    for row in rows.head(limit).to_dict("records"):
+        verb = "rose" if row["value"] > row["before"] else "fell"
+        if row["format"] == "share":
+            by = f" by {numbers.decimal(abs(row['change']) * 100, 1)} points"
+        else:
+            by = f" by {percent(abs(row['change']))}" if row["value"] and not numbers.is_unknown(row["change"]) else ""
+        who = movers.get(row["slug"])
+        most = "" if who is None else f", most with {named(who[0])} ({numbers.decimal(who[1], 0, sign=True)})"
+        told.append(f"**{row['title']}** {verb}{by} to {numbers.metric(row['value'], row['format'])}{most}")
+    return told
 
 
 def targets(missed: Sequence[str], known: int) -> str:

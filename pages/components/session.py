@@ -21,6 +21,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from credit_core.analytics import queries
+from credit_core.analytics.opening import open_facts
 from credit_core.analytics.sync import Facts
 from credit_core.errors import CreditError, SchemaTooNew
 from credit_core.service.core import CreditCore
@@ -96,7 +97,7 @@ def _core(url: str) -> CreditCore:
 
 @st.cache_resource(show_spinner="Opening the ledger …")
 def _reader(url: str) -> _Reader:
-    return _Reader(Facts.open(url))
+    return _Reader(open_facts(url))
 
 
 def core() -> CreditCore:

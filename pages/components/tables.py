@@ -20,7 +20,7 @@ import streamlit as st
 from pages.components import numbers
 from pages.components.text import one_line, spreadsheet_text, title_of
 
-MOST_ROWS = 1_000
+MOST_ROWS = 250
 Kind = Literal[
     "text", "slug", "credits", "credits_uc", "dollars", "share", "days", "count", "number", "ms", "seconds", "score",
     "instant", "day", "flag",

@@ -8,7 +8,8 @@ from typing import Any
 import streamlit as st
 
 from credit_core.errors import CreditError, InvalidConfig, StaleParent
-from credit_core.policy.advice import Advice, blocks
+from credit_core.policy.advice import Advice, Demand, blocks
+from credit_core.policy.config import Config
 from credit_core.service import configure
 from pages.components import numbers, session, tuning_curve, tuning_diff, tuning_versions
 from pages.components import tuning_draft as drafts
@@ -18,8 +19,11 @@ from pages.components.tuning_draft import Stale
 _PUBLISHED, _NOTE = "_tuning_published", "tuning_note"
 
 
-def show(found: Sequence[Advice], headline: str = "") -> None:
-    """The sticky bar: how many changes, whether they are saved, the preview's headline, reset, compare, publish."""
+def show(found: Sequence[Advice], headline: str = "", curve: tuple[Config, Demand] | None = None) -> None:
+    """The sticky bar: how many changes, whether they are saved, the preview's headline; reset, targets → k, compare, publish.
+
+    ``curve``: the draft and the demand whose targets a k is worked out for; None where the draft cannot work.
+    """
     draft = drafts.current()
     changed = len(draft.changes)
     with st.bottom, st.container(horizontal=True, vertical_alignment="center", gap="small", key="tuning_bar"):
@@ -32,6 +36,9 @@ def show(found: Sequence[Advice], headline: str = "") -> None:
             key="tuning_reset_all",
             type="tertiary",
         )
+        with st.popover("Targets → k", icon=":material/my_location:", disabled=curve is None, key="tuning_targets_box"):
+            if curve is not None:
+                tuning_curve.targets(*curve)
         comparing = st.button("Compare", icon=":material/compare_arrows:", disabled=not changed, key="tuning_compare")
         publishing = st.button(
             "Publish …",

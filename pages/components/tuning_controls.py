@@ -30,6 +30,7 @@ GROUPS: Sequence[tuple[str, str, tuple[str, ...]]] = (
     ("Other strategies", ":material/psychology:", ("strategies.",)),
     ("Limits and holds", ":material/speed:", ("limits.", "saga.")),
     ("Targets", ":material/flag:", ("slos.",)),
+    ("Releases", ":material/how_to_reg:", ("releases.",)),
 )
 _MODELS = ("routing.premium_model", "routing.economy_model")
 _WORDS: Mapping[str, str] = {"quota_percent": "percent of quota", "feed_forward": "feed-forward"}

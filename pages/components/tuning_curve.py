@@ -39,8 +39,8 @@ _HELP = {
 }
 
 
-def show(live: Config, draft: Config, demands: Mapping[str, Demand], kept: Sequence[str]) -> None:
-    """The whole panel, for a plan that the reader chooses."""
+def show(live: Config, draft: Config, demands: Mapping[str, Demand], kept: Sequence[str]) -> Demand:
+    """The curves for a plan that the reader chooses; gives that plan's demand."""
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.subheader("S-curve", anchor=False)
         demand = _plan(demands, kept)
@@ -52,18 +52,22 @@ def show(live: Config, draft: Config, demands: Mapping[str, Demand], kept: Seque
     targets = [charts.Target(-surplus, behind, "Target behind"), charts.Target(surplus, ahead, "Target ahead")]
     fig = charts.s_curve(
         frame, draft="p_draft" if changed else None, targets=targets if logistic else (), width=_shaded(draft, demand, reach),
-        bounds=(draft.controller.p_min, draft.controller.p_max) if logistic else None,
+        bounds=(draft.controller.p_min, draft.controller.p_max) if logistic else None, height=300,
     )  # fmt: skip
     at_ends = f"{numbers.share(frame['p_live'].iloc[0])} to {numbers.share(frame['p_live'].iloc[-1])}"
     plots.show(fig, key="tuning_s_curve", alt=f"Chance of a fresh one over surplus; live goes from {at_ends}.")
     st.caption(
         f"{title_of(demand.plan)}, quota {numbers.in_credits(demand.quota)}; mid-cycle, without nudges and modes."
     )
+    return demand
+
+
+def amounts_to(live: Config, draft: Config, demand: Demand) -> None:
+    """What the curve amounts to for a plan's demand: width, droop and time constant."""
+    surplus, _, _ = _asked_for()
     _cards(live, draft, demand, surplus)
     st.caption(measured(demand))
-    if logistic:
-        _targets(draft, demand)
-    else:
+    if draft.controller.strategy != "logistic":
         strategy = title_of(draft.controller.strategy)
         st.caption(f"{strategy} is no S-curve: it has no gain, so width, droop and time constant do not apply.")
 
@@ -166,7 +170,12 @@ def _signed(value: float | None) -> str:
     return numbers.decimal(value, 1, trim=True, sign=True)
 
 
-def _targets(draft: Config, demand: Demand) -> None:
+def targets(draft: Config, demand: Demand) -> None:
+    """From two points of the curve to the k and p at zero that meet them."""
+    if draft.controller.strategy != "logistic":
+        st.caption(f"{title_of(draft.controller.strategy)} is no S-curve, so no k meets a point of it.")
+        return
+    st.markdown(f"**Targets → k** for {title_of(demand.plan)}: the chance of a fresh one behind and ahead of pace.")
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="tuning_targets"):
         st.number_input("p behind", 0.001, 0.999, key="tuning_target_behind", step=0.05, format="%.3g", width=92)
         st.number_input("p ahead", 0.001, 0.999, key="tuning_target_ahead", step=0.05, format="%.3g", width=92)

@@ -11,7 +11,7 @@ from typing import Any
 
 import streamlit as st
 
-from credit_core.errors import CreditError, InvalidConfig, StaleParent
+from credit_core.errors import CreditError, InvalidConfig, StaleParent, WaitingForApproval
 from credit_core.policy import config as schema
 from credit_core.policy.advice import Advice, advise, check
 from credit_core.service import configure
@@ -75,6 +75,11 @@ def name(number: int, now: Standing) -> str:
 def exported(number: int, now: Standing) -> bytes:
     """A version's body as JSON, keys in the schema's order."""
     return json.dumps(now.bodies[number], indent=2, ensure_ascii=False).encode()
+
+
+def say(words: str) -> None:
+    """Have the page that follows say what a dialog did."""
+    st.session_state[_DONE] = words
 
 
 def done() -> None:
@@ -167,6 +172,9 @@ def _act(reason: str, write: Any, words: str, now: Standing) -> None:
         )
         st.text(f"Version {later.live}, by {one_line(later.author)}: {one_line(later.reason)}")
         _difference(now.live, later.live, later, "versions_between_rows")
+    except WaitingForApproval as waiting:
+        say(f"Version {waiting.version} waits for approval by another person; until then nothing changes.")
+        st.rerun()
     except InvalidConfig as error:
         for fault in error.faults:
             st.error(escape_markdown(fault), icon=":material/block:")
@@ -174,7 +182,7 @@ def _act(reason: str, write: Any, words: str, now: Standing) -> None:
         st.error("Nothing was changed.", icon=":material/error:")
         st.text(str(error))
     else:
-        st.session_state[_DONE] = words
+        say(words)
         catch_up()
         st.rerun()
 

@@ -127,6 +127,7 @@ PLAINLY: dict[str, tuple[_Figure, _Figure | None]] = {
     "fresh": (_count(lambda r: r["rule"] in {*JUDGED, "allowed"} and r["outcome"] == "fresh"), None),
     "library": (_count(lambda r: is_judged(r) and r["outcome"] == "library"), None),
     "declined": (_count(is_declined), None),
+    "blocked_attempts": (_count(lambda r: r["rule"] == "blocked"), None),
     "limit_hits": (_count(lambda r: r["rule"] == "over_limit"), None),
     "rate_limit_hits": (_count(lambda r: r["rule"] == "rate_limited"), None),
     "anomalies": (_count(lambda r: r["anomaly"] is True and r["line"] == 1), None),

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from credit_core import CreditCore
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.queries import economics
+from credit_core.analytics.queries import economics, funnel
 from credit_core.analytics.sync import Facts
 from credit_core.policy.plans import Catalog
 from credit_core.policy.pricing import value_usd_micro
@@ -196,7 +196,7 @@ def test_packs_and_welcome_credits_are_counted(facts: Facts, tables: dict[str, l
         len(bought), [round(CATALOG.packs[name].credits * 1_000_000) for name in packs["pack"]],
     )  # fmt: skip
 
-    gift = economics.welcome(facts, EVER)
+    gift = funnel.welcome(facts, EVER)
     mine = [row for row in tables["entries"] if row.lot == "welcome"]
     assert gift.granted_uc == sum(row.d_avail_uc for row in mine if row.kind == "grant") == 8 * 50_000_000
     assert gift.spent_uc == sum(map(spent, mine)) > 0
@@ -212,12 +212,12 @@ def test_the_funnel_counts_each_user_once(facts: Facts, tables: dict[str, list[A
     signed = [row for row in tables["users"] if row.user_id not in guests]
     spenders = {row.user_id for row in tables["entries"] if row.lot == "welcome" and spent(row)}
 
-    found = economics.funnel(facts, EVER)
+    found = funnel.funnel(facts, EVER)
     expected = [len(guests), len(signed), len(spenders), len(bought), sum(n > 1 for n in bought.values())]
-    assert dict(zip(found["step"], found["users"], strict=True)) == dict(zip(economics.STEPS, expected, strict=True))
-    assert economics.from_guests(facts, EVER) == sum(row.guest_session is not None for row in signed) > 0
+    assert dict(zip(found["step"], found["users"], strict=True)) == dict(zip(funnel.STEPS, expected, strict=True))
+    assert funnel.from_guests(facts, EVER) == sum(row.guest_session is not None for row in signed) > 0
 
-    weeks = economics.cohorts(facts, EVER)
+    weeks = funnel.cohorts(facts, EVER)
     assert weeks["signed_up"].sum() == len(signed)
     assert weeks["first_pack"].sum() == len(bought)
     assert (weeks["week"].dt.day_of_week == 0).all()
@@ -248,5 +248,5 @@ def test_an_empty_ledger_earns_nothing(tmp_path: Path) -> None:
     whole = economics.accounts(facts, EVER, CATALOG)
     assert whole == (0, 0, 0, 0, 0, 0, (), ())
     assert economics.by_model(facts, EVER, CATALOG).empty
-    assert economics.cohorts(facts, EVER).empty
+    assert funnel.cohorts(facts, EVER).empty
     facts.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy import select, true
 
 from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.metrics import page
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidRequest
 from tests.analytics.ledgers import START, Ledger, busy, make
@@ -52,7 +54,7 @@ def figures(ledger: Ledger, filters: Filters, slug: str) -> tuple[Any, Any]:
 
 
 def test_every_metric_has_a_second_opinion() -> None:
-    assert set(PLAINLY) | set(TO_DATE) | {"at_cap_share"} == set(metrics.METRICS)
+    assert set(PLAINLY) | set(TO_DATE) | {"at_cap_share", "pacing_efficiency"} == set(metrics.METRICS)
 
 
 @pytest.mark.parametrize("narrowed", NARROWED)
@@ -154,6 +156,36 @@ def test_at_cap_counts_closings_that_kept_as_much_as_the_cap_lets_through(ledger
     }
 
 
+def test_pacing_efficiency_is_fresh_credits_over_what_each_finished_cycle_could_have_been(
+    ledger: Ledger, copied: Any
+) -> None:
+    ends = START + timedelta(days=10)
+    credit = 1_000_000
+    # Openings of 200; what each asked for; a bonus in the second's cycle; the third's cycle runs on; the fourth spends nothing.
+    for name, demand, bonus in (("asks little", 60, 0), ("asks much", 500, 25), ("runs", 90, 0), ("idle", 0, 0)):
+        ledger.account(name, "basic", days=10)
+        ledger.cycle(
+            name, 1, START, START + timedelta(days=20) if name == "runs" else ends, opening_uc=200 * credit,
+            demand_uc=demand * credit, closed_at=None if name == "runs" else ends, kept_uc=0, cap_multiple=3.0,
+        )  # fmt: skip
+        ledger.grant(name, START + timedelta(hours=3), credits=200)
+        if bonus:
+            ledger.grant(name, START + timedelta(days=2), credits=bonus, kind="bonus")
+    for name, fresh in (("asks little", 45), ("asks much", 210), ("runs", 90)):
+        for number in range(0, fresh, 15):
+            ledger.reserve(
+                name, f"{name}-{number}", START + timedelta(days=3, minutes=number), ("monthly", 15 * credit)
+            )
+    ledger.reserve("idle", "in the next cycle", ends + timedelta(hours=1))
+    facts = copied(ledger.write())
+    found = queries.value(facts, EVERYTHING, "pacing_efficiency")
+    assert (found.numerator, found.denominator) == ((45 + 210) * credit, (60 + 225) * credit)
+    by_day = queries.daily(facts, EVERYTHING, "pacing_efficiency").dropna(subset=["value"])
+    assert by_day["day"].to_list() == [ends.replace(tzinfo=None)]
+    nobody = queries.value(facts, replace(EVERYTHING, plans=("free",)), "pacing_efficiency")
+    assert nobody.value is None
+
+
 def test_cost_is_unknown_where_no_settle_has_one_and_zero_where_nothing_was_settled(
     ledger: Ledger, copied: Any
 ) -> None:
@@ -196,3 +228,8 @@ def test_every_metric_says_its_definition_source_and_sql(slug: str) -> None:
     assert declared.source.startswith("SPEC ")
     assert metrics.sql(slug).startswith("SELECT ")
     assert set(declared.summable) <= {"day", *declared.dimensions}
+
+
+def test_the_page_of_metrics_is_the_registry() -> None:
+    written = (Path(__file__).resolve().parents[2] / "docs/metrics.md").read_text()
+    assert written == page.markdown(), "write docs/metrics.md anew; its own head says how"

@@ -38,6 +38,7 @@ def test_incidents_are_counted_by_user_and_by_day(town: Ledger, facts: Facts, wh
     counted = {
         "rate_limited": "rate_limit_hits",
         "over_limit": "limit_hits",
+        "blocked": "blocked_attempts",
         "anomalies": "anomalies",
         "late": "late_settles",
     }

@@ -192,6 +192,10 @@ def test_a_run_out_lasts_from_the_first_refusal_to_the_next_grant(ledger: Ledger
     assert frame["ongoing"].to_list() == [True, False, False]
     assert frame["granted_at"].fillna(START).to_list() == [START, START + 9 * DAY, START + 5 * DAY]
     assert frame["user_id"].to_list() == ["u-b", "u-a", "u-a"]
+    dry = queries.dry_time(facts, Filters(Period(START, START + 8 * DAY)))
+    # Two accounts asked for something and were dry for 0.2 and 0.1 of their cycles.
+    assert (dry.run_outs, dry.accounts, dry.median_days) == (3, 2, 3.0)
+    assert dry.share == pytest.approx(0.3 / 2)
     # One that began before the period is not of the period, though it was still going on.
     assert queries.run_outs(facts, Filters(Period(START + 3 * DAY, START + 5 * DAY))).empty
     assert len(queries.run_outs(facts, Filters(Period(START, START + 8 * DAY), plans=("basic",)))) == 1
@@ -202,3 +206,4 @@ def test_surplus_of_an_empty_ledger_is_unknown(ledger: Ledger, copied: Copy) -> 
     assert queries.surplus_bands(facts, filters)["median"].isna().all()
     for query in (queries.surplus_now, queries.surplus_by_plan, queries.surplus_histogram, queries.run_outs):
         assert query(facts, filters).empty
+    assert queries.dry_time(facts, filters) == (0, 0, None, None)

@@ -21,6 +21,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from credit_core.importers import demo
+from credit_core.lab import replay
 from credit_core.settings import DATABASE_VARIABLE
 from tests.browser.chromium import chromium_path
 
@@ -37,11 +38,12 @@ expect.set_options(timeout=20_000)
 
 
 class Dashboard(NamedTuple):
-    """A running server: where it answers, which ledger it reads, and where its log is."""
+    """A running server: where it answers, which ledger it reads, where its log is, and its process."""
 
     url: str
     ledger: str
     log: Path
+    pid: int
 
 
 #: ``serve(copy_of_the_ledger)`` runs a fresh server until its block ends.
@@ -137,12 +139,20 @@ def sound(page: Page) -> None:
 
 @contextmanager
 def _served(demo_ledger: Path, folder: Path) -> Iterator[Dashboard]:
-    ledger, log = folder / "ledger.db", folder / "server.log"
+    ledger = folder / "ledger.db"
     shutil.copy(demo_ledger, ledger)
-    url, port = f"sqlite:///{ledger}", _free_port()
+    # What `make run` compiles beside the server is there before it starts: no test waits for a compiler.
+    replay.warm_up()
+    with served(f"sqlite:///{ledger}", folder) as running:
+        yield running
+
+
+@contextmanager
+def served(url: str, folder: Path) -> Iterator[Dashboard]:
+    """A fresh server on the ledger at ``url``; its log goes to ``folder``."""
+    log, port = folder / "server.log", _free_port()
     command = [
         sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true",
-        "--server.fileWatcherType", "none",
     ]  # fmt: skip
     environment = os.environ | {DATABASE_VARIABLE: url, "TMPDIR": str(folder)}
     with log.open("wb") as out:
@@ -150,7 +160,7 @@ def _served(demo_ledger: Path, folder: Path) -> Iterator[Dashboard]:
         try:
             base = f"http://127.0.0.1:{port}"
             _await_health(base, process, log)
-            yield Dashboard(base, url, log)
+            yield Dashboard(base, url, log, process.pid)
         finally:
             process.kill()
             process.wait()

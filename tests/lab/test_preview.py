@@ -1,200 +1,203 @@
-"""One step of a draft over logged decisions: exact values on decisions written by hand."""
+"""The preview of a draft: all accounts and a sample of them, behind a filter, against the ledger and against the replay."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from credit_core.lab import preview, sample
-from credit_core.policy.config import Config
-from credit_core.service import catalog as catalogue
-from credit_core.settings import catalog_folder
-from tests.lab.frames import frame_of, logged
-from tests.policy.states import account, cell, uc, with_changes
+from credit_core.analytics import queries
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.sync import Facts
+from credit_core.errors import Stopped
+from credit_core.importers import demo
+from credit_core.lab import outcomes, preview, replay, strata
+from credit_core.lab.preview import Ready
+from credit_core.policy.config import Config, apply_changes
+from credit_core.units import from_us
+from tests.lab.opening import CATALOG
 
-#: Nothing but the S-curve acts on p.
-PLAIN = {
-    "nudges.freshness.lo": 1.0, "nudges.freshness.hi": 1.0, "nudges.credit_health.lo": 1.0, "nudges.credit_health.hi": 1.0,
-    "nudges.library.lo": 1.0, "nudges.library.hi": 1.0, "hysteresis.conserve_factor": 1.0, "hysteresis.spend_factor": 1.0,
-}  # fmt: skip
-LIVE = with_changes(PLAIN)
-STEEP = with_changes(PLAIN | {"controller.k": math.log(4) / 50})
-CATALOG = catalogue.read(catalog_folder()).catalog
-#: Ahead by 50 credits, behind by 50, on pace: p is 0.8, 0.2 and 0.5 under STEEP, 0.531, 0.469 and 0.5 under LIVE.
-AHEAD, BEHIND, ON_PACE = account(150), account(50), account(100)
+END = datetime(2025, 4, 2, 12, tzinfo=UTC)
+DAYS = 14
+LAST = Filters(Period(END - timedelta(days=DAYS), END))
 
 
-def previewed(*rows: dict[str, Any], draft: Config = STEEP, live: Config = LIVE) -> preview.Preview:
-    prepared = sample.prepare(frame_of(*rows), {1: LIVE})
-    return preview.compare(
-        prepared, preview.decide_again(prepared, live, CATALOG), preview.decide_again(prepared, draft, CATALOG)
-    )
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facts]:
+    url = f"sqlite:///{tmp_path_factory.mktemp('preview') / 'demo.db'}"
+    demo.make(url, END, users=90, days=35, seed=5)
+    opened = Facts.open(url)
+    opened.follow()
+    yield opened
+    opened.close()
 
 
-def test_a_steeper_gain_gives_to_those_ahead_and_takes_from_those_behind() -> None:
-    got = previewed(logged(AHEAD, 0.6, LIVE), logged(BEHIND, 0.4, LIVE), logged(ON_PACE, 0.4, LIVE))
-    assert (got.decisions, got.accounts) == (3, 1)
-    assert (got.live.fresh, got.draft.fresh) == (2, 2)
-    assert (got.to_fresh, got.to_library) == (1, 1)
-    live = 1 / (1 + math.exp(-0.125)) + 1 / (1 + math.exp(0.125)) + 0.5
-    assert got.live.expected_fresh == pytest.approx(live, abs=1e-12)
-    assert got.draft.expected_fresh == pytest.approx(0.8 + 0.2 + 0.5, abs=1e-12)
+@pytest.fixture(scope="module")
+def ready(facts: Facts) -> Ready:
+    found = preview.read(facts, CATALOG, LAST, size=30)
+    assert found is not None
+    return found
 
 
-def test_flips_are_told_by_plan_and_rule() -> None:
-    got = previewed(
-        logged(AHEAD, 0.6, LIVE),
-        logged(AHEAD, 0.7, LIVE),
-        logged(BEHIND, 0.4, LIVE),
-        logged(account(150, plan="premium"), 0.6, LIVE),
-    )
-    assert got.flips.to_dict("records") == [
-        {"plan": "basic", "rule_live": "controller", "rule_draft": "controller", "to_fresh": 2, "to_library": 1, "decisions": 3},
-        {"plan": "premium", "rule_live": "controller", "rule_draft": "controller", "to_fresh": 1, "to_library": 0, "decisions": 1},
-    ]  # fmt: skip
+@pytest.fixture(scope="module")
+def live(ready: Ready) -> Config:
+    return ready.prepared.configs[max(ready.prepared.configs)]
 
 
-def test_a_lower_threshold_turns_a_miss_into_a_drawn_decision() -> None:
-    draft = with_changes(PLAIN | {"plans.basic.coverage_threshold": 0.2})
-    got = previewed(logged(account(50, **cell(0.4)), 0.9, LIVE), draft=draft)
-    assert got.flips.to_dict("records") == [
-        {"plan": "basic", "rule_live": "coverage_miss", "rule_draft": "controller", "to_fresh": 0, "to_library": 1, "decisions": 1}
-    ]  # fmt: skip
-    assert got.live.expected_fresh == 1.0
-    assert got.draft.expected_fresh == pytest.approx(1 / (1 + math.exp(0.125)))
+@pytest.fixture(scope="module")
+def bold(live: Config) -> Config:
+    return apply_changes(live.body(), {"controller.strategy": "reserve"})
 
 
-def test_credits_and_cost_are_those_of_the_fresh_ones_by_the_model_they_are_routed_to() -> None:
-    got = previewed(
-        logged(account(150, cost=3), 0.6, LIVE, images=3),  # p 0.531 → 0.8: library, then the premium model
-        logged(ON_PACE, 0.1, LIVE),  # p 0.5 on both sides: the economy model
-    )
-    assert (got.live.credits_uc, got.draft.credits_uc) == (uc(1), uc(4))
-    assert (got.live.premium, got.live.routed) == (0, 1)
-    assert (got.draft.premium, got.draft.routed) == (1, 2)
-    assert got.draft.premium_share == 0.5
-    assert got.live.provider_usd_micro == 80_000
-    assert got.draft.provider_usd_micro == 80_000 + 3 * 120_000
+def test_all_accounts_come_to_what_the_replay_says(ready: Ready, live: Config, bold: Config) -> None:
+    plain = outcomes.compare(replay.run(ready.prepared, [live, bold], ready.period))
+    found = preview.refined(ready, live, bold)
+    pd.testing.assert_frame_equal(found.metrics, plain.metrics)
+    pd.testing.assert_frame_equal(found.accounts, plain.accounts)
+    assert preview.known(ready, live, bold) is found
+    assert preview.known(ready, live, live) is None
 
 
-def test_a_model_that_the_caller_named_stays_and_is_not_counted_as_routed() -> None:
-    got = previewed(logged(ON_PACE, 0.1, LIVE, model="dalle-3-hd"), logged(AHEAD, 0.1, LIVE))
-    assert (got.draft.routed, got.draft.premium, got.draft.premium_share) == (1, 1, 1.0)
-    assert got.live.premium_share == 0.0
-    assert got.live.provider_usd_micro == 120_000 + 80_000
-    assert got.draft.provider_usd_micro == 120_000 + 120_000
+def test_a_ledger_too_long_to_keep_is_read_again_and_comes_to_the_same(
+    facts: Facts, ready: Ready, live: Config, bold: Config
+) -> None:
+    long = preview.read(facts, CATALOG, LAST, size=30, most_entries=10, batch_entries=500)
+    assert long is not None
+    assert long.batches == []
+    assert long.sample is not None
+    assert ready.sample is not None
+    assert long.sample.account_ids == ready.sample.account_ids
+    pd.testing.assert_frame_equal(preview.refined(long, live, bold).metrics, preview.refined(ready, live, bold).metrics)
+    pd.testing.assert_frame_equal(preview.at_once(long, live, bold).metrics, preview.at_once(ready, live, bold).metrics)
 
 
-def test_an_unknown_price_makes_the_cost_unknown_never_zero() -> None:
-    live = with_changes(PLAIN | {"routing.economy_model": "of-my-own"})
-    prepared = sample.prepare(frame_of(logged(ON_PACE, 0.1, live)), {1: live})
-    decided = preview.decide_again(prepared, live, CATALOG)
-    assert preview.compare(prepared, decided, decided).live.provider_usd_micro is None
+def test_a_sample_stands_for_all_accounts(ready: Ready, live: Config, bold: Config) -> None:
+    assert ready.sample is not None
+    assert ready.weights is not None
+    assert len(ready.sample.account_ids) < ready.accounts
+    assert ready.weights.sum() == pytest.approx(ready.accounts)
+    some, whole = preview.at_once(ready, live, bold), preview.refined(ready, live, bold)
+    for slug in ("fresh_credits", "provider_cost", "demand_credits"):
+        assert some.value(slug) == pytest.approx(whole.value(slug), rel=0.15)
+    assert some.value("fresh_rate") == pytest.approx(whole.value("fresh_rate"), abs=0.05)
+    assert set(some.metrics["by"]) == {"all"}, "a sample has too few of some plans"
+    assert some.burn["credits"].iloc[-1] == pytest.approx(whole.burn["credits"].iloc[-1], rel=0.15)
 
 
-def test_the_same_configuration_changes_nothing() -> None:
-    rows = [logged(account(90 + i), i / 20, LIVE, account=f"a{i}") for i in range(20)]
-    got = previewed(*rows, draft=LIVE)
-    assert got.live == got.draft
-    assert got.difference == got.expected_difference == preview.Interval(0.0, 0.0)
-    assert got.flips.empty
+def test_few_accounts_are_all_taken_at_once(facts: Facts, live: Config, bold: Config) -> None:
+    few = preview.read(facts, CATALOG, LAST)
+    assert few is not None
+    assert (few.sample, few.weights) == (None, None)
+    assert preview.at_once(few, live, bold) is preview.refined(few, live, bold)
 
 
-def test_no_interval_is_drawn_from_a_handful_of_accounts() -> None:
-    got = previewed(*[logged(AHEAD, 0.6, LIVE, account=f"a{i}") for i in range(9)])
-    assert got.accounts == 9
-    assert got.difference is None
-    assert np.isnan(got.by_plan["low"]).all()
+def test_the_burn_of_live_is_what_the_ledger_spent(facts: Facts, ready: Ready) -> None:
+    """Decided by their own versions the accounts spend what they spent, day by day."""
+    period = replay.period_of(ready.prepared, ready.period.start_us, ready.period.end_us)
+    own = replay.run(ready.prepared, [None], period)
+    found = outcomes.compare(own, 0, 0)
+    span = Period(from_us(ready.period.start_us), from_us(ready.period.end_us))
+    spent = queries.burn_against_pace(facts, Filters(span, within=tuple(ready.world.plans)))
+    by_day = spent.groupby("day")["spent_credits"].sum().cumsum()
+    assert found.burn[found.burn["side"] == "live"]["credits"].tolist() == pytest.approx(by_day.tolist())
+    assert ready.pace["credits"].iloc[-1] == pytest.approx(spent.groupby("day")["pace_credits"].sum().sum())
 
 
-def test_the_interval_resamples_whole_accounts() -> None:
-    """Every account flips or none of its decisions does: the spread is that of 40 coins, however many decisions each has."""
-    rows = [logged(AHEAD, 0.6 if who % 2 else 0.9, LIVE, account=f"a{who:02d}") for who in range(40) for _ in range(25)]
-    got = previewed(*rows)
-    assert got.draft.fresh_rate == pytest.approx(0.5)
-    assert got.difference is not None
-    half_width = 1.96 * math.sqrt(0.25 / 40)
-    assert got.difference.low == pytest.approx(0.5 - half_width, abs=0.03)
-    assert got.difference.high == pytest.approx(0.5 + half_width, abs=0.03)
-    row = got.by_plan.iloc[0]
-    assert (row["low"], row["high"]) == got.difference
-    assert (row["plan"], row["decisions"], row["accounts"], row["to_fresh"]) == ("basic", 1000, 40, 500)
+def test_filters_narrow_whose_requests_are_replayed(facts: Facts) -> None:
+    basic = preview.read(facts, CATALOG, replace(LAST, plans=("basic",)))
+    assert basic is not None
+    assert {plan for batch in basic.batches for plan in batch.plan} == {"basic"}
+    europe = preview.read(facts, CATALOG, replace(LAST, regions=("eu",)))
+    assert europe is not None
+    kept = {name for batch in europe.batches for name in batch.account_ids}
+    with facts.engine.connect() as connection:
+        eu = connection.exec_driver_sql("SELECT account_id FROM accounts WHERE region = 'eu'").scalars()
+        assert kept <= set(eu)
+    assert kept
 
 
-def test_the_histogram_counts_decisions_by_rule_8_alone() -> None:
-    got = previewed(logged(AHEAD, 0.6, LIVE), logged(account(588), 0.6, LIVE))
-    counts = got.p_histogram[got.p_histogram["decisions"] > 0]
-    assert [(row.side, round(row.from_p, 2)) for row in counts.itertuples()] == [("live", 0.5), ("draft", 0.8)]
+def test_where_nobody_was_decided_on_there_is_nothing(facts: Facts) -> None:
+    before = Filters(Period(END - timedelta(days=90), END - timedelta(days=60)))
+    assert preview.read(facts, CATALOG, before) is None
 
 
-def test_decisions_come_out_as_logged_under_their_own_version() -> None:
-    rows = [
-        logged(AHEAD, 0.6, LIVE),
-        logged(BEHIND, 0.4, STEEP, version=2),
-        logged(account(50, **cell(0.4)), 0.9, LIVE),
-        logged(account(0, d=0), 0.1, STEEP, version=2),
-        logged(account(588), 0.9, LIVE),
-        logged(account(100, session_fresh=12, session_cost=12, session_opening=90), 0.1, LIVE),
-        logged(account(100, segment="high_engagement", conserving=True, demand_rate=7.5), 0.1, LIVE),
-    ]
-    prepared = sample.prepare(frame_of(*rows), {1: LIVE, 2: STEEP})
-    assert preview.disagreements(prepared).empty
+def test_every_decision_comes_out_as_it_was_logged(facts: Facts, ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ready.unlike == 0
+    other = apply_changes(ready.prepared.configs[1].body(), {"controller.k": 0.5})
+    opened = replay.open_ledger(facts, CATALOG)
+    monkeypatch.setattr(replay, "open_ledger", lambda *_: replace(opened, configs=dict.fromkeys(opened.configs, other)))
+    mixed = preview.read(facts, CATALOG, LAST)
+    assert mixed is not None
+    assert mixed.unlike > 100, "the guard fires: other versions decide otherwise"
 
 
-def test_a_decision_that_was_not_taken_as_logged_is_named() -> None:
-    row = logged(AHEAD, 0.6, LIVE) | {"p": 0.53}
-    (found,) = preview.disagreements(sample.prepare(frame_of(row), {1: LIVE})).to_dict("records")
-    assert found["request_id"] == row["request_id"]
-    assert found["p_logged"] == 0.53
-    assert found["p_again"] == pytest.approx(1 / (1 + math.exp(-0.125)))
+def test_it_tells_how_far_it_is_and_can_be_called_off(facts: Facts, ready: Ready, live: Config) -> None:
+    told: list[float] = []
+    preview.read(facts, CATALOG, LAST, progress=lambda share, _: told.append(share), batch_entries=2_000)
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    with pytest.raises(Stopped):
+        preview.read(facts, CATALOG, LAST, stopped=lambda: True)
+    with pytest.raises(Stopped):
+        preview.refined(ready, live, apply_changes(live.body(), {"controller.k": 0.9}), stopped=lambda: True)
 
 
-def test_the_first_few_are_the_newest_and_their_accounts_count_from_zero() -> None:
-    rows = [logged(AHEAD, i / 10, LIVE, account=name) for i, name in enumerate("bca")]
-    few = sample.prepare(frame_of(*rows), {1: LIVE}).first(2)
-    assert (len(few), few.accounts, few.account.tolist()) == (2, 2, [0, 1])
-    assert few.frame["account_id"].tolist() == ["b", "c"]
+def test_a_draft_with_a_segment_of_its_own_needs_another_reading(facts: Facts, ready: Ready, live: Config) -> None:
+    draft = apply_changes(live.body(), {"nudges.segments.new": 2.0})
+    assert ready.fits(live)
+    assert not ready.fits(draft)
+    again = preview.read(facts, CATALOG, LAST, draft)
+    assert again is not None
+    assert again.fits(draft)
 
 
-def test_what_works_over_time_is_named_as_unseen() -> None:
+def test_what_a_replay_takes_as_logged_is_named_as_unseen() -> None:
     changes = [
         "controller.k",
-        "controller.tau0_days",
-        "session.idle_s",
-        "plans.basic.soft_decay",
-        "plans.basic.cap_multiple",
-        "saga.hold_ttl_s",
+        "coverage.target",
+        "rollover.burst_allowance",
+        "slos.run_out_share",
+        "limits.anomaly_factor",
     ]
-    assert preview.unseen(changes) == [
-        "controller.tau0_days",
-        "session.idle_s",
-        "plans.basic.soft_decay",
-        "saga.hold_ttl_s",
-    ]
+    assert preview.unseen(changes) == ["coverage.target", "slos.run_out_share", "limits.anomaly_factor"]
 
 
-def test_demand_is_that_of_accounts_that_ask_for_more_than_they_get() -> None:
-    rows = [
-        logged(account(100, demand_rate=20.0), 0.1, LIVE, account="heavy"),
-        logged(account(100, demand_rate=1.0), 0.1, LIVE, account="heavy"),  # older: does not count
-        logged(account(100, demand_rate=10.0), 0.1, LIVE, account="brisk"),
-        logged(account(100, demand_rate=3.0), 0.1, LIVE, account="light"),
-        logged(account(100), 0.1, LIVE, account="unknown"),
-    ]
-    basic = sample.demands(frame_of(*rows), CATALOG)["basic"]
-    assert (basic.accounts, basic.pressed, basic.quota, basic.cycle_days) == (3, 2, 200.0, 30.0)
-    assert basic.rate == 15.0
-    assert basic.mean_rate == 11.0
-    assert basic.affordable == pytest.approx(200 / 30 / 15)
+# The sample --------------------------------------------------------------------------------------------------------
 
 
-def test_a_plan_that_nobody_asked_under_has_an_unknown_demand() -> None:
-    found = sample.demands(frame_of(logged(AHEAD, 0.1, LIVE)), CATALOG)
-    assert list(found) == [name for name, plan in CATALOG.plans.items() if plan.quota_policy == "titrated_monthly"]
-    assert found["premium"].rate is None
-    assert found["premium"].affordable is None
-    assert found["premium"].quota == 600.0
-    assert (found["basic"].rate, found["basic"].accounts) == (None, 1)
+def test_places_go_to_strata_by_size_and_spread() -> None:
+    counts = strata.allocated(np.array([1_000, 1_000, 2, 500]), np.array([1.0, 3.0, 9.0, 0.0]), 109)
+    assert sum(counts) == 109
+    assert counts[1] > 2.5 * counts[0]
+    assert counts[2:] == [2, 3], "all of a tiny stratum, and a few of one that all ask the same"
+
+
+def test_no_more_places_than_accounts_are_given_out() -> None:
+    assert strata.allocated(np.array([5, 5]), np.array([1.0, 1.0]), 100) == [5, 5]
+
+
+def test_accounts_are_told_apart_by_what_they_ask_for(ready: Ready) -> None:
+    told = pd.concat([strata.describe(batch, ready.period) for batch in ready.batches])
+    assert told["class"].isin(strata.CLASSES).all()
+    mean = told.groupby("class")["demand"].mean()
+    assert mean.get("idle", 0.0) == 0.0
+    assert told["demand"].sum() == pytest.approx(
+        preview.refined(ready, *[ready.prepared.configs[1]] * 2).value("demand_credits", "live")
+    )
+
+
+def test_weighted_quantiles_are_those_of_repeated_values() -> None:
+    values, shares = np.array([3.0, 1.0, 2.0, 10.0]), [0.05, 0.25, 0.5, 0.95]
+    ones = np.ones(4)
+    assert outcomes.weighted_quantiles(values, ones, shares) == pytest.approx(np.quantile(values, shares).tolist())
+    assert outcomes.weighted_quantiles(values, 7.0 * ones, shares) == pytest.approx(
+        np.quantile(values, shares).tolist()
+    )
+    heavy = outcomes.weighted_quantiles(values, np.array([1.0, 1.0, 50.0, 1.0]), [0.5])
+    assert heavy == pytest.approx([2.0], abs=0.6)
+    assert outcomes.weighted_quantiles(np.array([4.0]), np.array([2.0]), [0.1, 0.9]) == [4.0, 4.0]
+    assert np.isnan(outcomes.weighted_quantiles(np.array([]), np.array([]), [0.5])).all()

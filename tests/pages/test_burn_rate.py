@@ -131,6 +131,48 @@ def test_hostile_names_are_shown_not_obeyed(hostile_ledger: str, look_at: OpenPa
         assert not any(attack in text and "<" in attack for spec in figures(page) for text in drawn_text(spec))
 
 
+@pytest.mark.parametrize(("part", "column"), [("Region", "region"), ("Arm", "arm")])
+def test_a_days_burn_can_be_parted_otherwise_and_still_ties_out(
+    demo_ledger: str, look_at: OpenPage, part: str, column: str
+) -> None:
+    page = look_at(demo_ledger, "burn_rate", {"parts": part})
+
+    spent = ledger_sum(demo_ledger, SPENT, {}, *last_days(demo_ledger, 28, DEMO_ZONE), by=column)
+    shown = {
+        bar["customdata"][0][1]: round(sum(value or 0 for value in bar["y"]) * MICRO)
+        for bar in traces(figure(page, "burn_a_day"), "bar")
+    }
+    assert shown == {name or f"no {part.lower()}": value for name, value in spent.items() if name or value}
+
+
+def test_the_forecast_goes_on_from_what_was_burned(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "burn_rate")
+
+    drawn = {trace["name"]: trace for trace in figure(page, "burn_so_far")["data"] if trace.get("name")}
+    burned, expected = drawn["Burned"], drawn["Expected"]
+    last_whole = burned["x"].index(expected["x"][0])
+    assert expected["y"][0] == pytest.approx(burned["y"][last_whole])
+    assert expected["y"] == sorted(expected["y"])
+    assert "in 9 of 10" in words(page)
+
+
+def test_cycles_can_be_laid_over_each_other(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "burn_rate", {"along": "By day of the cycle"})
+
+    drawn = {trace["name"]: trace for trace in figure(page, "burn_by_cycle_day")["data"]}
+    assert set(drawn) == {"Pace", "Last cycle", "This cycle"}
+    assert drawn["This cycle"]["x"][0] == 1
+    assert "the mean over the accounts that have lived it whole" in words(page)
+    assert not any("None" in text for text in (words(page), words(look_at(demo_ledger, "burn_rate"))))
+
+
+def test_a_period_that_is_over_foresees_nothing(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "burn_rate", {"period": "custom", "range": "2025-03-01..2025-03-10"})
+
+    assert "Expected" not in {trace.get("name") for trace in figure(page, "burn_so_far")["data"]}
+    assert "in 9 of 10" not in words(page)
+
+
 def _so_far(page: Any) -> int:
     burned = next(trace for trace in figure(page, "burn_so_far")["data"] if trace.get("name") == "Burned")
     return round(max(value for value in burned["y"] if value is not None) * MICRO)

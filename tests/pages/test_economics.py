@@ -131,3 +131,17 @@ def _all(url: str) -> tuple:
 
 def _of_lot(expression: str, kind: str) -> str:
     return f"{expression} FILTER (WHERE lot_id IN (SELECT lot_id FROM lots WHERE kind = '{kind}'))"
+
+
+def test_accounts_and_another_price_are_told(market_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(market_ledger, "economics", {"unit": "studio", "period": "90d", "price_of": "Studio pro"})
+
+    assert not page.exception
+    accounts, plans = (
+        rows(page, "Accounts by margin, least first."),
+        rows(page, "Revenue, provider cost and margin by plan."),
+    )
+    assert accounts["cost_usd"].sum() == pytest.approx(plans["cost_usd"].sum())
+    assert accounts["margin_usd"].is_monotonic_increasing
+    assert "at **$75.00** a cycle Studio pro would have earned" in words(page).replace("At", "at")
+    assert "it pays for its providers from" in words(page).replace("It", "it")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,6 +20,7 @@ from tests.pages.reading import (
     drawn_text,
     figure,
     figures,
+    filters_of,
     last_days,
     ledger_sum,
     markdown_of,
@@ -173,3 +177,34 @@ def test_hostile_names_are_shown_not_obeyed(hostile_ledger: str, look_at: OpenPa
     for attack in HOSTILE[:5]:
         assert not any(attack in text for text in markdown_of(page))
         assert not any(attack in text and "<" in attack for spec in figures(page) for text in drawn_text(spec))
+
+
+def test_a_question_is_saved_under_a_name_opened_again_and_removed(
+    demo_ledger: str, tmp_path: Path, open_page: OpenPage
+) -> None:
+    own = tmp_path / "own.db"
+    with (
+        closing(sqlite3.connect(demo_ledger.removeprefix("sqlite:///"))) as source,
+        closing(sqlite3.connect(own)) as copy,
+    ):
+        source.backup(copy)
+    url = f"sqlite:///{own}"
+    asked = {"metric": "Requests", "by": "Plan", "chart": "Bars", "top": "3", "plan": ["basic", "free"], "period": "7d"}
+    page = open_page(url, "explore", asked)
+    page.text_input(key="_view_name").set_value("Who asks? ![x](http://evil.example)").run()
+    page.button(key="_view_save").click().run()
+    assert not page.exception
+
+    other = open_page(url, "explore", {"region": "eu"})
+    other.button(key="_view_0").click().run()
+
+    assert sentence(other) == sentence(page)
+    assert (filters_of(other).plans, filters_of(other).regions) == (("basic", "free"), ())
+    assert [other.selectbox(key=key).value for key in ("metric", "by", "top")] == ["requests", "plan", 3]
+    assert not any("![x]" in text for text in markdown_of(other))
+
+    other.text_input(key="_view_name").set_value("Who asks? ![x](http://evil.example)").run()
+    other.button(key="_view_save").click().run()
+    assert "already" in other.error[0].value
+    other.button(key="_view_remove_0").click().run()
+    assert "No question has been saved yet." in words(other)

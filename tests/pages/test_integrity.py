@@ -301,3 +301,19 @@ def by_sql(url: str, statement: str) -> list[Any]:
 
 def _path(url: str) -> str:
     return url.removeprefix("sqlite:///")
+
+
+def test_it_tells_where_the_copy_lies(demo_ledger: str, own: Own, open_page: OpenPage) -> None:
+    url = own(demo_ledger)
+    assert any("in the memory of this dashboard" in one.value for one in open_page(url, "integrity").caption)
+
+
+def test_a_copy_on_disk_is_taken_up_and_ties_out(
+    demo_ledger: str, own: Own, open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = own(demo_ledger)
+    monkeypatch.setenv("CREDITS_FACTS_DIR", str(tmp_path / "facts"))
+    page = open_page(url, "integrity")
+    assert any("which this dashboard keeps up to date" in one.value for one in page.caption)
+    assert "The figures of this dashboard equal the ledger's sums." in sentence(page)
+    assert (tmp_path / "facts" / "manifest.json").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from credit_core.analytics.filters import fair
@@ -75,6 +77,16 @@ def test_movers_show_what_both_periods_sum_to(demo_ledger: str, look_at: OpenPag
         assert {plan: value * 1_000_000 for plan, value in shown.items()} == {
             plan: spent.get(plan, 0) for plan in shown
         }
+
+
+def test_what_changed_since_yesterday_is_told_in_words(demo_ledger: str, look_at: OpenPage) -> None:
+    said = words(look_at(demo_ledger, "overview"))
+
+    day = [(DEMO_END - timedelta(days=ago + 1), DEMO_END - timedelta(days=ago)) for ago in (0, 1)]
+    now, then = (ledger_sum(demo_ledger, SPENT, {}, *span) / 1_000_000 for span in day)
+    told = f"**Credits spent** {'rose' if now > then else 'fell'}"
+    assert (told in said) == (abs(now / then - 1) >= 0.05)
+    assert "The last 24 hours against the 24 before" in said
 
 
 def test_the_sentence_counts_targets_and_run_outs(demo_ledger: str, look_at: OpenPage) -> None:

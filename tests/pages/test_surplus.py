@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pages.components import numbers
+from credit_core.policy import customer
+from pages.components import numbers, sentences
 from tests.pages.conftest import DEMO_ZONE, HOSTILE, OpenPage
 from tests.pages.reading import (
     Kept,
@@ -85,6 +86,27 @@ def test_most_behind_come_first_and_run_out_dates_lie_before_the_reset(demo_ledg
     ends = people.dropna(subset=["runs_out_at"])
     assert people["surplus_days"].is_monotonic_increasing
     assert (ends["runs_out_at"] < ends["next_reset_at"]).all()
+
+
+def test_everybody_has_a_risk_and_the_page_counts_it(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "surplus", {"risk": "All"})
+
+    risks = rows(page, "risk_rows")
+    assert len(risks) == len(rows(page, "accounts"))
+    assert risks["chance"].is_monotonic_decreasing
+    for row in risks.to_dict("records"):
+        assert row["risk"] == customer.risk_of(row["chance"])
+    high, medium = ((risks["risk"] == band).sum() for band in ("High", "Medium"))
+    assert f"**{sentences.counted(high, 'user')}**" in words(page)
+    assert f"**{numbers.count(medium)}** at medium risk" in words(page)
+
+
+def test_the_customers_card_tells_the_same_risk(demo_ledger: str, look_at: OpenPage) -> None:
+    risks = rows(look_at(demo_ledger, "surplus", {"risk": "All"}), "risk_rows")
+
+    for row in (risks.iloc[0], risks.iloc[-1]):
+        page = look_at(demo_ledger, "users", {"user": row["user_id"]})
+        assert f"Risk of run-out: {row['risk']}" in words(page)
 
 
 def test_where_accounts_settle_is_told_in_words(demo_ledger: str, look_at: OpenPage) -> None:

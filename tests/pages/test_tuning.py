@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from credit_core import CreditCore, Request
 from credit_core.errors import LedgerUnavailable
-from credit_core.lab import preview
+from credit_core.lab import preview, replay
 from credit_core.policy.tunables import tunables
 from credit_core.service import configure
-from pages.components import numbers
+from pages.components import numbers, tuning_jobs
 from pages.components.session import LOCAL_OPERATOR
 from pages.components.tuning_controls import GROUPS, _belongs
 from pages.components.tuning_scales import nearest, stops_of, written
@@ -65,6 +64,26 @@ def changes(url: str) -> dict[str, Any]:
     with CreditCore.open(url) as core:
         saved = configure.draft_of(core.deployment, LOCAL_OPERATOR)
     return saved[1] if saved else {}
+
+
+def settled(test: AppTest) -> AppTest:
+    """The page once everything that it waits for is there: the browser's polling, which AppTest lacks."""
+    known: set[Any] = set()
+    while (jobs := {*tuning_jobs.shelf().jobs(), *_refining(test)}) != known:
+        known = jobs
+        assert all(job.wait(60.0) for job in jobs)
+        test.run()
+    assert not test.exception
+    return test
+
+
+def of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw a sample from a ledger as small as a test's."""
+    monkeypatch.setattr(preview.read, "__kwdefaults__", preview.read.__kwdefaults__ | {"size": 25})
+
+
+def _refining(test: AppTest) -> list[Any]:
+    return [test.session_state["_tuning_refining"][1]] if "_tuning_refining" in test.session_state else []
 
 
 def live(url: str) -> int:
@@ -239,9 +258,9 @@ def test_another_strategy_is_drawn_without_figures_of_the_s_curve(
 # Preview ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_live_decides_again_is_what_the_ledger_says(demo_ledger: str, open_page: OpenPage) -> None:
-    """The last day's decisions were all taken by what is live, so deciding them again gives the logged ones."""
-    test = open_page(demo_ledger, "tuning", {"period": "today"})
+def test_live_replayed_is_what_the_ledger_says(demo_ledger: str, open_page: OpenPage) -> None:
+    """The last day's decisions were all taken by what is live, so replaying them gives the logged ones."""
+    test = settled(open_page(demo_ledger, "tuning", {"period": "today"}))
     start, end = last_days(demo_ledger, 1, DEMO_ZONE)
     kept = {"line": "1"}
 
@@ -252,43 +271,94 @@ def test_what_live_decides_again_is_what_the_ledger_says(demo_ledger: str, open_
     assert set(ledger_sum(demo_ledger, "COUNT(*)", kept | {"rule": "controller"}, start, end, by="config_version")) == {
         live(demo_ledger)
     }
-    assert f"The last {numbers.count(decided)} decisions" in words(test)
-    assert card(test, "Fresh share") == numbers.share(fresh / decided)
-    assert card(test, "Expected fresh") == numbers.decimal(
-        summed("CASE rule WHEN 'controller' THEN p ELSE outcome = 'fresh' END"), 1
-    )
-    assert card(test, "Credits") == numbers.credits(summed("CASE outcome WHEN 'fresh' THEN cost_uc ELSE 0 END"))
+    said = words(test)
+    assert "**All " in said
+    assert numbers.counted(decided, "decision") in said
+    assert "all of these accounts' decisions come out as they were logged" in said
+    assert card(test, "Fresh rate") == numbers.share(fresh / decided)
 
 
-def test_a_draft_is_previewed_with_an_interval_and_the_decisions_that_flip(
-    own: Any, demo_ledger: str, open_page: OpenPage
+def test_a_draft_is_previewed_on_a_sample_and_then_on_all_accounts(
+    own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test = open_page(own(demo_ledger), "tuning")
+    of_few(monkeypatch)
+    test = settled(open_page(own(demo_ledger), "tuning"))
     field(test, K).set_value(0.2).run()
     said = words(test)
-    assert "turn out differently" in said
+    assert "**Sample of " in said
+    assert "could expect at least half a fresh credit more" in said
+    assert "told when all accounts are replayed" in said
+    sampled = card(test, "Provider cost")
+    settled(test)
+    said = words(test)
+    assert "**All " in said
+    assert "**Sample of " not in said
     assert "95 % interval" in said
-    assert "does not follow the balances onward" in said
-    assert "all of them come out as they were logged" in said
-    flips, plans = table(test, "rule_live"), table(test, "fresh_rate_live")
-    assert flips["decisions"].sum() == plans["to_fresh"].sum() + plans["to_library"].sum() > 0
-    assert (flips["decisions"] == flips["to_fresh"] + flips["to_library"]).all()
+    assert "nobody is assumed to ask more or less" in said
+    assert card(test, "Provider cost") != sampled
+    assert "fresh " in said
+    gained, lost = table(test, "candidate_credits", 1), table(test, "candidate_credits", 0)
+    assert (gained["difference"] > 0).all()
+    assert (lost["difference"] < 0).all()
+    assert len(gained) <= 20
+    groups = table(test, "draft")
+    assert {"Plan", "Segment"} == set(groups["by"])
+    assert {"Live", "Draft"} <= {trace["name"] for trace in figure(test, "tuning_burn")["data"] if trace.get("name")}
+    assert "Live, median" in {trace.get("name") for trace in figure(test, "tuning_bands")["data"]}
+
+
+def test_another_metric_is_told_by_plan_and_segment(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    test = settled(open_page(own(demo_ledger), "tuning"))
+    field(test, K).set_value(0.2).run()
+    settled(test)
+    assert table(test, "draft")["live"].str.endswith("%").all()
+    widget(test, "selectbox", "tuning_group_metric").set_value("provider_cost").run()
+    assert table(test, "draft")["live"].str.startswith("$").all()
+
+
+def test_a_preview_that_was_called_off_waits_until_it_is_wanted(
+    own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_few(monkeypatch)
+    test = settled(open_page(own(demo_ledger), "tuning"))
+    test.session_state["_tuning_paused"] = True
+    field(test, K).set_value(0.17).run()
+    assert "**Sample of " in words(test)
+    assert "The other accounts were called off." in words(test)
+    button(test, "tuning_go_on").click().run()
+    assert "**All " in words(settled(test))
+
+
+def test_a_replay_that_fails_is_told_in_words(
+    own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: Any
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise LedgerUnavailable("the disk is gone")
+
+    url = own(demo_ledger)
+    monkeypatch.setattr(preview, "read", broken)
+    test = settled(open_page(url, "tuning"))
+    said = words(test)
+    assert "could not be replayed" in said
+    assert any("the disk is gone" in text.value for text in test.text)
 
 
 def test_decisions_that_do_not_come_out_as_logged_are_a_warning(
-    demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+    own: Any, demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preview, "disagreements", lambda logged: logged.frame.head(3))
-    st.cache_resource.clear()
-    test = open_page(demo_ledger, "tuning")
-    assert "3 of these decisions do not come out as they were logged" in "".join(one.value for one in test.warning)
-    st.cache_resource.clear()
+    monkeypatch.setattr(replay, "unlike", lambda *_: [1, 2, 3])
+    test = settled(open_page(own(demo_ledger), "tuning"))
+    assert "3\u202fdecisions of these accounts do not come out as they were logged" in "".join(
+        one.value for one in test.warning
+    )
 
 
-def test_what_one_step_cannot_show_is_said(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
-    test = open_page(own(demo_ledger), "tuning")
-    field(test, "controller.tau0_days").set_value(20.0).run()
-    assert "Prior weight of demand works over time; one step does not show it" in words(test)
+def test_what_a_replay_cannot_show_is_said(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
+    test = settled(open_page(own(demo_ledger), "tuning"))
+    test.session_state["tune_group_Coverage"] = True
+    test.run()
+    field(test, "coverage.target").set_value(25).run()
+    assert "Assets for full coverage governs what a replay takes as it was logged" in words(test)
 
 
 # Validation -------------------------------------------------------------------------------------------------------

@@ -87,4 +87,5 @@ DEFAULTS: dict[str, Any] = {
     "slos.run_out_share": 0.02,
     "slos.authorize_p95_ms": 50.0,
     "slos.at_cap_share": 0.20,
+    "releases.approval_above": 1.0,
 }

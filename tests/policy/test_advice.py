@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from credit_core.policy.advice import Advice, Demand, advise, blocks, check, dynamics
+from credit_core.policy.advice import Advice, Cell, Demand, advise, blocks, check, dynamics
 from credit_core.policy.config import Config
+from credit_core.policy.strategies import STRATEGIES
 from tests.policy.states import SHIPPED, with_changes
 
 K = math.log(4) / 50
@@ -240,3 +241,116 @@ def test_the_gravest_comes_first() -> None:
     levels = [one.level for one in told({"controller.p_min": 0.0})]
     assert levels == sorted(levels, key=("block", "warn", "note").index)
     assert {"block", "warn", "note"} == set(levels)
+
+
+# The other strategies ---------------------------------------------------------------------------------------------
+
+
+def by(strategy: str, **of_strategy: float) -> dict[str, Any]:
+    """A strategy with some of its own tunables."""
+    return {"controller.strategy": strategy} | {f"strategies.{name}": value for name, value in of_strategy.items()}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_strategy_as_it_is_shipped_is_blocked(strategy: str) -> None:
+    assert not blocks(told(STEEP | by(strategy), BASIC, LIGHT))
+
+
+def test_a_chance_that_falls_where_surplus_rises_blocks() -> None:
+    (found,) = about(told(by("zones", zone_p_red=0.6, zone_p_yellow=0.3)), "falls where surplus rises")
+    assert found.level == "block"
+    assert "from 60\u202f% at 30 credits to 30\u202f% at 40 (quota 200)" in found.sentence
+    assert not about(told(by("zones", zone_p_red=0.3, zone_p_yellow=0.3)), "falls")
+    assert blocks(told(by("zones", zone_p_red=0.6)))
+    assert not blocks(told(by("zones", zone_p_red=0.6), live=with_changes(by("zones", zone_p_red=0.7))))
+
+
+def test_a_floor_above_a_full_quota_warns() -> None:
+    """Right after a reset A = Q, so nothing is fresh until Q ≥ ρ·Q·d/L: of ρ = 1.5 the first third of the cycle."""
+    assert about(told(by("reserve", reserve_rho=1.5)), "the first 10 days of a cycle nothing is fresh")
+    assert about(told(by("headroom", headroom_rho=1.5)), "the first 10 days of a cycle nothing is fresh")
+    assert not about(told(by("reserve", reserve_rho=1.0)), "nothing is fresh")
+    assert not about(told(by("logistic", reserve_rho=1.5)), "nothing is fresh")
+
+
+def test_no_floor_at_all_warns() -> None:
+    assert about(told(by("reserve", reserve_rho=0.0)), "fresh until the account runs out")
+    assert not about(told(by("headroom", headroom_rho=0.0)), "fresh until the account runs out")
+    assert about(told(by("headroom", headroom_rho=0.0, headroom_most=0.0)), "fresh until the account runs out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"headroom_requests": 0.0}, "requests"), ({"headroom_most": 0.0}, "most"), ({"headroom_until": 1.0}, "until")],
+)
+def test_headroom_without_room_is_reserve_and_warns(changes: dict[str, float], key: str) -> None:
+    (found,) = about(told(by("headroom", **changes)), "plain floor of reserve")
+    assert (found.level, found.key) == ("warn", f"strategies.headroom_{key}")
+    assert not about(told(by("headroom")), "plain floor")
+
+
+def test_headroom_smaller_than_an_image_is_noted() -> None:
+    """A quota of 20 and 4 % of it: 0.8 credits."""
+    assert about(told(by("headroom", headroom_most=0.04), BASIC, UNKNOWN), "Free: the most room is 0.8 credits")
+    assert not about(told(by("headroom", headroom_most=0.04), BASIC), "the most room")
+
+
+def test_affordable_that_strays_from_pace_by_design_warns() -> None:
+    """The balance goes as (d/L)^γ: of γ = 3 it is furthest behind at 3^(−1/2), by 0.3849."""
+    assert about(told(by("affordable", affordable_gamma=3.0)), "38.5\u202f% of a quota behind pace", "run dry")
+    assert about(told(by("affordable", affordable_gamma=0.25)), "of a quota ahead of pace")
+    assert not about(told(by("affordable")), "by design")
+
+
+def test_laws_that_do_not_look_at_pace_warn() -> None:
+    assert about(told(by("weighted", weight_surplus=0.0)), "weight of surplus is 0")
+    assert not about(told(by("weighted")), "weight of surplus")
+    for strategy in ("novelty", "thompson"):
+        (found,) = about(told(by(strategy)), "holds anybody back")
+        assert found.level == "warn"
+    assert about(told(by("zones", zone_p_red=0.0)), "in red nothing is fresh")
+
+
+def test_bounds_of_p_are_told_only_where_they_hold() -> None:
+    """Of the other laws SPEC 4 gives p itself: a lowest p says nothing of a floor."""
+    bounds = {"controller.p_min": 0.4, "controller.p_at_zero": 0.2, "routing.threshold": 0.01}
+    assert about(told(STEEP | bounds), "above the 33.3")
+    for words in ("above the 33.3", "p at zero surplus", "economy model is never used"):
+        assert not about(told(by("reserve") | bounds), words)
+    assert about(told(by("reserve")), "draws no lots", "premium model")
+    assert about(told(by("reserve") | {"routing.threshold": 1.0}), "draws no lots", "economy model")
+
+
+# The library ------------------------------------------------------------------------------------------------------
+
+#: Coverage 0.2 and 0.5 of a target of 20: nine in ten ask for the thin one.
+THIN, HALF = Cell(90, 4), Cell(10, 10)
+
+
+def advised(changes: dict[str, Any], *library: Cell, live: Config | None = None) -> list[Advice]:
+    return about(advise(with_changes(STEEP | changes), [BASIC], live, library), "assets")
+
+
+def test_a_threshold_that_no_cell_reaches_warns_and_blocks_where_the_library_does_not_grow() -> None:
+    found = advised({}, THIN, HALF)
+    assert (found[0].level, found[0].key) == ("warn", "plans.premium.coverage_threshold")
+    assert "asks for 13 assets in a cell" in found[0].sentence
+    still = advised({"coverage.library_growth": False}, THIN, HALF)
+    assert still[0].level == "block"
+    assert "does not grow" in still[0].sentence
+    live = with_changes({"coverage.library_growth": False})
+    assert advised({"coverage.library_growth": False}, THIN, HALF, live=live)[0].level == "warn"
+
+
+def test_a_threshold_that_most_requests_fall_short_of_warns() -> None:
+    (found,) = [
+        one for one in advised({}, THIN, HALF) if "most are served fresh" in one.sentence and "Basic" in one.sentence
+    ]
+    assert found.level == "warn"
+    assert "90\u202f% of the requests" in found.sentence
+    assert not [one for one in advised({}, Cell(40, 4), Cell(60, 20)) if "most are served" in one.sentence]
+
+
+def test_of_a_library_that_nobody_asked_nothing_is_said() -> None:
+    assert advised({}) == []
+    assert advised({}, Cell(0, 0)) == []

@@ -309,3 +309,21 @@ def test_a_pause_first_closes_what_was_due_before_it(core: CreditCore) -> None:
     assert [row["kind"] for row in entries(core)] == ["grant", "rollover", "rollover", "grant", "pause"]
     assert scalar(core, "SELECT count(*) FROM cycles") == 2
     assert core.verify() == []
+
+
+def test_what_is_refunded_after_a_pause_to_a_lot_that_was_empty_in_it_ends_with_the_cycle(
+    fresh_core: CreditCore,
+) -> None:
+    core = fresh_core
+    core.add_user("ada", "free", at=NOW)
+    assert ask(core, "all", images=20).fresh
+    core.settle("ada", "all", at=NOW)
+    core.pause("ada", at=NOW)
+    later = NOW + timedelta(days=15)
+    core.resume("ada", at=later)
+    core.refund("ada", "all", 20 * CREDIT, "sorry", "support", "blurred", at=later + timedelta(days=1))
+    (lot,) = core.balance("ada").lots
+    assert lot.expires_at == core.profile("ada", later).next_reset_at
+    core.reconcile(at=later + timedelta(days=17))
+    assert core.balance("ada").available_uc == 20 * CREDIT
+    assert core.verify() == []

@@ -30,7 +30,7 @@ def test_a_titrated_authorize_and_settle_take_these_statements_and_no_more(
         "UPDATE users", "UPDATE lots", "INSERT holds", "COMMIT",
     ]  # fmt: skip
     assert settle == [
-        "BEGIN", "SELECT users", "SELECT lots", "SELECT ledger_entries", "SELECT ledger_entries", "INSERT ledger_entries",
+        "BEGIN", "SELECT users", "SELECT lots", "SELECT ledger_entries", "INSERT ledger_entries",
         "UPDATE accounts", "UPDATE lots", "DELETE holds", "COMMIT",
     ]  # fmt: skip
 

@@ -14,9 +14,14 @@ from credit_core import CreditCore
 from credit_core.store.engine import APP_ROLE, open_engine
 from credit_core.store.schema import APPEND_ONLY, metadata
 from tests.service.scenes import FRESH_FOR_ALL, NOW, ask, everything, make_live
+from tests.service.stages import begin
 
 #: A column of each, to be changed.
 COLUMN = {name: list(metadata.tables[name].columns)[-1].name for name in APPEND_ONLY}
+
+
+def released_in_stages(core: CreditCore) -> None:
+    begin(core, core.propose({"controller.k": 0.5}, "olga", ""))
 
 
 @pytest.fixture
@@ -29,6 +34,7 @@ def written(own_ledger_url: str) -> Iterator[CreditCore]:
         core.settle("ada", "r-1", at=NOW)
         core.reward("ada", "r-1", 1.0, at=NOW)
         core.purchase_callback("ada", at=NOW)
+        released_in_stages(core)
         assert all(rows for name, rows in everything(core).items() if name in APPEND_ONLY)
         yield core
 
@@ -67,6 +73,7 @@ def foreign(sqlite_ledger: str) -> Iterator[sqlite3.Connection]:
         core.settle("ada", "r-1", at=NOW)
         core.reward("ada", "r-1", 1.0, at=NOW)
         core.purchase_callback("ada", at=NOW)
+        released_in_stages(core)
     connection = sqlite3.connect(sqlite_ledger.removeprefix("sqlite:///"), isolation_level=None)
     assert connection.execute("PRAGMA recursive_triggers").fetchone() == (0,)
     yield connection
@@ -161,6 +168,7 @@ def test_acting_as_a_replica_does_not_switch_the_guards_off(own_postgres_ledger:
         ask(core)
         core.reward("ada", "r-1", 1.0, at=NOW)
         core.purchase_callback("ada", at=NOW)
+        released_in_stages(core)
         before = everything(core)
         with psycopg.connect(own_postgres_ledger, autocommit=True) as superuser:
             superuser.execute("SET session_replication_role = replica")

@@ -99,6 +99,8 @@ def test_a_ledger_that_may_only_be_read_says_so(ledger_url: str, core: CreditCor
             if not ledger_url.startswith("sqlite"):
                 connection.commit()
 
+        # What rests since the opening was never checked out again.
+        reader.deployment.ledger.engine.dispose()
         assert reader.balance("ada").available_uc == 20 * CREDIT
         with pytest.raises(ReadOnlyLedger):
             ask(reader)

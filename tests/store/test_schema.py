@@ -9,16 +9,17 @@ from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import CheckConstraint, Connection, event, inspect, text
+from sqlalchemy import CheckConstraint, Connection, event, inspect, select, text
 
 from credit_core import CreditCore
 from credit_core.errors import InvalidRequest, LedgerUnavailable, SchemaTooNew
 from credit_core.store import migrate
 from credit_core.store.engine import open_engine, parse_url
 from credit_core.store.ledger import SALTS, Ledger
-from credit_core.store.schema import APPEND_ONLY, metadata
+from credit_core.store.schema import APPEND_ONLY, accounts, holds, metadata
 from tests.faults.processes import workers
 from tests.service.scenes import NOW, StoppedClock, everything
 from tests.service.together import together
@@ -102,6 +103,24 @@ def test_migrating_again_changes_nothing(empty_url: str) -> None:
     migrate.upgrade(empty_url)
     with CreditCore.open(empty_url) as core:
         assert everything(core) == before
+
+
+def test_an_open_hold_of_the_first_release_is_there_after_the_migration(empty_url: str) -> None:
+    account = {
+        "account_id": "user:ada", "kind": "user", "plan": "free", "region": "global", "timezone": "UTC", "anchor_day": "2025-03-10",
+        "anchor_no": 0, "cycle_no": 0, "cycle_start_at": NOW, "cycle_end_at": NOW, "quota_uc": 0, "avail_uc": 0, "held_uc": 0,
+        "demand_uc": 0, "largest_uc": 0, "mode": "steady", "seq": 0, "head_hash": b"", "recorded_at": NOW, "created_at": NOW,
+        "cycled": True,
+    }  # fmt: skip
+    hold = ("leg", "user:ada", "ada", "r-1", 1_000_000, NOW, NOW)
+    with owner(empty_url) as connection:
+        command.upgrade(migrate._alembic(connection), "0001")
+        connection.execute(accounts.insert().values(account))
+        connection.execute(holds.insert().values(hold))
+    migrate.upgrade(empty_url)
+    with owner(empty_url) as connection:
+        assert connection.execute(select(holds)).all() == [hold]
+        assert {index["name"] for index in inspect(connection).get_indexes("holds")} == {"ix_holds_expires_at"}
 
 
 def test_a_newer_schema_is_refused_and_left_alone(empty_url: str) -> None:

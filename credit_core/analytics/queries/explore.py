@@ -105,7 +105,7 @@ def sql(filters: Filters, question: Question, apart: Apart) -> str:
 
 def has_rows(question: Question) -> bool:
     """Whether ledger entries are behind the metric; closed cycles are not entries."""
-    return question.metric.relation != "closings"
+    return not question.metric.of_cycles
 
 
 def point_rows(

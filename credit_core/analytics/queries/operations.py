@@ -28,6 +28,7 @@ _OF_MODELS = {
 _INCIDENTS = {
     "rate_limited": "rate_limit_hits",
     "over_limit": "limit_hits",
+    "blocked": "blocked_attempts",
     "anomalies": "anomalies",
     "failed": "failure_rate",
     "late": "late_settles",
@@ -57,7 +58,7 @@ def rates_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 
 def incidents_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """Per reporting day: day, incident (rate_limited, over_limit, anomalies, late), number."""
+    """Per reporting day: day, incident (rate_limited, over_limit, blocked, anomalies, late), number."""
     counted = {name: slug for name, slug in _INCIDENTS.items() if metric(slug).denominator is None}
     parts = [daily(facts, filters, slug).assign(incident=name) for name, slug in counted.items()]
     frame = pd.concat(parts, ignore_index=True).rename(columns={"numerator": "number"})
@@ -65,12 +66,14 @@ def incidents_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 
 def incidents(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
-    """Users who met limits or failures, most first: user_id, plan, rate_limited, over_limit, anomalies, failed, late, last_at."""
+    """Users who met limits or failures, most first: user_id, plan, rate_limited, over_limit,
+    blocked, anomalies, failed, late, last_at.
+    """
     f = relations.facts.c
     counts = {name: metric(slug).numerator(f) for name, slug in _INCIDENTS.items()}
     total = reduce(lambda left, right: left + right, counts.values())
     met = or_(
-        measures.by_rule("rate_limited", "over_limit")(f),
+        measures.by_rule("rate_limited", "over_limit", "blocked")(f),
         f.anomaly.is_(True),
         measures.failed(f),
         measures.legs("rejected", reason="late_settle")(f),

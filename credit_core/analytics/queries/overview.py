@@ -116,7 +116,7 @@ def as_of(facts: Facts, now: datetime) -> AsOf:
     known = facts.extent
     oldest = func.min(schema.ledger_entries.c.recorded_at)
     with facts.engine.connect() as connection:
-        waiting, since = connection.execute(select(func.count(), oldest).where(~facts.copied())).one()
+        waiting, since = connection.execute(select(func.count(), oldest).where(facts.waiting())).one()
     first, last = (None if instant is None else from_us(instant) for instant in (known.first_us, known.last_us))
     lag_s = 0.0 if since is None else max(0.0, (now - since).total_seconds())
     return AsOf(last, first, known.entries, int(waiting), lag_s, facts.zone, facts.version)

@@ -68,6 +68,11 @@ def versions(facts: Facts) -> pd.DataFrame:
     return facts.frame(statement)
 
 
+def account_ids(facts: Facts) -> list[str]:
+    """Every account, to be told by which version it is governed."""
+    return [account_id for (account_id,) in facts.rows(select(relations.accounts.c.account_id))]
+
+
 def body(facts: Facts, version: int) -> dict[str, Any]:
     """The body of one version. Raises :class:`NotFound`."""
     found = facts.rows(select(relations.config_versions.c.body).where(relations.config_versions.c.version == version))

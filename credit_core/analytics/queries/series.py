@@ -44,8 +44,9 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     wanted = [metric(slug) for slug in slugs]
     found: dict[str, Value] = {}
     days = elapsed_days(facts, filters.period)
-    ordered = sorted(wanted, key=lambda declared: (declared.relation, declared.span))
-    for _, group in groupby(ordered, key=lambda declared: (declared.relation, declared.span)):
+    # Quantiles apart: they alone need every entry, where sums may come from roll-ups.
+    ordered = sorted(wanted, key=_asked_together)
+    for _, group in groupby(ordered, key=_asked_together):
         together = list(group)
         relation = _looked_at(together[0], filters)
         parts: list[ColumnElement[Any]] = []
@@ -59,6 +60,10 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
             numerator, denominator = row[2 * number], row[2 * number + 1]
             found[declared.slug] = Value(_value(declared, numerator, denominator, days), numerator, denominator)
     return {slug: found[slug] for slug in slugs}
+
+
+def _asked_together(declared: Metric) -> tuple[str, str, bool]:
+    return declared.relation, declared.span, declared.format == "ms"
 
 
 def kpis(facts: Facts, filters: Filters, slugs: Sequence[str]) -> pd.DataFrame:
@@ -166,7 +171,7 @@ def hours_of_week(facts: Facts, filters: Filters, slug: str) -> pd.DataFrame:
     ``per_hour`` is the value over the number of such weekdays in the part of the period that the ledger covers.
     """
     declared = metric(slug)
-    if declared.relation == "closings" or declared.span == "to_date":
+    if declared.of_cycles or declared.span == "to_date":
         raise InvalidRequest(f"{declared.title} has no hours. Use one of: {', '.join(_hourly())}.")
     relation = _looked_at(declared, filters)
     keys = [relation.c.dow, relation.c.hour]
@@ -208,7 +213,7 @@ def lived_days(facts: Facts, period: Period) -> pd.Series[Any]:
 
 
 def _hourly() -> list[str]:
-    return [slug for slug, declared in METRICS.items() if declared.relation != "closings" and declared.span == "period"]
+    return [slug for slug, declared in METRICS.items() if not declared.of_cycles and declared.span == "period"]
 
 
 def _value(declared: Metric, numerator: Any, denominator: Any, days: float) -> float | None:
@@ -229,7 +234,7 @@ def _looked_at(declared: Metric, filters: Filters) -> FromClause:
 
 
 def _kept(declared: Metric, relation: FromClause, filters: Filters) -> ColumnElement[bool]:
-    if declared.relation == "closings":
+    if declared.of_cycles:
         return relations.in_period(relation.c.occurred_at, filters) & relations.of_accounts(relation, filters)
     if declared.relation == "neighbours":
         return relations.in_period(relation.c.occurred_at, filters)
@@ -246,7 +251,7 @@ def _parts(declared: Metric, relation: FromClause) -> list[ColumnElement[Any]]:
 
 
 def _day_of(declared: Metric, relation: FromClause, zone: str, first: date) -> ColumnElement[Any]:
-    if declared.relation == "closings":
+    if declared.of_cycles:
         return cast(func.timezone(zone, func.make_timestamptz(relation.c.occurred_at)), Date)
     # What was open before the period counts from its first day on.
     day: ColumnElement[Any] = relation.c.day

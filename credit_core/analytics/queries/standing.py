@@ -10,7 +10,7 @@ import pandas as pd
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries.burn import burn_against_pace
 from credit_core.analytics.queries.releases import release_marks
-from credit_core.analytics.queries.series import covered
+from credit_core.analytics.queries.series import NONE, covered, daily
 from credit_core.analytics.queries.surplus import surplus_by_plan, surplus_now
 from credit_core.analytics.sync import Facts
 
@@ -59,11 +59,21 @@ class Spread(NamedTuple):
 NOBODY = Spread(0, 0, 0, 0, None, None, None)
 
 
-def burn_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """day, plan, spent_uc, spent_credits, and pace_credits of all plans together on that day."""
+def burn_by_day(facts: Facts, filters: Filters, by: str = "plan") -> pd.DataFrame:
+    """day, ``by``, spent_uc, spent_credits, and pace_credits of all together on that day.
+
+    No value of ``by`` is :data:`NONE`.
+    """
     frame = burn_against_pace(facts, filters)
     frame["pace_credits"] = frame.groupby("day")["pace_credits"].transform("sum", min_count=1)
-    return frame
+    if by == "plan":
+        return frame
+    parts = daily(facts, filters, "spent", by).rename(columns={"numerator": "spent_uc", "value": "spent_credits"})
+    paces = frame[["day", "pace_credits"]].drop_duplicates("day")
+    parts[by] = parts[by].astype("object").where(parts[by].notna(), NONE)
+    # Whoever spent nothing on any day is no part of the burn.
+    parts = parts[parts.groupby(by)["spent_uc"].transform("any")]
+    return parts[["day", by, "spent_uc", "spent_credits"]].merge(paces, on="day", how="left")
 
 
 def fleet_burn(facts: Facts, filters: Filters) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from sqlalchemy import (
@@ -26,6 +26,7 @@ from credit_core.analytics import measures, relations
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.burn import owners
+from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
 from credit_core.policy.lots import PACED_KINDS
 from credit_core.policy.plans import CYCLED
@@ -35,6 +36,15 @@ from credit_core.units import DAY_US, MICRO, to_us
 BEHIND, AHEAD = -3.0, 3.0
 RUNWAY_DAYS = 7
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+
+
+class Dry(NamedTuple):
+    """Run-outs, the accounts that had them, the middle one's days, and Σ of their shares of a cycle per active account."""
+
+    run_outs: int
+    accounts: int
+    median_days: float | None
+    share: float | None
 
 
 def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
@@ -191,6 +201,19 @@ def run_outs(facts: Facts, filters: Filters) -> pd.DataFrame:
         .order_by(s.run_out_at.desc(), s.account_id)
     )  # fmt: skip
     return facts.frame(statement)
+
+
+def dry_time(facts: Facts, filters: Filters) -> Dry:
+    """How long run-outs of the period lasted, and what part of a cycle that is per active account (SPEC 6, dry time)."""
+    spells = run_outs(facts, filters)
+    active = value(facts, filters, "active_accounts").numerator
+    known = spells["dry_share"].dropna()
+    return Dry(
+        len(spells),
+        spells["account_id"].nunique(),
+        None if spells.empty else float(spells["dry_days"].median()),
+        None if not active else float(known.sum()) / active,
+    )
 
 
 def _first_grants(from_us: int) -> Select[Any]:

@@ -10,7 +10,7 @@ from pages.components.charts.annotations import Mark, compact, marks_from
 from pages.components.charts.bars import distribution, ranked_bars, stacked_bars
 from pages.components.charts.cells import cell_map, hour_of_week
 from pages.components.charts.courses import course
-from pages.components.charts.curves import Target, s_curve
+from pages.components.charts.curves import Target, calibration, cycle_days, demand_by_coverage, s_curve
 from pages.components.charts.lines import DAY, HOUR, burn_against_pace, quantile_bands, sparkline, time_lines
 from pages.components.charts.money import funnel, waterfall
 from pages.components.charts.style import (
@@ -66,11 +66,14 @@ __all__ = [
     "Target",
     "Unit",
     "burn_against_pace",
+    "calibration",
     "cell_map",
     "colour",
     "colours",
     "compact",
     "course",
+    "cycle_days",
+    "demand_by_coverage",
     "distribution",
     "funnel",
     "hour_of_week",

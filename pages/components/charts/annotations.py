@@ -20,6 +20,8 @@ from pages.components.text import figure_paragraph, figure_text, shortened
 #: Above this many series a legend replaces labels beside the lines.
 LABELLED_SERIES = 4
 LONGEST_LABEL = 18
+#: Room above a plot with releases: Plotly's bar of buttons lies over the upper half, and must not cover the newest mark.
+MARKED_MARGIN_PX = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def release_marks(fig: go.Figure, marks: Sequence[Mark], zone: ZoneInfo, span: t
             groups[-1].append(pair)
         else:
             groups.append([pair])
-    fig.update_layout(margin_t=26)
+    fig.update_layout(margin_t=MARKED_MARGIN_PX)
     for group in groups:
         # Distinct ones: a version that is released again within the group is named once.
         versions = list(dict.fromkeys(mark.version for _, mark in group))

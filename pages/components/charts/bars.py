@@ -17,7 +17,9 @@ from pages.components.charts.style import (
     FAINT,
     GUIDE,
     HEIGHT,
+    PAGE,
     TEXT,
+    VERMILLION,
     Unit,
     as_time_axis,
     colour,
@@ -50,10 +52,12 @@ def stacked_bars(
     span: tuple[Any, Any] | None = None,
     order: Sequence[str] = (),
     domain: Sequence[str] = (),
+    unusual: pd.DataFrame | None = None,
     height: int = HEIGHT,
 ) -> go.Figure:
     """Parts of a sum over time, stacked. The comparison's sum is a dotted line, pace a dashed one.
 
+    ``unusual`` has the days whose sum is not as usual (``x``, value, usual): a diamond stands above each.
     ``order`` puts series from bottom to top; the others follow by name. What a click gives is [day, series].
     """
     fig = figure(height=height, y_title=unit.title)
@@ -93,6 +97,8 @@ def stacked_bars(
         paces = _pace_line(fig, frame, x, pace, unit, zone, step)
         top += paces
         labels += [Label("pace", GUIDE, v) for v in paces[-1:]]
+    if unusual is not None and not unusual.empty:
+        _diamonds(fig, unusual, x, unit, zone, step)
     y_range = (0.0, (max(top, default=1.0) or 1.0) * 1.1)
     fig.update_layout(barmode="stack")
     fig.update_yaxes(range=list(y_range), rangemode="tozero", ticksuffix=unit.suffix)
@@ -100,6 +106,21 @@ def stacked_bars(
     release_marks(fig, marks, zone, span)
     name_series(fig, labels, y_range)
     return fig
+
+
+def _diamonds(fig: go.Figure, unusual: pd.DataFrame, x: str, unit: Unit, zone: ZoneInfo, step: timedelta) -> None:
+    times = localise(unusual[x], zone)
+    hover = [
+        f"<b>Unusual</b> {unit.text(row['value'])}, usually {unit.text(row['usual'])}"
+        for row in unusual.to_dict("records")
+    ]
+    fig.add_trace(
+        go.Scatter(
+            x=[(time + step / 2).isoformat() for time in times], y=unit.shown(unusual["value"]), mode="markers",
+            marker={"symbol": "diamond", "size": 11, "color": VERMILLION, "line": {"width": 1.5, "color": PAGE}},
+            hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", name="Unusual", showlegend=False,
+        )
+    )  # fmt: skip
 
 
 def ranked_bars(

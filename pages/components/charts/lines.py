@@ -130,10 +130,18 @@ def burn_against_pace(
     compare_name: str = "previous period",
     marks: Sequence[Mark] = (),
     span: tuple[Any, Any] | None = None,
+    forecast: pd.DataFrame | None = None,
     height: int = 360,
 ) -> go.Figure:
-    """Cumulative burn as an area, cumulative pace dashed above or below it, the comparison dotted."""
+    """Cumulative burn as an area, cumulative pace dashed above or below it, the comparison dotted.
+
+    ``forecast`` (day, middle, inner_low … outer_high, pace) goes on from the last complete day as a fan.
+    """
     fig = figure(height=height, y_title=unit.title)
+    fan = _fan(fig, forecast, unit, zone, step) if forecast is not None else []
+    if forecast is not None and span is not None:
+        start, end = localise(span, zone)
+        span = (start, max(end, pd.Timestamp(forecast["day"].iloc[-1]) + step))
     rows = with_gaps(frame, x, pd.Timedelta(step))
     times, values = localise(rows[x], zone), unit.shown(rows[burned])
     paces = unit.shown(rows[pace])
@@ -152,16 +160,41 @@ def burn_against_pace(
     burned_line = _line(times, values, BLUE, step, name="Burned", hover=hover, width=2.6)
     fig.add_trace(burned_line.update(fill="tozeroy", fillcolor=faded(BLUE, 0.1)))
     labels = [Label("pace", GUIDE, v) for v in [v for v in paces if v is not None][-1:]]
+    if forecast is not None:
+        last = forecast.iloc[-1]
+        labels = [
+            Label(name, shade, float(last[column]) * unit.scale)
+            for name, column, shade in (("pace", "pace", GUIDE), ("expected", "middle", BLUE))
+            if not pd.isna(last[column])
+        ]
     known = [i for i, v in enumerate(values) if v is not None]
-    if known:
+    if known and forecast is None:
         early = (times.iloc[known[-1]] + step).isoformat() if known[-1] < len(values) - 1 else None
         labels.append(Label("burned", BLUE, values[known[-1]] or 0.0, x=early))
-    y_range = headroom([*values, *paces, *dotted], zero=True)
+    y_range = headroom([*values, *paces, *dotted, *fan], zero=True)
     fig.update_yaxes(range=list(y_range), ticksuffix=unit.suffix)
     as_time_axis(fig, step, zone, span, dotted=compare_name if earlier is not None else "")
     release_marks(fig, marks, zone, span)
     name_series(fig, labels, y_range)
     return fig
+
+
+def _fan(fig: go.Figure, forecast: pd.DataFrame, unit: Unit, zone: ZoneInfo, step: timedelta) -> list[float | None]:
+    """Two bands around a dashed middle, and pace going on; gives what was drawn."""
+    times = localise(forecast["day"], zone)
+    drawn = {name: unit.shown(forecast[name]) for name in forecast.columns if name != "day"}
+    for edge, alpha in (("outer", 0.16), ("inner", 0.28)):
+        fig.add_trace(_line(times, drawn[f"{edge}_low"], SKY, step, width=0))
+        band = _line(times, drawn[f"{edge}_high"], SKY, step, width=0)
+        fig.add_trace(band.update(fill="tonexty", fillcolor=faded(SKY, alpha)))
+    hover = [
+        f"<b>Expected</b> {unit.text(row['middle'])}<br>1 of 2: {unit.text(row['inner_low'])} to {unit.text(row['inner_high'])}"
+        f"<br>9 of 10: {unit.text(row['outer_low'])} to {unit.text(row['outer_high'])}<br>pace {unit.text(row['pace'])}"
+        for row in forecast.to_dict("records")
+    ]
+    fig.add_trace(_line(times, drawn["middle"], BLUE, step, name="Expected", hover=hover, dash="dash", width=1.8))
+    fig.add_trace(_line(times, drawn["pace"], GUIDE, step, dash="dash", width=1.2, opacity=0.6))
+    return [value for values in drawn.values() for value in values]
 
 
 def quantile_bands(
@@ -238,28 +271,31 @@ def sparkline(
     values: Sequence[float | None], *, target: float | None = None, tint: str = BLUE, height: int = 44
 ) -> go.Figure:
     """The course of a value without axes; the target as a thin dashed line. For cards: nothing to hover or drag."""
-    fig = figure(height=height)
     known = [v for v in values if v is not None and not pd.isna(v)]
     shown = [None if v is None or pd.isna(v) else float(v) for v in values]
-    places = list(range(len(shown)))
     sizes = [0] * (len(shown) - 1) + [6]
-    fig.add_trace(
-        go.Scatter(
-            x=places, y=shown, mode="lines+markers", line={"color": tint, "width": 1.8},
-            marker={"color": tint, "size": sizes[-len(shown):], "line": {"width": 0}, "opacity": 1}, hoverinfo="skip", cliponaxis=False,
-        )
-    )  # fmt: skip
+    course = {
+        "type": "scatter", "x": list(range(len(shown))), "y": shown, "mode": "lines+markers", "hoverinfo": "skip", "cliponaxis": False,
+        "line": {"color": tint, "width": 1.8},
+        "marker": {"color": tint, "size": sizes[-len(shown):], "line": {"width": 0}, "opacity": 1},
+    }  # fmt: skip
+    guides = []
     if target is not None:
         known.append(target)
-        fig.add_shape(
-            type="line", x0=0, x1=1, xref="x domain", y0=target, y1=target, yref="y",
-            line={"color": GUIDE, "width": 1.2, "dash": "dash"},
+        guides.append(
+            {
+                "type": "line", "x0": 0, "x1": 1, "xref": "x domain", "y0": target, "y1": target, "yref": "y",
+                "line": {"color": GUIDE, "width": 1.2, "dash": "dash"},
+            }
         )  # fmt: skip
-    low, high = headroom(known, zero=False)
-    fig.update_layout(margin={"l": 0, "r": 14, "t": 2, "b": 2, "pad": 0}, dragmode=False, hovermode=False)
-    fig.update_xaxes(visible=False, fixedrange=True, range=[-0.5, max(1, len(shown) - 1) + 0.5])
-    fig.update_yaxes(visible=False, fixedrange=True, range=[low, high])
-    return fig
+    axis = {"visible": False, "fixedrange": True}
+    layout = {
+        "template": {}, "height": height, "margin": {"l": 0, "r": 14, "t": 2, "b": 2, "pad": 0}, "shapes": guides,
+        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "showlegend": False, "hovermode": False, "dragmode": False,
+        "xaxis": axis | {"range": [-0.5, max(1, len(shown) - 1) + 0.5]},
+        "yaxis": axis | {"range": list(headroom(known, zero=False))},
+    }  # fmt: skip
+    return go.Figure(data=[course], layout=layout)
 
 
 def _line(

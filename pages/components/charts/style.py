@@ -180,7 +180,6 @@ MILLISECONDS = Unit("milliseconds", 1.0, numbers.milliseconds, numbers.count, di
 
 def figure(*, height: int = HEIGHT, x_title: str = "", y_title: str = "") -> go.Figure:
     """An empty figure in the house's look."""
-    fig = go.Figure()
     axis = {
         "showgrid": True,
         "gridcolor": RULE,
@@ -190,25 +189,26 @@ def figure(*, height: int = HEIGHT, x_title: str = "", y_title: str = "") -> go.
         "automargin": True,
         "ticks": "",
         "fixedrange": False,
-        "title": {"standoff": 10, "font": {"size": 12, "color": TEXT}},
         "tickfont": {"size": 12, "color": TEXT},
         "tickformat": ",.3~f",
     }
-    fig.update_layout(
-        template=go.layout.Template(),
-        height=height,
-        margin={"l": 8, "r": 16, "t": 12, "b": 8, "pad": 2},
-        font={"color": TEXT},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        separators="." + numbers.THIN,
-        showlegend=False,
-        hovermode="x unified",
-        hoverlabel={"align": "left", "namelength": -1, "font": {"size": 12, "color": TEXT}},
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": GUIDE, "activecolor": GUIDE},
-        dragmode="zoom",
-        bargap=0.2,
-        legend={
+    title = {"standoff": 10, "font": {"size": 12, "color": TEXT}}
+    # At once: a layout that is updated afterwards takes twenty times as long.
+    layout = {
+        "template": {},
+        "height": height,
+        "margin": {"l": 8, "r": 16, "t": 12, "b": 8, "pad": 2},
+        "font": {"color": TEXT},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "separators": "." + numbers.THIN,
+        "showlegend": False,
+        "hovermode": "x unified",
+        "hoverlabel": {"align": "left", "namelength": -1, "font": {"size": 12, "color": TEXT}},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GUIDE, "activecolor": GUIDE},
+        "dragmode": "zoom",
+        "bargap": 0.2,
+        "legend": {
             "orientation": "h",
             "x": 0,
             "y": 1.08,
@@ -217,12 +217,10 @@ def figure(*, height: int = HEIGHT, x_title: str = "", y_title: str = "") -> go.
             "title": {"text": ""},
             "traceorder": "normal",
         },
-        xaxis=axis | {"showgrid": False, "showline": True, "linecolor": RULE},
-        yaxis=axis | {"nticks": 6},
-    )
-    fig.update_xaxes(title_text=x_title)
-    fig.update_yaxes(title_text=y_title)
-    return fig
+        "xaxis": axis | {"showgrid": False, "showline": True, "linecolor": RULE, "title": title | {"text": x_title}},
+        "yaxis": axis | {"nticks": 6, "title": title | {"text": y_title}},
+    }
+    return go.Figure(layout=layout)
 
 
 def localise(values: Iterable[Any], zone: ZoneInfo) -> pd.Series:

@@ -1,0 +1,1 @@
+"""The columnar copy on ClickHouse, for ledgers that outgrow one machine: dialect, tables, and the copy itself."""

@@ -1,0 +1,219 @@
+"""Who will run out before the reset, how sure that is, and how often such forecasts came true (SPEC 6, run-out risk)."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from sqlalchemy import BigInteger, Date, and_, case, cast, func, select
+
+from credit_core.analytics import measures, relations, resampling
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries.surplus import surplus_now
+from credit_core.analytics.resampling import OWN_DAYS, Account, Pool
+from credit_core.analytics.sync import Facts
+from credit_core.policy.customer import risk_of
+from credit_core.policy.cycles import first_instant, local_day
+from credit_core.units import DAY_US, MICRO, checked_zone, from_us, to_us
+
+#: Accounts that are looked at: those that are nearest to their end at their mean demand.
+MOST = 5_000
+#: Days of demand of a plan that are drawn from.
+MOST_DAYS = 1 << 20
+#: Edges of the calibration's bins; those of Low, Medium and High are among them.
+EDGES = (0.0, 0.02, 0.1, 0.25, 0.4, 0.6, 0.8, 1.0)
+#: Forecasts are looked back on at midnights this far apart, and so many of them.
+APART, MOST_FORECASTS = timedelta(days=7), 8
+_COLUMNS = (
+    "account_id", "user_id", "plan", "region", "chance", "risk", "expected_at", "available_credits", "wanted_credits_per_day",
+    "runway_days", "next_reset_at",
+)  # fmt: skip
+
+
+def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """Running accounts of paced plans at the period's end, or as of the newest entry where that is first; most likely first.
+
+    Columns account_id, user_id, plan, region, chance (of asking for more than there is before the reset), risk, expected_at
+    (when the middle one of the remainders that run out does), available_credits, wanted_credits_per_day (mean demand for
+    fresh of the last complete days, missing without any), runway_days, next_reset_at. Of more than :data:`MOST` accounts
+    those nearest to their end.
+    """
+    last = facts.extent.last_us
+    at_us = to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
+    now = surplus_now(facts, filters)
+    if now.empty:
+        return now.reindex(columns=list(_COLUMNS))
+    today = local_day(from_us(at_us), checked_zone(facts.zone))
+    demand = _Demand(facts, today)
+    now = now.merge(demand.accounts(), on="account_id", how="left").fillna({"days": 0, "wanted_uc": 0})
+    days = now["days"].astype("float64")
+    now["wanted_credits_per_day"] = now["wanted_uc"].astype("float64") / MICRO / days.where(days > 0)
+    if len(now) > MOST:
+        lasts = now["available_credits"] / now["wanted_credits_per_day"]
+        now = now.loc[lasts.sort_values(kind="stable").index[:MOST]].copy()
+    own = demand.of(list(now["account_id"]))
+    now["own"] = [
+        own.get(account, []) + [0] * (int(count) - len(own.get(account, [])))
+        for account, count in zip(now["account_id"], now["days"], strict=True)
+    ]
+    pools = demand.pools()
+    ends_us = [to_us(instant) for instant in now["next_reset_at"]]
+    asked = [
+        Account(
+            round(row["available_credits"] * MICRO), (end_us - at_us) / DAY_US, row["own"], row["plan"],
+            resampling.seed_of(row["account_id"], today),
+        )
+        for row, end_us in zip(now.to_dict("records"), ends_us, strict=True)
+    ]  # fmt: skip
+    told = resampling.outlooks(
+        asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*now["plan"]} - {*pools}}
+    )
+    now["chance"] = [one.chance for one in told]
+    now["risk"] = [risk_of(one.chance) for one in told]
+    lead = pd.to_timedelta([np.nan if one.days is None else one.days for one in told], unit="D")
+    expected = pd.Timestamp(at_us, unit="us", tz="UTC").tz_convert(facts.zone) + lead
+    now["expected_at"] = np.minimum(expected, now["next_reset_at"])
+    ordered = now.sort_values(["chance", "runway_days", "account_id"], ascending=[False, True, True], ignore_index=True)
+    return ordered[list(_COLUMNS)]
+
+
+def chance_of(facts: Facts, filters: Filters, user_id: str) -> float | None:
+    """One user's chance to run out; None where there is nothing to run out of: not paced, paused, or a cycle that is over."""
+    found = run_out_risk(facts, filters.narrowed(users=(user_id,)))
+    return None if found.empty else float(found["chance"].iloc[0])
+
+
+def risk_calibration(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """Forecasts made on past midnights, a week apart, for cycles that have ended since, and what became of them.
+
+    Columns from_chance, to_chance, forecasts, ran_out, predicted (mean chance), observed (share that met a balance that did
+    not cover a request), low, high (95 % Wilson interval of it). Accounts without credits at the midnight are left out.
+    """
+    parts = [_forecast(facts, filters, at) for at in _midnights(facts)]
+    known = pd.concat(parts) if parts else pd.DataFrame({"chance": [], "ran_out": []})
+    bins = np.clip(np.searchsorted(EDGES, known["chance"], side="right") - 1, 0, len(EDGES) - 2)
+    rows = []
+    for place, part in known.groupby(bins, sort=True):
+        ran_out, forecasts = int(part["ran_out"].sum()), len(part)
+        interval = binomtest(ran_out, forecasts).proportion_ci(method="wilson")
+        edge = int(str(place))
+        rows.append(
+            (
+                EDGES[edge],
+                EDGES[edge + 1],
+                forecasts,
+                ran_out,
+                float(part["chance"].mean()),
+                ran_out / forecasts,
+                *interval,
+            )
+        )
+    columns = ["from_chance", "to_chance", "forecasts", "ran_out", "predicted", "observed", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+class _Demand:
+    """Demand for fresh of the complete days before ``today``, zeros included.
+
+    Days count from the one after the account began, or from its first demand where that was copied from elsewhere.
+    """
+
+    def __init__(self, facts: Facts, today: date) -> None:
+        f, a = relations.facts.c, relations.accounts.c
+        zone = checked_zone(facts.zone)
+        wanted = measures.total(measures.wanted_uc)(f).label("wanted_uc")
+        self._facts = facts
+        #: account × day on which it asked for something.
+        self._by_day = (
+            select(f.account_id, f.day, wanted)
+            .where(f.day >= today - timedelta(days=OWN_DAYS), f.day < today, measures.wanted_uc(f) != 0)
+            .group_by(f.account_id, f.day)
+            .subquery("by_day")
+        )
+        d = self._by_day.c
+        asked = (
+            select(d.account_id, func.min(d.day).label("first_day"), func.sum(d.wanted_uc).label("wanted_uc"))
+            .group_by(d.account_id)
+            .subquery("asked")
+        )
+        began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
+        since_began, since_asked = (func.date_diff("day", day, today) for day in (began, asked.c.first_day))
+        days = func.least(OWN_DAYS, func.greatest(0, since_began - 1, func.coalesce(since_asked, 0)))
+        self._accounts = (
+            select(a.account_id, a.plan, cast(days, BigInteger).label("days"), asked.c.wanted_uc)
+            .select_from(relations.accounts.outerjoin(asked, asked.c.account_id == a.account_id))
+            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, zone)))
+            .subquery("known")
+        )
+
+    def accounts(self) -> pd.DataFrame:
+        """account_id, days (complete ones), wanted_uc (in all of them)."""
+        c = self._accounts.c
+        return self._facts.frame(select(c.account_id, c.days, cast(c.wanted_uc, BigInteger).label("wanted_uc")))
+
+    def of(self, account_ids: list[str]) -> dict[str, list[int]]:
+        """Account → what it asked for on the days on which it asked, the least first."""
+        d = self._by_day.c
+        statement = (
+            select(d.account_id, func.list(d.wanted_uc)).where(d.account_id.in_(account_ids)).group_by(d.account_id)
+        )
+        return {account: sorted(map(int, amounts)) for account, amounts in self._facts.rows(statement)}
+
+    def pools(self) -> dict[str, Pool]:
+        """Plan → all account-days of it; thinned evenly where they are more than a table should hold."""
+        c, d = self._accounts.c, self._by_day.c
+        joined = self._by_day.join(self._accounts, c.account_id == d.account_id)
+        counts = (
+            select(c.plan, d.wanted_uc, func.count())
+            .select_from(joined)
+            .group_by(c.plan, d.wanted_uc)
+            .order_by(c.plan, d.wanted_uc)
+        )
+        by_plan: dict[str, list[tuple[int, int]]] = {}
+        for plan, amount, number in self._facts.rows(counts):
+            by_plan.setdefault(plan, []).append((int(amount), int(number)))
+        days = self._facts.rows(select(c.plan, func.sum(c.days)).group_by(c.plan))
+        return {plan: _pool(int(count), by_plan.get(plan, [])) for plan, count in days}
+
+
+def _pool(days: int, amounts: list[tuple[int, int]]) -> Pool:
+    spending = np.repeat(np.array([one for one, _ in amounts], np.int64), [number for _, number in amounts])
+    if len(spending) <= MOST_DAYS:
+        return Pool(days, spending)
+    kept = (np.arange(MOST_DAYS) + 0.5) * (len(spending) / MOST_DAYS)
+    return Pool(round(days * MOST_DAYS / len(spending)), spending[kept.astype(np.int64)])
+
+
+def _midnights(facts: Facts) -> list[datetime]:
+    """Midnights to look back on, the newest first; each has a complete day before it."""
+    known = facts.extent
+    if known.first_us is None or known.last_us is None:
+        return []
+    zone = checked_zone(facts.zone)
+    oldest, newest = local_day(from_us(known.first_us), zone), local_day(from_us(known.last_us), zone)
+    days = [newest - APART * n for n in range(1, 1 + MOST_FORECASTS)]
+    return [first_instant(day, zone) for day in days if day > oldest + timedelta(days=1)]
+
+
+def _forecast(facts: Facts, filters: Filters, at: datetime) -> pd.DataFrame:
+    """Chances as of ``at`` of cycles that are over by now, and whether they ran out: chance, ran_out."""
+    newest = facts.extent.last_us or 0
+    then = run_out_risk(facts, filters.narrowed(period=Period(at - APART, at), compare=None))
+    ended = np.array([to_us(instant) <= newest for instant in then["next_reset_at"]], dtype=bool)
+    then = then[ended & (then["available_credits"] > 0).to_numpy()]
+    f = relations.facts.c
+    dry = func.min(case((f.rule == "unaffordable", f.occurred_at)))
+    first: dict[str, Any] = dict(
+        facts.rows(
+            select(f.account_id, dry)
+            .where(and_(f.occurred_at >= to_us(at), f.rule == "unaffordable"))
+            .group_by(f.account_id)
+        )
+    )
+    ran_out = [first.get(row["account_id"], newest) < to_us(row["next_reset_at"]) for row in then.to_dict("records")]
+    return pd.DataFrame(
+        {"chance": then["chance"].astype("float64"), "ran_out": pd.Series(ran_out, index=then.index, dtype=bool)}
+    )

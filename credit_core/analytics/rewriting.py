@@ -1,0 +1,377 @@
+"""Answering a question over ``facts`` from a roll-up, where one has all that the question asks.
+
+The statement is read by DuckDB's own parser. Of each ``SELECT … FROM facts`` that adds up, the relation is replaced by the
+roll-up's rows and, entry by entry, by what is not rolled up: new entries, and days that the question cuts through. Counts
+become sums of ``n``. Whatever the roll-up does not know leaves the statement as it was: a roll-up changes times, not answers.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import duckdb
+
+from credit_core.analytics.rollups import RollUp, sql_of
+from credit_core.policy.cycles import first_instant, local_day
+from credit_core.units import checked_zone, from_us
+
+Node = dict[str, Any]
+_FACTS = "facts"
+#: Statements whose rewriting is kept: a page asks the same ones again and again.
+_REMEMBERED = 1_024
+#: Of a parsed expression, what does not change its meaning.
+_ASIDE = frozenset(
+    {"alias", "query_location", "query_location_length", "qualified_name", "schema", "catalog", "export_state"}
+)
+_COMPARISONS = {
+    "COMPARE_GREATERTHANOREQUALTO": 0, "COMPARE_LESSTHAN": 0, "COMPARE_GREATERTHAN": 1, "COMPARE_LESSTHANOREQUALTO": 1,
+}  # fmt: skip
+_MIRRORED = {
+    "COMPARE_GREATERTHANOREQUALTO": 1,
+    "COMPARE_LESSTHAN": 1,
+    "COMPARE_GREATERTHAN": 0,
+    "COMPARE_LESSTHANOREQUALTO": 0,
+}
+
+
+class _NotKnown(Exception):
+    """The roll-up does not have what the question asks."""
+
+
+class Rolled(NamedTuple):
+    """A roll-up and what of its definition expressions are compared with."""
+
+    rollup: RollUp
+    conditions: Mapping[str, str]
+    measures: Mapping[str, str]
+    counts: Mapping[str, str]
+
+
+class RolledUp(NamedTuple):
+    """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet."""
+
+    zone: str
+    first: date
+    last: date
+    fresh: bool
+
+
+class Rewriter:
+    """Rewrites statements for one reporting zone. ``parser``: a connection that nobody else uses."""
+
+    def __init__(self, parser: duckdb.DuckDBPyConnection, rollups: Sequence[RollUp]) -> None:
+        """Reads the roll-ups' own expressions once."""
+        self._parser = parser
+        self._rollups = [self._rolled(one) for one in rollups]
+        self.parse = lru_cache(maxsize=_REMEMBERED)(self._parse)
+        self._known: dict[tuple[str, tuple[str, ...], RolledUp], tuple[str, list[Any]]] = {}
+
+    def __call__(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> tuple[str, list[Any]]:
+        """The statement and its parameters, over roll-ups where they can answer."""
+        key = (sql, tuple(map(repr, parameters)), there)
+        if key not in self._known:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[key] = self._rewritten(sql, parameters, there)
+        return self._known[key]
+
+    def _rewritten(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> tuple[str, list[Any]]:
+        statement = copy.deepcopy(self.parse(sql))
+        values = {str(place): value for place, value in enumerate(parameters, 1)}
+        touched = False
+        for select in list(_selects(statement)):
+            if _is_facts(select.get("from_table")):
+                touched |= self._rewrite(select, values, there)
+        if not touched:
+            return sql, list(parameters)
+        kept: list[Any] = []
+        numbers: dict[str, str] = {}
+        for parameter in _nodes(statement, "PARAMETER"):
+            name = parameter["identifier"]
+            if name not in numbers:
+                kept.append(values[name])
+                numbers[name] = str(len(kept))
+            parameter["identifier"] = numbers[name]
+        return self._written(statement), kept
+
+    def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
+        for rolled in self._rollups:
+            translation = _Translation(rolled, values, self._expression)
+            try:
+                made = translation.select(select)
+            except _NotKnown:
+                continue
+            within = {_day_cut(at, there.zone) for at in translation.cuts}
+            cut = sorted(day for day in within if day and there.first <= day <= there.last)
+            made["from_table"] = self._source(rolled.rollup, cut, there.fresh)
+            select.clear()
+            select.update(made)
+            return True
+        return False
+
+    def _source(self, rollup: RollUp, cut: Sequence[date], fresh: bool) -> Node:
+        """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up."""
+        among = ", ".join(f"DATE '{day}'" for day in cut)
+        parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE day NOT IN ({among})" if cut else "")]
+        if cut:
+            parts.append(f"SELECT * FROM {rollup.closed} WHERE day IN ({among})")
+        if fresh:
+            parts.append(f"SELECT * FROM {rollup.fresh}")
+        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {_FACTS}"))
+        found: Node = source["statements"][0]["node"]["from_table"]
+        return found
+
+    def _rolled(self, rollup: RollUp) -> Rolled:
+        said = (
+            {_normal(self._expression(sql_of(expression)), {}): name for name, expression in group.items()}
+            for group in (rollup.conditions, rollup.measures, rollup.counts)
+        )
+        return Rolled(rollup, *said)
+
+    def _expression(self, sql: str) -> Node:
+        found: Node = copy.deepcopy(self._parse(f"SELECT {sql} FROM facts"))["statements"][0]["node"]["select_list"][0]
+        return found
+
+    def _parse(self, sql: str) -> Node:
+        parsed: Node = json.loads(self._asked("SELECT json_serialize_sql($1)", sql))
+        if parsed["error"]:
+            raise duckdb.ParserException(parsed["error_message"])
+        return parsed
+
+    def _written(self, statement: Node) -> str:
+        return self._asked("SELECT json_deserialize_sql($1)", json.dumps(statement))
+
+    def _asked(self, sql: str, text: str) -> str:
+        with self._parser.cursor() as cursor:
+            answer: str = cursor.execute(sql, [text]).fetchall()[0][0]
+        return answer
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.parse.cache_clear()
+        self._parser.close()
+
+
+class _Translation:
+    """One ``SELECT`` over ``facts`` in a roll-up's terms; ``cuts``: instants that split the entries it looks at."""
+
+    def __init__(self, rolled: Rolled, values: Mapping[str, Any], expression: Callable[[str], Node]) -> None:
+        self._rolled = rolled
+        self._values = values
+        self._expression = expression
+        self._keys = frozenset(rolled.rollup.keys)
+        self._sums = frozenset(rolled.rollup.sums)
+        self.cuts: set[int] = set()
+
+    def select(self, select: Node) -> Node:
+        made = copy.deepcopy(select)
+        distinct = any(one["type"] == "DISTINCT_MODIFIER" for one in made["modifiers"])
+        if not (made["group_expressions"] or distinct or any(map(_adds_up, made["select_list"]))):
+            raise _NotKnown
+        for name in ("select_list", "group_expressions"):
+            made[name] = [self._translated(one) for one in made[name]]
+        for name in ("where_clause", "having", "qualify"):
+            made[name] = None if made[name] is None else self._translated(made[name])
+        for modifier in made["modifiers"]:
+            for order in modifier.get("orders", []):
+                order["expression"] = self._translated(order["expression"])
+        return made
+
+    def _translated(self, node: Any) -> Any:
+        """The same expression over the roll-up's columns."""
+        if isinstance(node, list):
+            return [self._translated(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        kind = node.get("class")
+        if kind == "FUNCTION" and not node["is_operator"] and node["function_name"] in _AGGREGATES:
+            return self._aggregate(node)
+        if kind in ("COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CASE"):
+            if (name := self._rolled.conditions.get(self._normal(node))) is not None:
+                return _column(name, node)
+            if kind == "COMPARISON" and (cut := self._cut(node)) is not None:
+                self.cuts.add(cut)
+                return node
+        if kind == "WINDOW":
+            raise _NotKnown
+        if kind == "COLUMN_REF":
+            return self._checked(node)
+        if kind == "SUBQUERY":
+            return node | {"child": self._translated(node.get("child"))}
+        return {name: self._translated(part) for name, part in node.items()}
+
+    def _checked(self, node: Node) -> Node:
+        """A column that the rows of the roll-up are told apart by, or one of another name: that of a column selected."""
+        if node["column_names"][0] == _FACTS and node["column_names"][-1] not in self._keys:
+            raise _NotKnown
+        return node
+
+    def _cut(self, node: Node) -> int | None:
+        """Where a comparison of the entry's instant with a constant splits entries: the first instant of the later part."""
+        for instant, other, steps in (("left", "right", _COMPARISONS), ("right", "left", _MIRRORED)):
+            if node[instant].get("column_names") == [_FACTS, "occurred_at"] and node["type"] in steps:
+                bound = self._constant(node[other])
+                return None if bound is None else bound + steps[node["type"]]
+        return None
+
+    def _constant(self, node: Node) -> int | None:
+        if node["class"] == "PARAMETER":
+            value = self._values[node["identifier"]]
+            return value if isinstance(value, int) else None
+        if node["class"] == "CONSTANT" and node["literal"]["kind"] == "INTEGER":
+            return int(node["literal"]["text"])
+        return None
+
+    def _aggregate(self, node: Node) -> Node:
+        name, given = node["function_name"], [one["expression"] for one in node["arguments"]]
+        condition = node["filter"]
+        if name in ("count_star", "count") and not node["distinct"] and (name == "count_star" or not given):
+            return self._counted(node, condition)
+        if name == "count" and node["distinct"]:
+            return self._of_keys(node)
+        if name in ("min", "max"):
+            return self._of_keys(node)
+        if name == "count" and given[0].get("column_names", [""])[-1] in self._sums:
+            return self._summed(node, _column(f"known_{given[0]['column_names'][-1]}"), condition, counted=True)
+        if name == "sum" and not node["distinct"]:
+            try:
+                amount = self._linear(given[0])
+            except _NotKnown:
+                amount = _times_n(self._expression, self._translated(given[0]))
+            return self._summed(node, amount, condition)
+        raise _NotKnown
+
+    def _counted(self, node: Node, condition: Node | None) -> Node:
+        if condition is not None and (name := self._rolled.counts.get(self._normal(condition))) is not None:
+            return self._summed(node, _column(name), None, counted=True)
+        return self._summed(node, _column("n"), condition, counted=True)
+
+    def _of_keys(self, node: Node) -> Node:
+        """Distinct values, the least and the greatest are the same however often a row stands for."""
+        made = node | {"arguments": self._translated(node["arguments"])}
+        condition = node["filter"]
+        if condition is not None:
+            name = self._rolled.counts.get(self._normal(condition))
+            made["filter"] = self._translated(condition) if name is None else self._expression(f"facts.{name} > 0")
+        return made
+
+    def _summed(self, node: Node, amount: Node, condition: Node | None, *, counted: bool = False) -> Node:
+        made = self._expression("CAST(coalesce(sum(facts.n), 0) AS BIGINT)" if counted else "sum(facts.n)")
+        inner = made["child"]["children"][0] if counted else made
+        inner["arguments"][0]["expression"] = amount
+        inner["filter"] = None if condition is None else self._translated(condition)
+        return made | {"alias": node["alias"]}
+
+    def _linear(self, node: Node) -> Node:
+        """An amount of which sums of entries are the amount of their sums: added, taken away, or chosen by keys."""
+        if (measure := self._rolled.measures.get(self._normal(node))) is not None:
+            return _column(measure)
+        kind = node["class"]
+        if kind == "COLUMN_REF":
+            if node["column_names"][-1] not in self._sums:
+                raise _NotKnown
+            return node
+        if kind == "FUNCTION" and node["is_operator"] and node["function_name"] in ("+", "-"):
+            arguments = [one | {"expression": self._linear(one["expression"])} for one in node["arguments"]]
+            return node | {"arguments": arguments}
+        if kind == "CASE":
+            checks = [
+                {"when_expr": self._translated(one["when_expr"]), "then_expr": self._linear(one["then_expr"])}
+                for one in node["case_checks"]
+            ]
+            return node | {"case_checks": checks, "else_expr": self._linear(node["else_expr"])}
+        if kind in ("CONSTANT", "PARAMETER") and self._constant(node) == 0:
+            return node
+        raise _NotKnown
+
+    def _normal(self, node: Node) -> str:
+        return _normal(node, self._values)
+
+
+_AGGREGATES = frozenset({
+    "count_star", "count", "sum", "min", "max", "avg", "quantile_cont", "percentile_cont", "median", "first", "last", "any_value",
+    "list", "string_agg", "arg_max", "arg_min", "bool_or", "bool_and", "stddev", "stddev_samp", "var_samp", "approx_count_distinct",
+    "quantile_disc", "mode", "histogram", "product", "array_agg", "count_if",
+})  # fmt: skip
+
+
+def _adds_up(node: Any) -> bool:
+    return any(one["function_name"] in _AGGREGATES for one in _nodes(node, "FUNCTION"))
+
+
+def _is_facts(table: Any) -> bool:
+    return (
+        isinstance(table, dict)
+        and table["type"] == "BASE_TABLE"
+        and table["table_name"] == _FACTS
+        and not table["alias"]
+    )
+
+
+def _day_cut(at_us: int, zone: str) -> date | None:
+    """The reporting day that an instant lies within; None where it begins one."""
+    place = checked_zone(zone)
+    try:
+        day = local_day(from_us(at_us), place)
+        return None if first_instant(day, place) == from_us(at_us) else day
+    except OverflowError:
+        return None
+
+
+def _column(name: str, like: Node | None = None) -> Node:
+    alias = "" if like is None else like["alias"]
+    return {
+        "class": "COLUMN_REF", "type": "COLUMN_REF", "alias": alias, "query_location": 0, "query_location_length": 0,
+        "column_names": [_FACTS, name],
+    }  # fmt: skip
+
+
+def _times_n(expression: Callable[[str], Node], amount: Node) -> Node:
+    product = expression("facts.n * facts.n")
+    product["arguments"][1]["expression"] = amount
+    return product
+
+
+def _normal(node: Any, values: Mapping[str, Any]) -> str:
+    """The same text for expressions that mean the same, whether a constant is written or bound."""
+    return json.dumps(_plain(node, values), sort_keys=True)
+
+
+def _plain(node: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_plain(one, values) for one in node]
+    if not isinstance(node, dict):
+        return node
+    kind = node.get("class")
+    if kind == "PARAMETER":
+        return {"constant": str(values.get(node["identifier"]))}
+    if kind == "CONSTANT":
+        return {"constant": node["literal"].get("text")}
+    return {name: _plain(part, values) for name, part in node.items() if name not in _ASIDE}
+
+
+def _selects(node: Any) -> Iterator[Node]:
+    if isinstance(node, list):
+        for one in node:
+            yield from _selects(one)
+    elif isinstance(node, dict):
+        if node.get("type") == "SELECT_NODE":
+            yield node
+        for part in node.values():
+            yield from _selects(part)
+
+
+def _nodes(node: Any, kind: str) -> Iterator[Node]:
+    if isinstance(node, list):
+        for one in node:
+            yield from _nodes(one, kind)
+    elif isinstance(node, dict):
+        if node.get("class") == kind:
+            yield node
+        for part in node.values():
+            yield from _nodes(part, kind)

@@ -1,0 +1,144 @@
+"""Sums of closed segments, kept beside them: questions that a sum can answer need not read the entries.
+
+A roll-up is a declaration over ``facts``: the columns that its rows are told apart by, conditions on an entry that are kept
+as such, amounts that are added up, and what is counted. Which question it answers is found out, not declared
+(:mod:`credit_core.analytics.rewriting`): metrics stay written over ``facts`` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from credit_core.analytics import measures, relations
+from credit_core.policy.lots import PACED_KINDS
+
+_F = relations.facts.c
+_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class RollUp:
+    """One declared roll-up.
+
+    ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as truth values, keys too. ``sums``: whole-number
+    columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
+    a condition. ``in_memory``: small however long the ledger is.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    conditions: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    sums: tuple[str, ...] = ()
+    measures: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
+    counts: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    in_memory: bool = True
+
+    @property
+    def table(self) -> str:
+        """Its name among the tables of the copy."""
+        return f"rollup_{self.name}"
+
+    @property
+    def closed(self) -> str:
+        """The closed segments' entries in its columns, each by itself."""
+        return f"closed_{self.name}"
+
+    @property
+    def fresh(self) -> str:
+        """The entries that are not rolled up yet, in its columns."""
+        return f"fresh_{self.name}"
+
+    def made_from(self, relation: str) -> str:
+        """SQL of its rows over entries; the instant kept is one of the group's, all of which are of one day."""
+        parts = [
+            *(f'"{key}"' for key in self.keys),
+            *(f"({sql_of(condition)}) AS {name}" for name, condition in self.conditions.items()),
+            *(f'CAST(sum("{name}") AS BIGINT) AS "{name}"' for name in self.sums),
+            *(f'count("{name}") AS known_{name}' for name in self.sums),
+            *(f"CAST(sum({sql_of(amount)}) AS BIGINT) AS {name}" for name, amount in self.measures.items()),
+            *(f"count(*) FILTER (WHERE {sql_of(condition)}) AS {name}" for name, condition in self.counts.items()),
+            "count(*) AS n",
+            "min(occurred_at) AS occurred_at",
+        ]
+        return f"SELECT {', '.join(parts)} FROM {relation} AS facts GROUP BY ALL"
+
+    def alike(self, relation: str) -> str:
+        """SQL of entries in its columns, each by itself."""
+        parts = [
+            *(f'"{key}"' for key in self.keys),
+            *(f"({sql_of(condition)}) AS {name}" for name, condition in self.conditions.items()),
+            *(f'CAST("{name}" AS BIGINT) AS "{name}"' for name in self.sums),
+            *(f'CAST("{name}" IS NOT NULL AS BIGINT) AS known_{name}' for name in self.sums),
+            *(f"CAST({sql_of(amount)} AS BIGINT) AS {name}" for name, amount in self.measures.items()),
+            *(f"CASE WHEN {sql_of(condition)} THEN 1 ELSE 0 END AS {name}" for name, condition in self.counts.items()),
+            "1 AS n",
+            "occurred_at",
+        ]
+        return f"SELECT {', '.join(parts)} FROM {relation} AS facts"
+
+
+def sql_of(expression: ColumnElement[Any]) -> str:
+    """An expression over ``facts`` as DuckDB's SQL."""
+    return str(expression.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+
+
+_OWN = {"own": _F.parent_request_id.is_(None), "first": _F.line == 1}
+_WORTH = {
+    "spent_worth": measures.at_price(measures.spent_uc)(_F),
+    "outstanding_worth": measures.at_price(measures.outstanding_uc)(_F),
+    "sold_worth": measures.at_price(lambda f: case((measures.sold(f), f.d_avail_uc), else_=0))(_F),
+    "broken_worth": measures.at_price(lambda f: case((f.kind.in_(("expire", "clamp")), -f.d_avail_uc), else_=0))(_F),
+}
+_PLACE = ("day", "plan", "region")
+_DECIDED = ("kind", "rule", "outcome", "miss")
+
+#: Smallest first: the first that can answer a question does.
+ROLLUPS = (
+    RollUp(
+        "hours",
+        ("day", "hour", "dow", "plan", *_DECIDED),
+        _OWN,
+        ("d_avail_uc", "d_held_uc", "d_count"),
+    ),
+    RollUp(
+        "flow",
+        (*_PLACE, "modality", "model", "arm", "config_version", "quota_policy", "lot_kind", "reason", "mode", "anomaly", *_DECIDED),
+        {**_OWN, "ahead": _F.surplus_days > 3},
+        ("d_avail_uc", "d_held_uc", "d_count", "cost_usd_micro", "cost_uc"),
+        _WORTH,
+    ),
+    RollUp(
+        "cells",
+        (*_PLACE, "genre", "mood", "model", *_DECIDED),
+        _OWN,
+        ("d_avail_uc", "d_held_uc", "cost_uc"),
+    ),
+    RollUp(
+        "people",
+        ("account_id", "user_id", "team_id", "day", "plan", "region"),
+        sums=("d_avail_uc", "d_held_uc", "d_count"),
+        measures={
+            "spent_uc": measures.spent_uc(_F),
+            "paced_uc": case((_F.lot_kind.in_(sorted(PACED_KINDS)), _F.d_avail_uc), else_=0),
+            "pauses": case((_F.kind == "pause", 1), (_F.kind == "resume", -1), else_=0),
+        },
+        counts={
+            "requested": measures.requested(_F),
+            "served_fresh": measures.served_fresh(_F),
+            "unaffordable": measures.by_rule("unaffordable")(_F),
+            "over_limit": measures.by_rule("over_limit")(_F),
+            "judged": measures.judged(_F),
+            "library": measures.judged_with("library")(_F),
+            "missed": measures.missed(_F),
+            "declined": measures.declined(_F),
+            "drawn_library": measures.drawn("library")(_F),
+            "drawn_library_ahead": and_(measures.drawn("library")(_F), _F.surplus_days > 3),
+        },
+        in_memory=False,
+    ),
+)  # fmt: skip

@@ -1,0 +1,233 @@
+"""Facts read from a folder of segments: kept up to date by this process, or by the one that is the folder's writer.
+
+Closed segments are read in place, so that a start takes a moment however large the ledger is; what is new since lies in
+memory. Whoever comes first becomes the writer (:class:`credit_core.analytics.segments.Syncer`); the others follow its
+manifest, and take over when it ends.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import duckdb
+from sqlalchemy import SelectBase
+
+from credit_core.analytics import manifest as manifests
+from credit_core.analytics import relations
+from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
+from credit_core.analytics.manifest import Manifest
+from credit_core.analytics.origin import Origin
+from credit_core.analytics.rewriting import Rewriter, RolledUp
+from credit_core.analytics.rollups import ROLLUPS
+from credit_core.analytics.segments import Syncer, layout_of, paths
+from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
+from credit_core.errors import Conflict, LedgerUnavailable
+from credit_core.units import from_us
+
+_PARTLY = (*BY_ACCOUNT, relations.lots)
+#: A manifest may be replaced, and its files deleted, while they are read; the next one names others.
+_ATTEMPTS = 3
+
+
+class StoredFacts(Facts):
+    """The facts of one ledger in a folder. One per process; follow and query from any thread."""
+
+    def __init__(
+        self, url: str, store: Path, origin: Origin, database: duckdb.DuckDBPyConnection, folder: Path, zone: str | None
+    ) -> None:
+        """Use :meth:`at`."""
+        super().__init__(origin, database, folder)
+        self.store = store
+        self._url = url
+        self._reporting_zone = zone
+        self._syncer: Syncer | None = None
+        self._stamp: manifests.Stamp | None = None
+        self._shown = Manifest(layout_of(), "")
+        self._rewriter = Rewriter(database.cursor(), ROLLUPS)
+        self._rolled_up: RolledUp | None = None
+
+    @classmethod
+    def at(
+        cls, url: str, store: Path, reporting_zone: str | None = None, memory_limit: str = "1GB", threads: int = 2
+    ) -> StoredFacts:
+        """Facts of the ledger at ``url`` from the folder ``store``, which is made where it is missing.
+
+        Nothing is read before the first :meth:`follow`. Raises :class:`LedgerUnavailable` where there is no ledger.
+        """
+        folder = Path(mkdtemp(prefix="titrate-"))
+        try:
+            origin = Origin.open(url, folder, reporting_zone)
+            database = open_database(None, folder, memory_limit, threads)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        facts = cls(url, store, origin, database, folder, reporting_zone)
+        facts._make_tables()
+        return facts
+
+    @property
+    def writes(self) -> bool:
+        """True where this process keeps the folder up to date."""
+        return self._syncer is not None
+
+    @property
+    def place(self) -> Place:
+        """The folder, and whether this process is its writer."""
+        closed = sum(one.closed for one in self._shown.segments)
+        return Place(self.store, self.writes, closed, len(self._shown.segments) - closed)
+
+    def follow(self) -> Follow:
+        """Take up what is new, having it copied where this process is the writer. Raises :class:`LedgerUnavailable`."""
+        with self._lock:
+            started = time.perf_counter()
+            before, rebuilt = self._shown, False
+            self._origin.renew()
+            if self._syncer is None:
+                # Another process is the writer.
+                with suppress(Conflict):
+                    self._syncer = Syncer.open(self._url, self.store, self._reporting_zone)
+            if self._syncer is not None:
+                rebuilt = self._syncer.follow().rebuilt
+            self._load()
+            rows, seconds = max(0, self._shown.entries - before.entries), time.perf_counter() - started
+            as_of = None if self.extent.last_us is None else from_us(self.extent.last_us)
+            return Follow(rows, self._shown.watermark, seconds, as_of, self.version, rebuilt)
+
+    def close(self) -> None:
+        """Give back memory and connections; segments stay, and another process may write them."""
+        if self._syncer is not None:
+            self._syncer.close()
+        self._rewriter.close()
+        super().close()
+
+    def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
+        """From roll-ups where they can answer."""
+        sql, parameters = compiled(statement)
+        return (sql, parameters) if self._rolled_up is None else self._rewriter(sql, parameters, self._rolled_up)
+
+    # Taking up a manifest ----------------------------------------------------------------------------------------
+
+    def _make_tables(self) -> None:
+        writer = self._writer
+        for table in relations.metadata.sorted_tables:
+            made = relations.create_statement(table)
+            writer.execute(made.replace(f'"{table.name}"', f'"{table.name}_new"') if _in_place(table.name) else made)
+            if _in_place(table.name):
+                writer.execute(f'CREATE VIEW "{table.name}" AS SELECT * FROM "{table.name}_new"')
+        writer.execute("CREATE VIEW facts_closed AS SELECT * FROM facts_new WHERE FALSE")
+        for one in ROLLUPS:
+            writer.execute(f"CREATE TABLE {one.table}_new AS {one.made_from('facts_new')}")
+            writer.execute(f"CREATE VIEW {one.table} AS SELECT * FROM {one.table}_new")
+            writer.execute(f"CREATE VIEW {one.fresh} AS {one.alike('facts_new')}")
+            writer.execute(f"CREATE VIEW {one.closed} AS {one.alike('facts_closed')}")
+        writer.execute("INSERT INTO copy_state VALUES ('', '', 0, 0, NULL, 0)")
+
+    def _load(self) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            stamp = manifests.stamp(self.store)
+            if stamp is None:
+                raise LedgerUnavailable(
+                    f"There is no copy in {self.store} yet. Another process is making it; or run: python -m credit_core sync"
+                )
+            if stamp == self._stamp:
+                return
+            found = manifests.read(self.store)
+            if found is None or found.layout != self._shown.layout:
+                raise LedgerUnavailable(
+                    f"The copy in {self.store} is of another release. Start `python -m credit_core sync` of this one; it is made anew."
+                )
+            try:
+                self._take_up(found)
+            except (duckdb.IOException, duckdb.HTTPException):
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            self._stamp = stamp
+            return
+
+    def _take_up(self, found: Manifest) -> None:
+        shown = self._shown
+        with self._transaction() as writer:
+            self._take_up_facts(shown, found)
+            for table in _PARTLY:
+                before, after = shown.tables.get(table.name, ()), found.tables.get(table.name, ())
+                if before != after:
+                    self._take_up_parts(table.name, before, after)
+            for name in WHOLE:
+                if shown.tables.get(name) != found.tables.get(name):
+                    writer.execute(f'DELETE FROM "{name}"')
+                    writer.execute(
+                        f'INSERT INTO "{name}" SELECT * FROM read_parquet({self._paths(found.tables[name])})'
+                    )
+            writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
+            first, last = self._one(f"SELECT min(day), max(day) FROM {ROLLUPS[0].table}")
+        fresh = any(not one.closed for one in found.segments)
+        self._rolled_up = None if first is None else RolledUp(found.zone, first, last, fresh)
+        self._shown, self.zone = found, found.zone
+        self.extent = Extent(found.first_us, found.last_us, found.entries)
+        self.version += 1
+
+    def _take_up_facts(self, shown: Manifest, found: Manifest) -> None:
+        fresh = ([one.file for one in at.segments if not one.closed] for at in (shown, found))
+        self._into_new("facts", *fresh)
+        before, after = ([one for one in at.segments if one.closed] for at in (shown, found))
+        if before == after:
+            return
+        writer, files = self._writer, [one.file for one in after]
+        stored = f"SELECT * FROM read_parquet({self._paths(files)})" if files else "SELECT * FROM facts_new WHERE FALSE"
+        writer.execute(f"CREATE OR REPLACE VIEW facts_closed AS {stored}")
+        writer.execute(
+            "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
+        )
+        for one in ROLLUPS:
+            sums = [[segment.rollups[one.name] for segment in segments] for segments in (before, after)]
+            if one.in_memory:
+                self._into_new(one.table, *sums)
+            elif sums[1]:
+                writer.execute(
+                    f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM read_parquet({self._paths(sums[1])})"
+                )
+
+    def _into_new(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
+        """Have the rows of these files in memory; those that are there already stay."""
+        if list(after[: len(before)]) != list(before):
+            self._writer.execute(f'DELETE FROM "{name}_new"')
+            before = ()
+        if missing := after[len(before) :]:
+            self._writer.execute(f'INSERT INTO "{name}_new" SELECT * FROM read_parquet({self._paths(missing)})')
+
+    def _take_up_parts(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
+        """The first file is read in place; what came later is in memory and counts instead."""
+        writer, parts = self._writer, list(after[1:])
+        if after[:1] == before[:1] and parts[: len(before) - 1] == list(before[1:]):
+            parts = parts[len(before) - 1 :]
+        else:
+            writer.execute(f'DELETE FROM "{name}_new"')
+        for file in parts:
+            rows = f"read_parquet({self._paths([file])})"
+            writer.execute(f'DELETE FROM "{name}_new" WHERE account_id IN (SELECT account_id FROM {rows})')
+            writer.execute(f'INSERT INTO "{name}_new" SELECT * FROM {rows}')
+        base = f"SELECT * FROM read_parquet({self._paths(after[:1])})" if after else ""
+        if len(after) > 1:
+            base += f' WHERE account_id NOT IN (SELECT account_id FROM "{name}_new")'
+        view = f'SELECT * FROM "{name}_new"' + (f" UNION ALL {base}" if base else "")
+        writer.execute(f'CREATE OR REPLACE VIEW "{name}" AS {view}')
+
+    def _paths(self, files: Sequence[str]) -> str:
+        return paths(self.store, files)
+
+
+def _in_place(name: str) -> bool:
+    """Tables that are read from disk, but for what is new."""
+    return name == relations.facts.name or name in {table.name for table in _PARTLY}
+
+
+def opened(url: str, store: Path | None, **options: Any) -> Facts:
+    """The facts of a ledger: from ``store`` where it is given, else copied into memory."""
+    return Facts.open(url, **options) if store is None else StoredFacts.at(url, store, **options)

@@ -1,0 +1,209 @@
+"""What a page costs the server: the questions each page asks, one after the other, with no answer remembered in between.
+
+The facts are read from segments on disk, as a dashboard reads them. Burn by plan and model and the cells' misses are also asked
+of the ledger's own tables, for the ratio. And the way there: filling the copy, and what one tick of a thousand entries takes.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import psycopg
+from sqlalchemy import Select, func, make_url, select, true
+
+from credit_core.analytics import measures, queries, relations
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries import economics, funnel, gaps, operations, settling, standing
+from credit_core.analytics.segments import Syncer
+from credit_core.analytics.stored import StoredFacts
+from credit_core.analytics.sync import Facts
+from credit_core.bench.measure import p50_p95
+from credit_core.importers import bulk
+from credit_core.policy.config import Config
+from credit_core.policy.decision import Request
+from credit_core.policy.plans import Catalog
+from credit_core.service.core import CreditCore
+from credit_core.units import from_us
+
+DAYS = 28
+TICK_ENTRIES = 1_000
+Question = Callable[[Facts, Filters], Any]
+
+
+class Terms(NamedTuple):
+    """What some questions need beside filters."""
+
+    config: Config
+    catalog: Catalog
+    version: int
+
+
+def _before(question: Question) -> Question:
+    def asked(facts: Facts, chosen: Filters) -> Any:
+        compared = chosen.compared()
+        assert compared is not None, "the bench compares with the period before"
+        return question(facts, compared)
+
+    return asked
+
+
+def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
+    """Page → the distinct questions that it asks for its first view: 28 days against the 28 before."""
+    config, catalog = terms.config, terms.catalog
+    marks: Question = queries.release_marks
+    return {
+        "overview": (
+            marks, queries.daily_outcomes, _before(queries.daily_outcomes), partial(queries.slos, config=config),
+            lambda facts, chosen: standing.running_out(facts, chosen, _last(facts) + timedelta(days=7)),
+            standing.pace_by_plan, standing.since_release,
+        ),
+        "burn": (
+            marks, standing.pace_of_all, standing.pace_by_plan, standing.since_release, standing.fleet_burn, _before(standing.fleet_burn),
+            standing.burn_by_day, _before(standing.burn_by_day), queries.burn_by_plan_model, _metric(queries.kpis, ("spent",)),
+            _metric(queries.breakdown, "spent", "plan"), _metric(queries.hours_of_week, "spent"), _metric(queries.value, "requests"),
+            partial(queries.top_movers, by="user_id", limit=10), partial(queries.burn_by_account, limit=None),
+        ),
+        "coverage": (
+            marks, _metric(queries.value, "coverage_miss_rate"), _metric(queries.daily, "coverage_miss_rate"),
+            partial(queries.miss_by_plan, config=config), partial(queries.misses_by_day, limit=6),
+            partial(queries.cells, config=config), partial(gaps.pantry_effect, config=config),
+        ),
+        "surplus": (
+            marks, queries.surplus_now, standing.spread, _before(standing.spread), queries.surplus_bands, _before(queries.surplus_bands),
+            standing.running_out, queries.surplus_histogram, queries.surplus_by_plan, queries.run_outs,
+            partial(settling.droop_by_plan, config=config, version=terms.version),
+        ),
+        "economics": (
+            marks, partial(economics.accounts, catalog=catalog), _before(partial(economics.accounts, catalog=catalog)),
+            partial(economics.by_day, catalog=catalog), partial(economics.by_plan, catalog=catalog),
+            partial(economics.by_model, catalog=catalog), partial(economics.liability, catalog=catalog),
+            partial(economics.packs, catalog=catalog), _metric(queries.values, ("breakage",)), funnel.funnel, funnel.welcome,
+            funnel.cohorts,
+        ),
+        "operations": (
+            marks, _metric(queries.values, ("latency_p95_ms", "failure_rate")), _metric(queries.daily, "latency_p95_ms", "model"),
+            operations.rates_by_day, operations.incidents_by_day, operations.incidents, operations.models,
+        ),
+        "explore": (
+            marks, _metric(queries.kpis, ("fresh_rate",)), _metric(queries.daily, "fresh_rate", "plan"),
+            _metric(queries.breakdown, "fresh_rate", "plan"), _before(_metric(queries.breakdown, "fresh_rate", "plan")),
+        ),
+    }  # fmt: skip
+
+
+def _metric(question: Callable[..., Any], *arguments: Any) -> Question:
+    return lambda facts, chosen: question(facts, chosen, *arguments)
+
+
+def _last(facts: Facts) -> Any:
+    assert facts.extent.last_us is not None, "the bench's ledger has entries"
+    return from_us(facts.extent.last_us)
+
+
+def filters_of(facts: Facts) -> Filters:
+    """The last 28 days of the ledger against the 28 before."""
+    end = _last(facts) + timedelta(microseconds=1)
+    midnight = end.replace(hour=0, minute=0, second=0, microsecond=0)
+    start = midnight - timedelta(days=DAYS - 1)
+    return Filters(Period(start, end), Period(start - timedelta(days=DAYS), end - timedelta(days=DAYS)))
+
+
+def asked(facts: Facts, terms: Terms, times: int, chosen: Filters | None = None) -> dict[str, dict[str, float]]:
+    """Per page: median and 95th percentile of the milliseconds that all its questions take."""
+    chosen = chosen or filters_of(facts)
+    found = {}
+    for page, questions in pages(terms).items():
+        taken = []
+        for turn in range(times + 1):
+            started = time.perf_counter()
+            for question in questions:
+                question(facts, chosen)
+            # The first is not counted: it reads what others find in the system's cache.
+            if turn:
+                taken.append((time.perf_counter() - started) * 1_000)
+        p50, p95 = p50_p95(taken)
+        found[page] = {"p50_ms": p50, "p95_ms": p95}
+    return found
+
+
+def measure(url: str, folder: Path, entries: int, times: int) -> dict[str, Any]:
+    """Every figure of one ledger of so many entries, made at ``url``, which must be empty."""
+    made = bulk.make(url, entries, datetime.now(UTC))
+    with CreditCore.open(url) as core, Syncer.open(url, folder) as syncer:
+        filled = syncer.follow()
+        ticks = [_tick(core, syncer, turn, made.accounts) for turn in range(max(1, times // 4))]
+        terms = Terms(core.config(), core.deployment.catalog, 1)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+    facts = StoredFacts.at(url, folder)
+    try:
+        started = time.perf_counter()
+        facts.follow()
+        ready_s = time.perf_counter() - started
+        return {
+            "entries": facts.extent.entries, "written_per_s": made.entries_per_s, "copied_per_s": filled.rows / filled.seconds,
+            "tick_ms": median(ticks), "peak_mb": peak_mb, "start_ms": ready_s * 1_000,
+            "pages": asked(facts, terms, times), "ledger": _against_ledger(facts),
+        }  # fmt: skip
+    finally:
+        facts.close()
+
+
+def new_database(url: str, number: int) -> str:
+    """A database of its own beside the one at ``url``, made anew."""
+    name = f"titrate_bench_{number}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name}")
+    return str(make_url(url).set(database=name).render_as_string(hide_password=False))
+
+
+def _tick(core: CreditCore, syncer: Syncer, turn: int, users: int) -> float:
+    """Milliseconds until a thousand new entries are in the copy: requests of as many users as it takes, and their ends."""
+    written, number = 0, 0
+    while written < TICK_ENTRIES:
+        user, request = f"bulk-{number % users:07d}", f"tick-{turn}-{number}"
+        written += 1
+        if core.authorize(Request(user, request, "tick", genre="food", mood="calm")).fresh:
+            core.settle(user, request, latency_ms=1_000.0)
+            written += 1
+        number += 1
+    return syncer.follow().seconds * 1_000
+
+
+def _against_ledger(facts: Facts) -> dict[str, dict[str, float]]:
+    """Milliseconds for the same statement over the copy and over the ledger's own tables, and how many times faster it is."""
+    found = {}
+    for name, statement in (("burn", _burn), ("coverage", _cells)):
+        own, theirs = [], []
+        for turn in range(3):
+            started = time.perf_counter()
+            mine = facts.rows(statement(relations.facts))
+            own.append((time.perf_counter() - started) * 1_000)
+            if turn < 2:
+                with facts.engine.connect() as connection:
+                    started = time.perf_counter()
+                    its = connection.execute(statement(relations.ledger_facts(true()))).all()
+                    theirs.append((time.perf_counter() - started) * 1_000)
+        if sorted(map(repr, mine)) != sorted(repr(tuple(row)) for row in its):
+            raise AssertionError(f"{name}: the copy says other than the ledger")
+        found[name] = {"copy_ms": median(own), "ledger_ms": min(theirs), "ratio": min(theirs) / median(own)}
+    return found
+
+
+def _burn(relation: Any) -> Select[Any]:
+    c = relation.c
+    spent = measures.total(measures.spent_uc)(c)
+    return select(c.plan, c.model, spent).select_from(relation).group_by(c.plan, c.model)
+
+
+def _cells(relation: Any) -> Select[Any]:
+    c = relation.c
+    misses = func.count().filter(measures.missed(c))
+    return select(c.genre, c.mood, func.count(), misses).select_from(relation).group_by(c.genre, c.mood)

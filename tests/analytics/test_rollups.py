@@ -1,0 +1,135 @@
+"""Roll-ups change times, not answers: whatever is asked, the copy on disk says what the copy in memory says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import func, select
+
+from credit_core.analytics import measures, queries, relations, segments, source
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.metrics import METRICS
+from credit_core.analytics.queries import explore
+from credit_core.analytics.stored import StoredFacts
+from credit_core.analytics.sync import Facts
+from credit_core.bench import reading
+from credit_core.policy.config import Config
+from tests.analytics.ledgers import CATALOG, START, Ledger
+
+F = relations.facts.c
+WHOLE = Period(START - timedelta(days=2), START + timedelta(days=14))
+#: On whole days, through the middle of days, beyond both ends, and within one day.
+PERIODS = (
+    WHOLE,
+    Period(START - timedelta(hours=5, minutes=45) + timedelta(days=2), START - timedelta(hours=5, minutes=45) + timedelta(days=9)),
+    Period(START + timedelta(days=1, hours=7), START + timedelta(days=8, minutes=11)),
+    Period(START + timedelta(days=4, hours=1), START + timedelta(days=4, hours=5)),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rolled(town: Ledger, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoredFacts]:
+    """The town in closed segments, but for its last entries."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "CHUNK_ROWS", 40)
+        patch.setattr(source, "_PIECE_ROWS", 20)
+        patch.setattr(segments, "BACKFILL_ROWS", 160)
+        patch.setattr(segments, "LEAST_CLOSED_ROWS", 120)
+        facts = StoredFacts.at(town.url, tmp_path_factory.mktemp("rolled") / "facts")
+        facts.follow()
+    shown = facts._shown.segments
+    assert {one.closed for one in shown} == {True, False}
+    yield facts
+    facts.close()
+
+
+def equal(one: Any, other: Any) -> None:
+    if isinstance(one, pd.DataFrame):
+        # Instants of whole days come in seconds or microseconds, as pandas joins them.
+        one, other = (frame.astype({"day": "datetime64[us]"}) if "day" in frame else frame for frame in (one, other))
+        keys = [name for name in one.columns if name == "day" or any(isinstance(cell, str) for cell in list(one[name]))]
+        frames = [frame.sort_values(keys, ignore_index=True) if keys else frame for frame in (one, other)]
+        pd.testing.assert_frame_equal(*frames)
+    elif isinstance(one, tuple) and hasattr(one, "_fields"):
+        for left, right in zip(one, other, strict=True):
+            equal(left, right)
+    else:
+        assert one == other
+
+
+def sql_of(facts: StoredFacts, statement: Any) -> str:
+    return facts._asked(statement)[0]
+
+
+@pytest.mark.parametrize("slug", METRICS)
+def test_every_metric_is_the_same_by_day_and_by_dimension(slug: str, facts: Facts, rolled: StoredFacts) -> None:
+    chosen, dimension = Filters(PERIODS[2]), METRICS[slug].dimensions[-1]
+    equal(queries.daily(rolled, chosen, slug), queries.daily(facts, chosen, slug))
+    equal(queries.breakdown(rolled, chosen, slug, dimension), queries.breakdown(facts, chosen, slug, dimension))
+
+
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        {"plans": ("basic",)},
+        pytest.param({}, marks=pytest.mark.deep),
+        pytest.param({"regions": ("eu",)}, marks=pytest.mark.deep),
+        pytest.param({"models": ("dalle-3-hd",)}, marks=pytest.mark.deep),
+        pytest.param({"users": ("u-a1",)}, marks=pytest.mark.deep),
+    ],
+)
+def test_every_question_of_every_page_has_the_same_answer(
+    narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts
+) -> None:
+    terms = reading.Terms(Config(), CATALOG.catalog, 1)
+    chosen = Filters(PERIODS[2], PERIODS[2].before(), **narrowed)
+    for page, questions in reading.pages(terms).items():
+        for number, question in enumerate(questions):
+            try:
+                equal(question(rolled, chosen), question(facts, chosen))
+            except AssertionError as error:
+                raise AssertionError(f"{page}, question {number}: {error}") from error
+
+
+def test_hours_and_top_parts_are_the_same(facts: Facts, rolled: StoredFacts) -> None:
+    for period in PERIODS:
+        chosen = Filters(period, period.before())
+        equal(queries.hours_of_week(rolled, chosen, "spent"), queries.hours_of_week(facts, chosen, "spent"))
+        question = explore.Question("fresh_rate", ("plan", "mood"), 2)
+        apart = explore.apart(facts, chosen, question)
+        assert explore.apart(rolled, chosen, question) == apart
+        equal(explore.parts(rolled, chosen, question, apart), explore.parts(facts, chosen, question, apart))
+
+
+def test_what_pages_ask_most_comes_from_roll_ups(rolled: StoredFacts) -> None:
+    kept = relations.behind(relations.facts, Filters(PERIODS[1]))
+    spent, requests = measures.total(measures.spent_uc)(F), func.count().filter(measures.requested(F))
+    assert "rollup_hours" in sql_of(rolled, select(F.plan, spent).where(kept).group_by(F.plan))
+    assert "rollup_flow" in sql_of(rolled, select(F.region, F.model, spent).where(kept).group_by(F.region, F.model))
+    assert "rollup_cells" in sql_of(rolled, select(F.genre, F.mood, requests).where(kept).group_by(F.genre, F.mood))
+    assert "rollup_people" in sql_of(rolled, select(F.user_id, spent, requests).where(kept).group_by(F.user_id))
+
+
+def test_what_a_roll_up_does_not_know_is_read_entry_by_entry(rolled: StoredFacts) -> None:
+    for statement in (
+        select(func.avg(F.latency_ms)),
+        select(func.count()).where(F.request_id == "r-1"),
+        select(func.sum(F.d_avail_uc * F.d_avail_uc)),
+        select(func.max(F.occurred_at)),
+        select(F.id, F.plan),
+        select(F.plan, func.count()).where(F.occurred_at > F.recorded_at).group_by(F.plan),
+    ):
+        assert "rollup_" not in sql_of(rolled, statement)
+
+
+def test_a_period_that_cuts_a_day_reads_that_days_entries(rolled: StoredFacts) -> None:
+    at = datetime(2025, 3, 4, 7, tzinfo=UTC)
+    statement = select(func.count()).where(
+        relations.in_period(F.occurred_at, Filters(Period(at, at + timedelta(days=3))))
+    )
+    asked = sql_of(rolled, statement)
+    assert [day for day in ("2025-03-04", "2025-03-05", "2025-03-07") if day in asked] == ["2025-03-04", "2025-03-07"]

@@ -1,0 +1,144 @@
+"""Many people at one dashboard: sessions over real WebSockets, each of which changes a filter every few seconds.
+
+    python -m tests.browser.crowd --database sqlite:///data/ledger.db --sessions 20 --seconds 60
+
+Speaks Streamlit's own protocol, as a browser does, and stops the clock when the server says that the script has finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
+
+import psutil
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import ClientConnection, connect
+
+#: Pages by their addresses, and what a person sets there.
+PAGES = ("", "burn", "library", "pace", "margins", "health")
+PERIODS = ("7d", "28d", "90d")
+PLANS = ("free", "basic", "premium")
+ANSWERS_WITHIN_S = 120.0
+
+
+@dataclass
+class Watched:
+    """What a crowd saw. ``opened_s`` and ``changed_s``: seconds until a page stood; ``rss_bytes``: the server's most memory."""
+
+    opened_s: list[float] = field(default_factory=list)
+    changed_s: list[float] = field(default_factory=list)
+    exceptions: int = 0
+    rss_bytes: int = 0
+
+    def told(self) -> dict[str, float | int | None]:
+        """The figures as one JSON object."""
+        return {
+            "opened": len(self.opened_s),
+            "changes": len(self.changed_s),
+            "median_s": _rounded(statistics.median(self.changed_s)) if self.changed_s else None,
+            "p95_s": _rounded(_p95(self.changed_s)) if self.changed_s else None,
+            "opened_p95_s": _rounded(_p95(self.opened_s)) if self.opened_s else None,
+            "exceptions": self.exceptions,
+            "rss_mb": round(self.rss_bytes / 2**20),
+        }
+
+
+async def watch(url: str, pid: int, sessions: int, seconds: float, pause_s: float, seed: int = 1) -> Watched:
+    """Let ``sessions`` people look at ``url`` for so long, each changing one filter every ``pause_s``; ``pid``: the server's."""
+    seen = Watched()
+    ends = asyncio.Event()
+    meter = asyncio.create_task(_measure(pid, seen, ends))
+    try:
+        await asyncio.gather(
+            *(_person(url, seen, random.Random(seed * 1_000 + number), seconds, pause_s) for number in range(sessions))
+        )
+    finally:
+        ends.set()
+        await meter
+    return seen
+
+
+async def _person(url: str, seen: Watched, chance: random.Random, seconds: float, pause_s: float) -> None:
+    place = urlsplit(url)
+    address = f"ws://{place.netloc}/_stcore/stream"
+    async with connect(address, subprotocols=["streamlit"], origin=url, max_size=None) as socket:  # type: ignore[list-item, arg-type]
+        page, chosen = chance.choice(PAGES), {"period": "28d"}
+        seen.opened_s.append(await _run(socket, seen, page, chosen))
+        # People do not come in step.
+        await asyncio.sleep(chance.uniform(0.0, pause_s))
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            started = time.monotonic()
+            if chance.random() < 0.5:
+                chosen["period"] = chance.choice([period for period in PERIODS if period != chosen["period"]])
+            else:
+                chosen["plan"] = chance.choice([plan for plan in PLANS if plan != chosen.get("plan")])
+            seen.changed_s.append(await _run(socket, seen, page, chosen))
+            await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - started)))
+
+
+async def _run(socket: ClientConnection, seen: Watched, page: str, chosen: dict[str, str]) -> float:
+    """Seconds from asking until the script has finished."""
+    asked = BackMsg()
+    asked.rerun_script.page_name = page
+    asked.rerun_script.query_string = "&".join(f"{name}={value}" for name, value in chosen.items())
+    started = time.perf_counter()
+    await socket.send(asked.SerializeToString())
+    while True:
+        answer = ForwardMsg()
+        received = await asyncio.wait_for(socket.recv(), ANSWERS_WITHIN_S)
+        answer.ParseFromString(received if isinstance(received, bytes) else received.encode())
+        if answer.WhichOneof("type") == "delta" and answer.delta.new_element.WhichOneof("type") == "exception":
+            seen.exceptions += 1
+        if answer.WhichOneof("type") == "script_finished":
+            return time.perf_counter() - started
+
+
+async def _measure(pid: int, seen: Watched, ends: asyncio.Event) -> None:
+    server = psutil.Process(pid)
+    while not ends.is_set():
+        seen.rss_bytes = max(seen.rss_bytes, server.memory_info().rss)
+        try:
+            await asyncio.wait_for(ends.wait(), 0.25)
+        except TimeoutError:
+            continue
+
+
+def _p95(values: Sequence[float]) -> float:
+    return sorted(values)[min(len(values) - 1, int(0.95 * len(values)))]
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 3)
+
+
+def main() -> None:
+    """Start a dashboard on a ledger, send the crowd, print what it saw."""
+    from tests.browser.conftest import served
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--database", required=True, metavar="URL")
+    parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--pause", type=float, default=5.0, metavar="SECONDS", help="between two changes of one person")
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder, served(options.database, Path(folder)) as running:
+        # The first visitor of a process waits for the copy of the ledger.
+        asyncio.run(watch(running.url, running.pid, 1, 0.0, 0.0))
+        seen = asyncio.run(watch(running.url, running.pid, options.sessions, options.seconds, options.pause))
+    sys.stdout.write(json.dumps(seen.told()) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Work in the background: told, called off, failed, done."""
+
+from __future__ import annotations
+
+import threading
+
+from credit_core.errors import Stopped
+from credit_core.lab.background import Asked, Job, Progress
+
+
+def test_it_tells_how_far_it_is_and_what_it_came_to() -> None:
+    told, seen = threading.Event(), threading.Event()
+
+    def work(progress: Progress, _stopped: Asked) -> int:
+        progress(0.5, "half of it")
+        told.set()
+        seen.wait(10.0)
+        return 42
+
+    job = Job(work, "beginning")
+    told.wait(10.0)
+    assert (job.share, job.words, job.finished) == (0.5, "half of it", False)
+    assert job.left_s is not None
+    seen.set()
+    assert job.wait(10.0)
+    assert (job.result, job.error, job.called_off) == (42, None, False)
+
+
+def test_it_ends_without_a_result_when_it_is_called_off() -> None:
+    begun = threading.Event()
+
+    def work(_progress: Progress, stopped: Asked) -> int:
+        begun.set()
+        while not stopped():
+            threading.Event().wait(0.001)
+        raise Stopped("called off")
+
+    job = Job(work)
+    begun.wait(10.0)
+    assert job.left_s is None, "nothing is done yet, so nobody knows"
+    job.stop()
+    assert job.wait(10.0)
+    assert (job.result, job.error, job.called_off) == (None, None, True)
+
+
+def test_a_failure_is_kept() -> None:
+    def work(_progress: Progress, _stopped: Asked) -> int:
+        raise ZeroDivisionError
+
+    job = Job(work)
+    assert job.wait(10.0)
+    assert isinstance(job.error, ZeroDivisionError)
