@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from credit_core.errors import CreditError, InvalidConfig, StaleParent
+from credit_core.errors import CreditError, InvalidConfig, StaleParent, WaitingForApproval
 from credit_core.policy.advice import Advice, Demand, blocks
 from credit_core.policy.config import Config
 from credit_core.service import configure
@@ -39,6 +39,7 @@ def show(found: Sequence[Advice], headline: str = "", curve: tuple[Config, Deman
         with st.popover("Targets → k", icon=":material/my_location:", disabled=curve is None, key="tuning_targets_box"):
             if curve is not None:
                 tuning_curve.targets(*curve)
+                st.page_link("pages/lab.py", label="Targets for figures: search in the Lab", icon=":material/science:")
         comparing = st.button("Compare", icon=":material/compare_arrows:", disabled=not changed, key="tuning_compare")
         publishing = st.button(
             "Publish …",
@@ -148,6 +149,14 @@ def _form(found: tuple[Advice, ...]) -> Stale | None:
     except InvalidConfig as error:
         for fault in error.faults:
             st.error(escape_markdown(fault), icon=":material/block:")
+    except WaitingForApproval as waiting:
+        st.info(
+            f"Version {waiting.version} waits for another person's approval; nothing is live yet. The draft stays as it is.",
+            icon=":material/how_to_reg:",
+        )
+        st.page_link(
+            "pages/releases.py", label="See what waits", icon=":material/arrow_forward:", icon_position="right"
+        )
     except CreditError as error:
         st.error("It was not published; the draft is as it was.", icon=":material/error:")
         st.text(str(error))

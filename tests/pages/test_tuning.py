@@ -426,6 +426,23 @@ def test_publishing_writes_a_version_and_a_release_and_the_next_decision_bears_i
     assert changes(url) == {}
 
 
+def test_what_needs_another_persons_approval_waits_and_the_draft_stays(
+    own: Any, demo_ledger: str, open_page: OpenPage
+) -> None:
+    url = own(demo_ledger)
+    with CreditCore.open(url) as core:
+        core.release_version(core.propose({"releases.approval_above": 0.5}, "mira", "Two pairs of eyes"), author="mira")
+        live = core.config().body()
+        test = open_page(url, "tuning")
+        field(test, K).set_value(0.05).run()
+        publish_here(test, "Steeper")
+
+        assert not test.exception
+        assert "waits for another person's approval" in "".join(one.value for one in test.info)
+        assert core.config().body() == live
+    assert changes(url) == {K: 0.05}
+
+
 def test_who_published_first_is_named_and_nothing_is_lost(own: Any, demo_ledger: str, open_page: OpenPage) -> None:
     url = own(demo_ledger)
     test = open_page(url, "tuning")
