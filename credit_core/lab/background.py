@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from credit_core.errors import Stopped
 
@@ -14,6 +16,8 @@ T = TypeVar("T")
 Progress = Callable[[float, str], None]
 #: Whether the work was called off.
 Asked = Callable[[], bool]
+#: A process that ends calls its work off and waits so long: a thread that is cut off within DuckDB would abort the process.
+ENDS_WITHIN_S = 15.0
 
 
 class Job(Generic[T]):
@@ -26,8 +30,8 @@ class Job(Generic[T]):
         self.result: T | None = None
         self.error: Exception | None = None
         self._finished, self._stopped = threading.Event(), threading.Event()
-        # A process that ends does not wait for it: it only reads.
         self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        _under_way.add(self)
         self._thread.start()
 
     @property
@@ -70,3 +74,16 @@ class Job(Generic[T]):
 
     def _told(self, share: float, words: str) -> None:
         self.share, self.words = share, words
+
+
+_under_way: weakref.WeakSet[Job[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    jobs = [job for job in _under_way if not job.finished]
+    for job in jobs:
+        job.stop()
+    until = time.monotonic() + ENDS_WITHIN_S
+    for job in jobs:
+        job.wait(max(0.0, until - time.monotonic()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 from credit_core.errors import Stopped
@@ -50,3 +52,25 @@ def test_a_failure_is_kept() -> None:
     job = Job(work)
     assert job.wait(10.0)
     assert isinstance(job.error, ZeroDivisionError)
+
+
+def test_a_process_that_ends_calls_its_work_off_and_ends_well() -> None:
+    """A thread that is cut off within DuckDB would abort the process: exit code 134."""
+    program = """
+import duckdb
+from threading import Event
+from credit_core.lab.background import Job
+
+begun = Event()
+
+def work(progress, stopped):
+    while not stopped():
+        begun.set()
+        duckdb.sql("SELECT sum(i) FROM range(1000000) t(i)").fetchall()
+
+Job(work)
+begun.wait()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
