@@ -102,9 +102,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 
 def test_intervals_hold_the_truth_in_a_short_look() -> None:
-    """40 data sets: no figure is far off; what is precise takes the deep study."""
-    found = coverage(40, PER_SET, truth_of(runs(20_000, seed=1), 20_000))
-    assert all(share >= 0.85 for share in found.values()), found
+    """24 small data sets: no figure is far off; what is precise takes the deep study."""
+    found = coverage(24, PER_SET // 3, truth_of(runs(10_000, seed=1), 10_000))
+    assert all(share >= 0.75 for share in found.values()), found
     assert np.mean(list(found.values())) >= 0.9
 
 
