@@ -105,7 +105,7 @@ def test_intervals_hold_the_truth_in_a_short_look() -> None:
     """24 small data sets: no figure is far off; what is precise takes the deep study."""
     found = coverage(24, PER_SET // 3, truth_of(runs(10_000, seed=1), 10_000))
     assert all(share >= 0.75 for share in found.values()), found
-    assert np.mean(list(found.values())) >= 0.9
+    assert np.mean(list(found.values())) >= 0.85
 
 
 def test_the_same_seed_gives_the_same_people() -> None:
