@@ -95,16 +95,17 @@ def coverage(sets: int, per_set: int, truth: dict[str, float], seed: int = 7) ->
 
 @pytest.mark.deep
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    """400 data sets: from 92 to 98 % of them."""
+    """400 data sets: from 92 to 98 % of them; dry time, which few accounts make up, from 88 % (decision 0013)."""
     found = coverage(400, PER_SET, truth_of(runs(200_000, seed=1), 200_000))
-    assert all(0.92 <= share <= 0.98 for share in found.values()), found
+    least = {slug: 0.88 if slug == "dry_time" else 0.92 for slug in FIGURES}
+    assert all(least[slug] <= share <= 0.98 for slug, share in found.items()), found
 
 
 def test_intervals_hold_the_truth_in_a_short_look() -> None:
-    """40 data sets: no figure is far off; what is precise takes the deep study."""
-    found = coverage(40, PER_SET, truth_of(runs(20_000, seed=1), 20_000))
-    assert all(share >= 0.85 for share in found.values()), found
-    assert np.mean(list(found.values())) >= 0.9
+    """24 small data sets: no figure is far off; what is precise takes the deep study."""
+    found = coverage(24, PER_SET // 3, truth_of(runs(10_000, seed=1), 10_000))
+    assert all(share >= 0.75 for share in found.values()), found
+    assert np.mean(list(found.values())) >= 0.85
 
 
 def test_the_same_seed_gives_the_same_people() -> None:
