@@ -50,6 +50,7 @@ class Rolled(NamedTuple):
     conditions: Mapping[str, str]
     measures: Mapping[str, str]
     counts: Mapping[str, str]
+    latest: Mapping[str, str]
 
 
 class RolledUp(NamedTuple):
@@ -129,7 +130,7 @@ class Rewriter:
     def _rolled(self, rollup: RollUp) -> Rolled:
         said = (
             {_normal(self._expression(sql_of(expression)), {}): name for name, expression in group.items()}
-            for group in (rollup.conditions, rollup.measures, rollup.counts)
+            for group in (rollup.conditions, rollup.measures, rollup.counts, rollup.latest)
         )
         return Rolled(rollup, *said)
 
@@ -234,17 +235,34 @@ class _Translation:
             return self._counted(node, condition)
         if name == "count" and node["distinct"]:
             return self._of_keys(node)
+        if name == "max" and condition is not None and given[0].get("column_names") == [_FACTS, "occurred_at"]:
+            return self._newest(node, condition)
         if name in ("min", "max"):
             return self._of_keys(node)
         if name == "count" and given[0].get("column_names", [""])[-1] in self._sums:
             return self._summed(node, _column(f"known_{given[0]['column_names'][-1]}"), condition, counted=True)
         if name == "sum" and not node["distinct"]:
+            if condition is not None and (kept := self._kept_amount(given[0], condition)) is not None:
+                return self._summed(node, kept, None)
             try:
                 amount = self._linear(given[0])
             except _NotKnown:
                 amount = _times_n(self._expression, self._translated(given[0]))
             return self._summed(node, amount, condition)
         raise _NotKnown
+
+    def _newest(self, node: Node, condition: Node) -> Node:
+        """The newest instant of the entries that meet a condition."""
+        if (name := self._rolled.latest.get(self._normal(condition))) is None:
+            raise _NotKnown
+        return node | {"arguments": [node["arguments"][0] | {"expression": _column(name)}], "filter": None}
+
+    def _kept_amount(self, amount: Node, condition: Node) -> Node | None:
+        """An amount that is kept of entries that meet a condition alone."""
+        chosen = self._expression("CASE WHEN facts.own THEN facts.n END")
+        chosen["case_checks"][0] |= {"when_expr": condition, "then_expr": amount}
+        name = self._rolled.measures.get(self._normal(chosen))
+        return None if name is None else _column(name)
 
     def _counted(self, node: Node, condition: Node | None) -> Node:
         if condition is not None and (name := self._rolled.counts.get(self._normal(condition))) is not None:

@@ -27,7 +27,7 @@ class RollUp:
 
     ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as truth values, keys too. ``sums``: whole-number
     columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
-    a condition. ``in_memory``: small however long the ledger is.
+    a condition. ``latest``: the newest instant of those that do. ``in_memory``: small however long the ledger is.
     """
 
     name: str
@@ -36,6 +36,7 @@ class RollUp:
     sums: tuple[str, ...] = ()
     measures: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
     counts: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    latest: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
     in_memory: bool = True
 
     @property
@@ -62,6 +63,10 @@ class RollUp:
             *(f'count("{name}") AS known_{name}' for name in self.sums),
             *(f"CAST(sum({sql_of(amount)}) AS BIGINT) AS {name}" for name, amount in self.measures.items()),
             *(f"count(*) FILTER (WHERE {sql_of(condition)}) AS {name}" for name, condition in self.counts.items()),
+            *(
+                f"max(occurred_at) FILTER (WHERE {sql_of(condition)}) AS {name}"
+                for name, condition in self.latest.items()
+            ),
             "count(*) AS n",
             "min(occurred_at) AS occurred_at",
         ]
@@ -76,6 +81,10 @@ class RollUp:
             *(f'CAST("{name}" IS NOT NULL AS BIGINT) AS known_{name}' for name in self.sums),
             *(f"CAST({sql_of(amount)} AS BIGINT) AS {name}" for name, amount in self.measures.items()),
             *(f"CASE WHEN {sql_of(condition)} THEN 1 ELSE 0 END AS {name}" for name, condition in self.counts.items()),
+            *(
+                f"CASE WHEN {sql_of(condition)} THEN occurred_at END AS {name}"
+                for name, condition in self.latest.items()
+            ),
             "1 AS n",
             "occurred_at",
         ]
@@ -123,12 +132,14 @@ ROLLUPS = (
         ("account_id", "user_id", "team_id", "day", "plan", "region"),
         sums=("d_avail_uc", "d_held_uc", "d_count"),
         measures={
+            "welcome_uc": case((_F.lot_kind == "welcome", measures.spent_uc(_F))),
             "spent_uc": measures.spent_uc(_F),
             "paced_uc": case((_F.lot_kind.in_(sorted(PACED_KINDS)), _F.d_avail_uc), else_=0),
             "pauses": case((_F.kind == "pause", 1), (_F.kind == "resume", -1), else_=0),
         },
         counts={
             "requested": measures.requested(_F),
+            "sold": measures.sold(_F),
             "served_fresh": measures.served_fresh(_F),
             "unaffordable": measures.by_rule("unaffordable")(_F),
             "over_limit": measures.by_rule("over_limit")(_F),
@@ -139,6 +150,7 @@ ROLLUPS = (
             "drawn_library": measures.drawn("library")(_F),
             "drawn_library_ahead": and_(measures.drawn("library")(_F), _F.surplus_days > 3),
         },
+        latest={"requested_at": measures.requested(_F)},
         in_memory=False,
     ),
 )  # fmt: skip

@@ -35,6 +35,8 @@ from credit_core.errors import LedgerUnavailable
 from credit_core.units import from_us
 
 _DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+#: Results kept, and of how many rows at most each.
+_MOST_REMEMBERED, _MOST_REMEMBERED_ROWS = 12, 150_000
 #: New rows from which on the copy is compressed, to a fifth, after a follow; within a long one at four times as many.
 _COMPRESSED_ROWS = 245_760
 #: The entry's instant on the reporting zone's clock.
@@ -93,6 +95,8 @@ class Facts:
         self._writer = database.cursor()
         self._clean_up = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._lock = threading.Lock()
+        self._remembering = threading.Lock()
+        self._remembered: dict[tuple[str, tuple[str, ...], int], pd.DataFrame] = {}
         self._dimensions = Dimensions(origin.source, origin.engine)
         self._uncompressed = 0
 
@@ -137,13 +141,35 @@ class Facts:
     # Reading -----------------------------------------------------------------------------------------------------
 
     def frame(self, statement: SelectBase) -> pd.DataFrame:
-        """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone."""
+        """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone.
+
+        A page asks several questions that rest on the same statement: its result is kept until something new is copied.
+        """
+        sql, parameters = self._asked(statement)
+        key = (sql, tuple(map(repr, parameters)), self.version)
+        with self._remembering:
+            known = self._remembered.get(key)
+        if known is not None:
+            return known.copy()
         with self._database.cursor() as cursor:
-            frame = cursor.execute(*self._asked(statement)).df()
+            frame = cursor.execute(sql, parameters).df()
         for name in frame.columns:
             if str(name).endswith("_at"):
                 frame[name] = instants(frame[name], self.zone)
+        if len(frame) <= _MOST_REMEMBERED_ROWS:
+            with self._remembering:
+                oldest = next(iter(self._remembered), key)
+                if oldest[2] != key[2]:
+                    self._remembered.clear()
+                elif len(self._remembered) >= _MOST_REMEMBERED:
+                    del self._remembered[oldest]
+                self._remembered[key] = frame.copy()
         return frame
+
+    def forget(self) -> None:
+        """Ask everything anew, for those who measure."""
+        with self._remembering:
+            self._remembered.clear()
 
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
         """The result as tuples, integers exact."""

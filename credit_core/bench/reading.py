@@ -122,6 +122,7 @@ def asked(facts: Facts, terms: Terms, times: int, chosen: Filters | None = None)
     for page, questions in pages(terms).items():
         taken = []
         for turn in range(times + 1):
+            facts.forget()
             started = time.perf_counter()
             for question in questions:
                 question(facts, chosen)

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from credit_core.analytics import measures, queries, relations, segments, source
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
-from credit_core.analytics.queries import explore
+from credit_core.analytics.queries import explore, funnel
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.bench import reading
@@ -112,6 +112,33 @@ def test_what_pages_ask_most_comes_from_roll_ups(rolled: StoredFacts) -> None:
     assert "rollup_flow" in sql_of(rolled, select(F.region, F.model, spent).where(kept).group_by(F.region, F.model))
     assert "rollup_cells" in sql_of(rolled, select(F.genre, F.mood, requests).where(kept).group_by(F.genre, F.mood))
     assert "rollup_people" in sql_of(rolled, select(F.user_id, spent, requests).where(kept).group_by(F.user_id))
+
+
+@pytest.mark.parametrize(
+    "question",
+    [funnel.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes],
+)
+def test_questions_about_accounts_come_from_people_by_day(
+    question: Any, rolled: StoredFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    rewritten = rolled._asked
+    monkeypatch.setattr(
+        rolled, "_asked", lambda statement: asked.append(rewritten(statement)[0]) or rewritten(statement)
+    )
+    question(rolled, Filters(PERIODS[2], PERIODS[2].before()))
+    assert any("rollup_people" in sql for sql in asked)
+    assert not any("FROM facts " in sql for sql in asked)
+
+
+def test_a_result_is_kept_until_something_is_copied_and_nobody_can_spoil_it(facts: Facts) -> None:
+    statement = select(F.plan, func.count().label("entries")).group_by(F.plan)
+    first = facts.frame(statement)
+    expected = first["entries"].sum()
+    first["entries"] = 0
+    again = facts.frame(statement)
+    assert again["entries"].sum() == expected
+    assert again is not facts.frame(statement)
 
 
 def test_what_a_roll_up_does_not_know_is_read_entry_by_entry(rolled: StoredFacts) -> None:
