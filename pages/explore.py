@@ -50,7 +50,9 @@ READY = {
 }
 ROWS_SHOWN = 200
 
-st.title("Explore")
+with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="title_bar"):
+    st.title("Explore", width="content")
+    views = st.container(width="content")
 facts, zone, options, ledger = session.facts(), session.zone(), session.options(), session.ledger()
 if ledger.as_of is None:
     filters.no_entries()
@@ -62,7 +64,7 @@ def controls() -> tuple[Question, str]:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="question_bar"):
         slug = st.selectbox(
             "Metric", list(metrics.METRICS), format_func=lambda name: metrics.metric(name).title, key=METRIC,
-            bind="query-params", width=190, on_change=forget,
+            bind="query-params", width=220, on_change=forget,
         )  # fmt: skip
         there = offered(metrics.metric(slug))
         by = dimension("By", BY, there)
@@ -71,11 +73,9 @@ def controls() -> tuple[Question, str]:
             "Drawn as", CHARTS, default=LINES, key=CHART, bind="query-params", required=True, on_change=forget
         )
         top = st.selectbox(
-            "Shown apart", TOPS, index=TOPS.index(6), key=TOP, bind="query-params", width=105, on_change=forget,
+            "Shown apart", TOPS, index=TOPS.index(6), key=TOP, bind="query-params", width=130, on_change=forget,
             help="Of each dimension; all others are one part, 'other'.",
         )  # fmt: skip
-        possible = {METRIC: metrics.METRICS, BY: DIMENSIONS, THEN: DIMENSIONS, CHART: CHARTS, TOP: TOPS}
-        saved_views.popover(possible, READY, forget)
     return Question(slug, tuple(name for name in (by, then) if name != NOTHING), top), chart
 
 
@@ -90,7 +90,7 @@ def dimension(label: str, key: str, there: list[str]) -> str:
     if key in st.session_state and st.session_state[key] not in there:
         st.session_state[key] = NOTHING
     return st.selectbox(
-        label, there, format_func=named, key=key, bind="query-params", width=115, on_change=forget
+        label, there, format_func=named, key=key, bind="query-params", width=130, on_change=forget
     )  # fmt: skip
 
 
@@ -391,6 +391,9 @@ def behind() -> None:
         )
 
 
+with views:
+    possible = {METRIC: metrics.METRICS, BY: DIMENSIONS, THEN: DIMENSIONS, CHART: CHARTS, TOP: TOPS}
+    saved_views.popover(possible, READY, forget)
 question, chart = controls()
 chosen = filters.current()
 metric, unit = question.metric, units_shown.unit_of(question.metric)

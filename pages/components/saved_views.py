@@ -12,7 +12,7 @@ from credit_core.service import views
 from pages.components import filters, numbers, session
 from pages.components.text import escape_markdown
 
-_NAME, _TROUBLE, _DONE = "_view_name", "_view_trouble", "_view_done"
+_NAME, _TROUBLE, _DONE, _ROUND = "_view_name", "_view_trouble", "_view_done", "_view_round"
 
 #: The page's own controls, bound to the URL under these names, and what each can say; an empty one can say anything.
 Controls = Mapping[str, Collection[Any]]
@@ -24,7 +24,9 @@ def popover(controls: Controls, ready: Mapping[str, Mapping[str, str]], on_open:
     A ready one leaves the bar as it is. ``on_open`` is called when one is opened.
     """
     found = views.saved(session.core().deployment)
-    with st.popover(f"Views · {len(found)}" if found else "Views", icon=":material/bookmark:", key="views"):
+    # A popover closes with its key: what was opened would stand behind it.
+    key = f"views_{st.session_state.setdefault(_ROUND, 0)}"
+    with st.popover(f"Views · {len(found)}" if found else "Views", icon=":material/bookmark:", key=key):
         for name, said in ready.items():
             st.button(name, key=f"_ready_{name}", type="tertiary", on_click=_ask, args=(said, on_open))
         st.markdown("**Saved**")
@@ -73,7 +75,7 @@ def _remove(name: str) -> None:
 
 def _ask(said: Mapping[str, str], on_open: Callable[[], None]) -> None:
     st.session_state.update(said)
-    on_open()
+    _opened(on_open)
 
 
 def _open(view: views.View, controls: Controls, on_open: Callable[[], None]) -> None:
@@ -88,4 +90,9 @@ def _open(view: views.View, controls: Controls, on_open: Callable[[], None]) -> 
             st.session_state[key] = [one for one in value if one in known]
         elif value in known or not known:
             st.session_state[key] = value
+    _opened(on_open)
+
+
+def _opened(on_open: Callable[[], None]) -> None:
+    st.session_state[_ROUND] += 1
     on_open()
