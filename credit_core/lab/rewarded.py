@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from credit_core.analytics import queries
+from credit_core.analytics.queries import rewards
 from credit_core.errors import Stopped
 from credit_core.lab import arrivals, counterfactual, kernels, replay, tables
 from credit_core.lab.compiling import compiled
@@ -58,7 +58,7 @@ def read(
     stopped: Stop = lambda: False,
 ) -> Rewarded:
     """The rewarded decisions of ``period``, with the candidate's chances; only accounts with a reward are replayed."""
-    logged = queries.rewarded_decisions(prepared.facts)
+    logged = rewards.rewarded_decisions(prepared.facts)
     at = logged["occurred_at"]
     known = logged[(at >= from_us(period.start_us)) & (at < from_us(period.end_us))]
     accounts = prepared.accounts[prepared.accounts["account_id"].isin(known["account_id"])].reset_index(drop=True)
@@ -80,7 +80,7 @@ def read(
             done += len(batch.account_ids)
             progress(done / len(accounts), f"{done} of {len(accounts)} accounts with rewards")
     found = pd.concat(frames, ignore_index=True) if frames else known.iloc[:0].assign(new_fresh=0.0, new_library=0.0)
-    return Rewarded(rows_of(found), unlike, queries.reward_count(prepared.facts) - len(logged))
+    return Rewarded(rows_of(found), unlike, rewards.reward_count(prepared.facts) - len(logged))
 
 
 def _governed(prepared: Prepared, candidate: Config, period: Period) -> tuple[Any, Any, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries import rewards
 from credit_core.lab import rewarded
 from credit_core.lab.background import Asked, Progress
 from credit_core.lab.counterfactual import Counterfactual, Estimate
@@ -28,7 +28,7 @@ def show(chosen: Filters) -> None:
         "Rewards are what the application logs of requests that were served (a like, a session that went on). Credits and "
         "run-outs are replayed above; only rewards are estimated by weights."
     )
-    if not queries.reward_count(facts):
+    if not rewards.reward_count(facts):
         states.empty(
             "No rewards were logged yet.",
             "Log one for each served request that was judged, from 0 to 1; estimates need some hundreds, of many users.",

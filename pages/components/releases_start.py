@@ -114,7 +114,7 @@ def _guardrail(slug: str, *, titled: bool) -> Guardrail:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key=f"versions_rail_{slug}"):
         against = st.session_state.get(f"versions_rail_against_{slug}", usual.against)
         unit = ("points" if against == "control" else "%") if share else "dollars"
-        st.markdown(f"{metric.title} :gray[{unit}]", width=250, help=f"{metric.definition}")
+        st.markdown(f"{metric.title}:gray[, {unit}]", width=250, help=f"{metric.definition}")
         against = _choice("Compared with", _AGAINST, usual.against, f"versions_rail_against_{slug}", told)
         side = _choice("Is", _SIDES, usual.side, f"versions_rail_side_{slug}", told)
         bound = st.number_input(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Barrier
 from typing import Any
 
@@ -98,12 +98,11 @@ def test_of_many_at_once_a_few_rest_and_the_others_go_back_to_the_pool(own_postg
 
 @pytest.mark.postgres
 def test_a_connection_that_was_lost_while_it_rested_is_replaced_without_a_retry(
-    emptied_postgres: Callable[[], str], clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+    own_postgres_ledger: str, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = emptied_postgres()
-    with CreditCore.open(url, clock=clock) as core:
+    with CreditCore.open(own_postgres_ledger, clock=clock) as core:
         core.add_user("ada", "free", at=NOW)
-        with psycopg.connect(url, autocommit=True) as other:
+        with psycopg.connect(own_postgres_ledger, autocommit=True) as other:
             ended = other.execute(
                 "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
