@@ -151,8 +151,7 @@ class Facts:
             known = self._remembered.get(key)
         if known is not None:
             return known.copy()
-        with self._database.cursor() as cursor:
-            frame = cursor.execute(sql, parameters).df()
+        frame = self._fetched(statement, sql, parameters)
         for name in frame.columns:
             if str(name).endswith("_at"):
                 frame[name] = instants(frame[name], self.zone)
@@ -165,6 +164,10 @@ class Facts:
                     del self._remembered[oldest]
                 self._remembered[key] = frame.copy()
         return frame
+
+    def _fetched(self, _statement: SelectBase, sql: str, parameters: list[Any]) -> pd.DataFrame:
+        with self._database.cursor() as cursor:
+            return cursor.execute(sql, parameters).df()
 
     def forget(self) -> None:
         """Ask everything anew, for those who measure."""

@@ -18,6 +18,7 @@ from sqlalchemy import BigInteger, ColumnElement, Date, case, cast, func, litera
 from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.clickhouse.facts import ClickHouseFacts
 from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries.arms import Window
 from credit_core.analytics.queries.explore import Point, Question
 from credit_core.analytics.sync import Facts, compiled
 from credit_core.importers import demo
@@ -216,7 +217,7 @@ def arguments(facts: Facts) -> dict[str, Any]:
         "now": DEMO_END, "edges": [to_us(period.start), to_us(DEMO_END)], "plan": "basic", "price_usd": 12.5, "slug": "spent",
         "slugs": ("spent", "fresh_rate", "latency_p95_ms"), "by": "plan", "version": 1, "limit": 50, "account_ids": account_ids,
         "user_id": "user-1", "question": Question("fresh_rate", ("plan",)), "apart": {"plan": ("free", "basic")},
-        "point": Point(values=(("plan", "free"),)),
+        "point": Point(values=(("plan", "free"),)), "window": Window(0, 1, 1, START), "ended_at": None,
     }  # fmt: skip
 
 

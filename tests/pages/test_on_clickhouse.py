@@ -34,7 +34,7 @@ def test_pages_read_what_the_loader_filled(loaded: str, open_page: OpenPage) -> 
     assert not page.exception
     assert any("on ClickHouse, in the database dashboard" in one.value for one in page.caption)
     assert "The figures of this dashboard equal the ledger's sums." in sentence(page)
-    for stem in ("overview", "burn_rate", "economics"):
+    for stem in ("burn_rate", "economics"):
         page = open_page(loaded, stem)
         assert not page.exception
         assert page.get("plotly_chart")

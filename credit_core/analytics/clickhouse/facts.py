@@ -43,7 +43,7 @@ from credit_core.analytics.clickhouse.tables import KEYED, Site
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.relations import ENTRY_COLUMNS
 from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark, columns_of
-from credit_core.analytics.sync import Extent, Facts, Follow, Place, incoming, instants
+from credit_core.analytics.sync import Extent, Facts, Follow, Place, incoming
 from credit_core.errors import InvalidConfig, InvalidRequest, LedgerUnavailable
 from credit_core.settings import ANALYTICS_VARIABLE
 from credit_core.store import schema
@@ -128,17 +128,6 @@ class ClickHouseFacts(Facts):
 
     # Reading -----------------------------------------------------------------------------------------------------
 
-    def frame(self, statement: SelectBase) -> pd.DataFrame:
-        """The result as a frame; columns ``*_at`` become aware datetimes in the reporting zone."""
-        rows = self._arrow(statement)
-        # By way of DuckDB, so that a page gets the same kinds of columns from either copy.
-        with self._database.cursor() as cursor, incoming(cursor, rows):
-            frame = cursor.execute("SELECT * FROM incoming").df()
-        for name in frame.columns:
-            if str(name).endswith("_at"):
-                frame[name] = instants(frame[name], self.zone)
-        return frame
-
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
         """The result as tuples, integers exact."""
         found = self._arrow(statement)
@@ -168,6 +157,12 @@ class ClickHouseFacts(Facts):
         """Give back connections and files; the copy stays."""
         super().close()
         self._client.close()
+
+    def _fetched(self, statement: SelectBase, *_: Any) -> pd.DataFrame:
+        rows = self._arrow(statement)
+        # By way of DuckDB, so that a page gets the same kinds of columns from either copy.
+        with self._database.cursor() as cursor, incoming(cursor, rows):
+            return cursor.execute("SELECT * FROM incoming").df()
 
     def _arrow(self, statement: SelectBase) -> pa.Table:
         query = compiled(statement)
