@@ -29,7 +29,7 @@ def popover(controls: Controls, ready: Mapping[str, Mapping[str, str]], on_open:
     with st.popover(f"Views · {len(found)}" if found else "Views", icon=":material/bookmark:", key=key):
         for name, said in ready.items():
             st.button(name, key=f"_ready_{name}", type="tertiary", on_click=_ask, args=(said, on_open))
-        st.markdown("**Saved**")
+        st.caption("Saved questions")
         for place, view in enumerate(found):
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
                 st.button(

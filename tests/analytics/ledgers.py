@@ -14,7 +14,7 @@ from credit_core.policy.guardrails import RULES
 from credit_core.service import catalog
 from credit_core.store import schema
 from credit_core.store.columns import Document, Flag, Instant
-from credit_core.store.engine import open_engine
+from credit_core.store.engine import APP_ROLE, open_engine
 
 Row = dict[str, Any]
 START = datetime(2025, 3, 1, tzinfo=UTC)
@@ -325,6 +325,11 @@ def make(url: str, reporting_zone: str | None = "UTC") -> Ledger:
                 text("ALTER TABLE ledger_entries ADD COLUMN tx xid8 NOT NULL DEFAULT pg_current_xact_id()")
             )
             connection.execute(text("CREATE INDEX ix_ledger_entries_tx_id ON ledger_entries (tx, id)"))
+            # The role is the server's: a ledger migrated beside this one may have made it, and the core then takes it.
+            if connection.scalar(
+                text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)"), {"role": APP_ROLE}
+            ):
+                connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {APP_ROLE}"))
     ledger = Ledger(url, engine)
     ledger.add(schema.catalogs, {"version": 1, "body": CATALOG.body})
     if reporting_zone is not None:

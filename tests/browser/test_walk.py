@@ -150,7 +150,7 @@ def has_a_decision_explained(page: Page, request: str) -> None:
 def tries_another_gain(page: Page, live_version: int) -> None:
     go(page, "Tuning", "controller")
     expect(page.get_by_text(f"No changes. Live is version {live_version}.")).to_be_visible()
-    curves = page.locator(".js-plotly-plot").first
+    curves = page.locator("[class*=st-key-tuning_s_curve] .js-plotly-plot")
     drawn = curves.locator("path.js-line").count()
     field = page.get_by_label("Gain k, exact")
     field.fill(str(K))
