@@ -17,7 +17,7 @@ from credit_core.service.core import CreditCore
 #: Every request affordable, none limited or deferred, all fresh: the longest path through the saga.
 _ALL_FRESH = {
     "limits.enabled": False, "session.max_fresh": 100_000, "session.max_share": 1.0, "controller.p_at_zero": 0.999,
-    "controller.p_min": 0.9999, "controller.p_max": 1.0, "plans.premium.cap_multiple": 24.0,
+    "controller.p_min": 1.0 - 1e-9, "controller.p_max": 1.0, "plans.premium.cap_multiple": 24.0,
 }  # fmt: skip
 _MANY_CREDITS_UC = 10**12
 _HOT = "bench-hot"
