@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ import pytest
 from credit_core import CreditCore, Request
 from credit_core.cli import main
 from credit_core.importers import demo
+from credit_core.service import configure
 from credit_core.store.unit import Unit
 from tests.importers.rows import row, write
 from tests.service.scenes import NOW, ask
@@ -107,6 +108,14 @@ def test_a_demo_never_mixes_with_users(run: Run, demo_url: str) -> None:
     assert refused.err.startswith("error: This ledger has users already")
     kept = run("demo", "--if-empty", "--json", url=demo_url)
     assert (kept.code, kept.document) == (0, {"users": 40, "made": False})
+
+
+def test_the_first_version_of_a_demo_is_as_old_as_the_demo(run: Run, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    assert run("demo", "--if-empty", "--users", "4", "--days", "5", url=url).code == 0
+    with CreditCore.open(url) as core:
+        _, released, _ = configure.versions_and_releases(core.deployment)
+    assert released[0].released_at <= datetime.now(UTC) - timedelta(days=4)
 
 
 @pytest.mark.parametrize("bad", [("--users", "0"), ("--days", "-3"), ("--days", "1000000")])
