@@ -127,13 +127,15 @@ _STEPS: tuple[tuple[float, float, str, int], ...] = (
 
 
 def duration(seconds: SupportsFloat | None) -> str:
-    """A span in the unit a person would say: 340 ms, 4.2 s, 12 min, 26 h, 3 days."""
+    """A span in the unit a person would say: <1 ms, 340 ms, 4.2 s, 12 min, 26 h, 3 days."""
     if seconds is None or is_unknown(seconds):
         return UNKNOWN
     span = abs(float(seconds))
     sign = MINUS if float(seconds) < 0 else ""
     if span == 0:
         return f"0{THIN}s"
+    if span < 0.0005:
+        return f"{sign}<1{THIN}ms"
     for below, unit_s, unit, digits in _STEPS:
         if span < below:
             return f"{sign}{decimal(span / unit_s, digits)}{THIN}{unit}"
