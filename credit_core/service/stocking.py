@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from credit_core.errors import InvalidRequest
+from credit_core import units
 from credit_core.policy import guardrails, pantry
 from credit_core.policy.config import Config
 from credit_core.service.deployment import Deployment
@@ -30,8 +30,7 @@ def take(deployment: Deployment, limit: int, at: datetime | None) -> list[Pantry
 
     No two workers get the same cell. What was not filled by then can be taken again. Raises :class:`InvalidRequest`.
     """
-    if not 1 <= limit <= MOST_CELLS:
-        raise InvalidRequest(f"limit must lie between 1 and {MOST_CELLS}, got {limit}.")
+    units.checked_count(limit, "limit", 1, MOST_CELLS)
     moment = deployment.instant(at)
     with deployment.ledger.reading() as connection:
         deployment.live.refresh(connection, now=True)
