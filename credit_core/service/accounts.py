@@ -236,17 +236,20 @@ def grant_in(
         raise InvalidRequest(f"expires_at {expires_at.isoformat()} is not after the grant ({at.isoformat()}).")
     user, account = unit.user(user_id)
     leg = leg_id("grant", user_id, key)
-    # Two members of a pool may use the same key.
-    lot_id = leg_id("lot", account.account_id, "grant", user_id, key)
     lines = unit.leg(leg)
-    lot = unit.lot(account, lot_id)
-    if lines and lot is not None:
-        if (lines[0]["d_avail_uc"], lot.kind) != (amount_uc, lot_kind):
+    if lines:
+        # It may have gone to another account: that of a pool which the user was in, or was not in yet.
+        granted_to = unit.lock_accounts([lines[0]["account_id"]])[0]
+        before = unit.lot(granted_to, lines[0]["lot_id"])
+        assert before is not None, "a grant's lot stays"
+        if (lines[0]["d_avail_uc"], before.kind) != (amount_uc, lot_kind):
             raise Conflict(
                 f"Grant {key!r} of user {user_id!r} was posted before with another amount or lot kind. Use a new key for a new grant."
             )
-        return lot
+        return before
     cycles.catch_up(unit, deployment, account, at)
+    # Two members of a pool may use the same key.
+    lot_id = leg_id("lot", account.account_id, "grant", user_id, key)
     lot = unit.add_lot(account, Lot(lot_id, account.account_id, lot_kind, at, expires_at, unit_price_usd_micro, 0, 0))
     unit.append(
         account,

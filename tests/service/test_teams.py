@@ -429,6 +429,19 @@ def test_processes_that_close_members_accounts_share_each_cycle_out_once(ledger_
 # ---------------------------------------------------------------------------------------------------------------- terms
 
 
+def test_a_grant_to_a_pool_is_known_again_after_its_member_left(fresh_core: CreditCore) -> None:
+    pool(fresh_core).grant("ada", 7 * CREDIT, "bonus", "g-1", at=NOW)
+    fresh_core.leave_team("ada", "free", at=NOW)
+    before = everything(fresh_core)
+    fresh_core.grant("ada", 7 * CREDIT, "bonus", "g-1", at=NOW)
+    with pytest.raises(Conflict, match="posted before with another amount"):
+        fresh_core.grant("ada", 8 * CREDIT, "bonus", "g-1", at=NOW)
+    with pytest.raises(Conflict, match="or lot kind"):
+        fresh_core.grant("ada", 7 * CREDIT, "purchased", "g-1", at=NOW)
+    assert everything(fresh_core) == before
+    assert fresh_core.verify() == []
+
+
 def test_the_same_call_again_changes_nothing(core: CreditCore) -> None:
     pool(core)
     shared_terms = {"plan": "basic", "mode": "apportioned", "timezone": "Europe/Berlin"}
