@@ -44,6 +44,7 @@ class Account:
     cycled: bool = True
     largest_uc: int = 0
     paid_until: datetime | None = None
+    version: int = 0
 
 
 @dataclass(slots=True)

@@ -119,6 +119,13 @@ accounts = Table(
         comment="the plan's cycles close and begin with a grant; the others' just run on",
     ),
     Column("paid_until", Instant, comment="end of what was paid for; none: not billed through webhooks"),
+    Column(
+        "version",
+        big(),
+        nullable=False,
+        server_default="0",
+        comment="rises with every change of the account, its users and its lots",
+    ),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
     CheckConstraint(one_of("kind", ("user", "team", "guest")), "kind"),
     CheckConstraint(one_of("mode", ("conserve", "steady", "spend")), "mode"),

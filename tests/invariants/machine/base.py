@@ -88,7 +88,10 @@ class Machine(RuleBasedStateMachine):
     )
     def open(self, zones: list[str], plans: list[str], first: Terms, chance: float, share: float) -> None:
         self.clock = StoppedClock(NOW)
-        self.core = CreditCore.open(type(self).new_ledger(), clock=self.clock)
+        url = type(self).new_ledger()
+        #: Two processes on one ledger, as far as they can tell, that act by turns: what one knows the other makes old.
+        self.cores = [CreditCore.open(url, clock=self.clock) for _ in range(2)]
+        self.core = self.cores[0]
         self.remember()
         self.fill("jazz", "calm", 20, NOW - timedelta(days=35))
         self.fill("rock", "wild", 4, NOW)
@@ -104,8 +107,8 @@ class Machine(RuleBasedStateMachine):
         """Who else is there from the start. Mixins add theirs."""
 
     def teardown(self) -> None:
-        if hasattr(self, "core"):
-            self.core.close()
+        for core in getattr(self, "cores", []):
+            core.close()
 
     # What several subjects do
 
@@ -194,6 +197,11 @@ class Machine(RuleBasedStateMachine):
         assert self.entries() == before
         return found
 
+    def hand_over(self) -> None:
+        """The other process acts from here on, by the configuration that is live."""
+        self.core = self.cores[self.core is self.cores[0]]
+        self.core.config()
+
     # After every step
 
     @invariant()
@@ -221,3 +229,4 @@ class Machine(RuleBasedStateMachine):
         balance = self.core.balance(user)
         assert (balance.available_uc, balance.held_uc) == (wallet.available, wallet.held)
         assert sum(lot.avail_uc for lot in balance.lots) == wallet.available
+        self.hand_over()
