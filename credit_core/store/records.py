@@ -91,6 +91,13 @@ class Lot:
     unit_price_usd_micro: int
     avail_uc: int
     held_uc: int
+    #: As it is in the table, until :meth:`mark`.
+    is_open: bool = True
+
+    def mark(self) -> bool:
+        """Note whether the lot holds anything; True where that has changed."""
+        before, self.is_open = self.is_open, self.avail_uc + self.held_uc > 0
+        return before != self.is_open
 
     def closed(self, at: datetime) -> bool:
         """True where the lot has expired by ``at``: nothing may come back to it."""

@@ -94,7 +94,8 @@ def _update_by_key(table: Table, key: str, names: Iterable[str]) -> Any:
 
 ACCOUNT_CHANGES = tuple(name for name in ACCOUNT if name not in ("account_id", "kind", "created_at"))
 USER_CHANGES = tuple(name for name in USER if name not in ("user_id", "created_at"))
-LOT_CHANGES = ("avail_uc", "held_uc", "expires_at")
+LOT_CHANGES = ("avail_uc", "held_uc", "expires_at", "is_open")
+LOT_MOVES = ("avail_uc", "held_uc")
 UPDATE_ACCOUNT = Prepared(_update_by_key(accounts, "account_id", ACCOUNT_CHANGES), joins=True)
 UPDATE_USER = Prepared(_update_by_key(users, "user_id", USER_CHANGES), joins=True)
 #: What any leg changes. Naming an indexed column has SQLite write its index anew, and check its foreign key, changed or not.
@@ -118,6 +119,7 @@ GUARDS = {MOVE_ACCOUNT: _where_known(ACCOUNT_MOVES), UPDATE_ACCOUNT: _where_know
 account_terms = attrgetter(*(name for name in ACCOUNT_CHANGES if name not in ACCOUNT_MOVES))
 user_terms = attrgetter(*(name for name in USER_CHANGES if name not in USER_MOVES))
 UPDATE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_CHANGES), joins=True)
+MOVE_LOT = Prepared(_update_by_key(lots, "lot_id", LOT_MOVES), joins=True)
 INSERT_HOLD = Prepared(insert(holds), tuple(column.name for column in holds.columns), joins=True)
 INSERT_DEFERRAL = Prepared(insert(deferrals), tuple(column.name for column in deferrals.columns), joins=True)
 DELETE_DEFERRAL = Prepared(delete(deferrals).where(deferrals.c.leg_id == bindparam("key_leg_id")))

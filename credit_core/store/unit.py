@@ -57,6 +57,7 @@ class Unit(Loading):
         self._new_accounts: list[Account] = []
         self._new_users: list[User] = []
         self._new_lots: dict[str, Lot] = {}
+        self._moved_expiry = False
         self._holds: dict[str, Row] = {}
         self._ended_holds: set[str] = set()
         self._deferrals: list[Row] = []
@@ -149,6 +150,7 @@ class Unit(Loading):
     def move_expiry(self, lot: Lot, expires_at: datetime) -> None:
         """The lot expires at another instant."""
         lot.expires_at = expires_at
+        self._moved_expiry = True
         self._touch_lot(lot)
 
     def _touch_lot(self, lot: Lot) -> None:
@@ -286,6 +288,8 @@ class Unit(Loading):
         if self._new_users:
             yield statements.INSERT_USER, rows_of(self._new_users, statements.USER)
         if self._new_lots:
+            for lot in self._new_lots.values():
+                lot.mark()
             yield statements.INSERT_LOT, rows_of(self._new_lots.values(), statements.LOT)
         if self._new_cycles:
             yield statements.INSERT_CYCLE, self._new_cycles
@@ -306,7 +310,12 @@ class Unit(Loading):
             else:
                 yield statements.UPDATE_USER, rows_of(users, statements.USER_CHANGES, "user_id")
         if self._dirty_lots:
-            yield statements.UPDATE_LOT, rows_of(changed(self._dirty_lots), statements.LOT_CHANGES, "lot_id")
+            lots = changed(self._dirty_lots)
+            marked = [lot.mark() for lot in lots]
+            if any(marked) or self._moved_expiry:
+                yield statements.UPDATE_LOT, rows_of(lots, statements.LOT_CHANGES, "lot_id")
+            else:
+                yield statements.MOVE_LOT, rows_of(lots, statements.LOT_MOVES, "lot_id")
         if self._deferrals:
             yield statements.INSERT_DEFERRAL, self._deferrals
         if self._ended_deferrals:
