@@ -19,6 +19,8 @@ from credit_core.store.schema import ledger_entries
 from credit_core.units import to_us
 
 _ACCOUNT_COLUMNS = len(statements.ACCOUNT)
+#: Where :data:`statements.WHOLE` says whether the leg was written.
+_WRITTEN = _ACCOUNT_COLUMNS + len(statements.USER)
 
 
 class Loading:
@@ -75,6 +77,9 @@ class Loading:
         """
         if user_id in self._users or self._remembered(leg_id, of):
             return
+        if of is None and (not self.locked or self.connection.dialect.name == "sqlite"):
+            self._load_whole(user_id, leg_id)
+            return
         whose = {"user_id": user_id}
         asked: list[tuple[Prepared, Row]] = [
             (statements.USER_ROW if self.locked else statements.USER_SEEN, whose),
@@ -97,6 +102,20 @@ class Loading:
             account_id = self._adopt(found[0]).account_id
             if account_id not in self._lots:
                 self._lots[account_id] = {lot.lot_id: lot for lot in (Lot(*row) for row in lots_found)}
+
+    def _load_whole(self, user_id: str, leg_id: str) -> None:
+        found = fetch(
+            self.connection, [(statements.WHOLE, {"user_id": user_id, "leg_id": leg_id})], alone=not self.locked
+        )[0]
+        if not found or found[0][_WRITTEN]:
+            self.need_lock()
+        if found:
+            account_id = self._adopt(found[0][:_WRITTEN]).account_id
+            if not found[0][_WRITTEN]:
+                self._legs.setdefault(leg_id, [])
+            if account_id not in self._lots:
+                rows = [row[_WRITTEN + 1 :] for row in found]
+                self._lots[account_id] = {row[0]: Lot(*row) for row in rows if row[0] is not None}
 
     def _remembered(self, leg_id: str, of: str | None) -> bool:
         """Take the user, their account and lots from the image, if it has what this leg needs. It then was not written before."""

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -118,6 +118,7 @@ def pool_of(account_id: str) -> str | None:
     return account_id.removeprefix(_POOL) if account_id.startswith(_POOL) else None
 
 
+@lru_cache(1_024)
 def leg_id(act: str, *parts: str) -> str:
     """The id of one act: BLAKE2b-128 over its name and keys, each length-prefixed, hex. The same act has the same id."""
     named = [part.encode() for part in (act, *parts)]

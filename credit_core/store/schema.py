@@ -81,7 +81,7 @@ ENTRY_KINDS = (
 OPENING_KINDS = ("reserve", "library", "defer", "rate_limited", "rejected")
 #: Lots that hold anything. A literal, so that both planners see that the partial index answers it, which rests on a column
 #: that most legs leave as it is: an index on the amounts would be written anew with each of them.
-LOT_IS_OPEN = "is_open AND avail_uc + held_uc > 0"
+LOT_IS_OPEN = "lots.is_open AND lots.avail_uc + lots.held_uc > 0"
 #: Entries that count generations.
 IS_COUNTED = "d_count IS NOT NULL"
 #: Kinds that end a reserve.

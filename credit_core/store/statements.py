@@ -41,6 +41,16 @@ USER_LOTS = Prepared(
     .join(users, users.c.account_id == lots.c.account_id)
     .where(users.c.user_id == bindparam("user_id"), text(LOT_IS_OPEN))
 )
+#: All that an opening leg looks at: a row per open lot, or one without any. Only where no other comes in between, since
+#: PostgreSQL would lock the newest account, and still show the lots as they were before.
+WHOLE = Prepared(
+    _SEEN.add_columns(
+        select(ledger_entries.c.line).where(ledger_entries.c.leg_id == bindparam("leg_id")).exists(),
+        *(lots.c[name].label(f"lot_{name}") for name in LOT),
+    )
+    .outerjoin(lots, (lots.c.account_id == accounts.c.account_id) & text(LOT_IS_OPEN))
+    .where(users.c.user_id == bindparam("user_id"))
+)
 ONE_LOT = select(lots).where(lots.c.lot_id == bindparam("lot_id"))
 ENTRY_COLUMNS = tuple(column for column in ledger_entries.columns if column.name not in ("prev_hash", "hash"))
 LEG = Prepared(
