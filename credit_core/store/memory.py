@@ -3,7 +3,7 @@
 Why such a leg writes exactly what it would have written under lock:
 
 1. ``accounts.version`` rises with every transaction that changes the account, one of its users or one of its lots
-   (:meth:`credit_core.store.unit.Unit.flush`; a trigger for users that somebody changes by hand).
+   (:meth:`credit_core.store.unit.Unit.flush`; triggers for users and accounts that somebody changes by hand).
 2. The leg knows the account as of a version: from here, or read without a lock before anything else. What else it reads of
    the account it reads later. What it reads besides (configuration, library, demand) a leg under lock does not lock either.
 3. It writes in one transaction that begins with ``UPDATE accounts … WHERE version = … AND head_hash = …``, as known. Where

@@ -265,6 +265,9 @@ class Unit(Loading):
         user = self._users.get(user_id)
         if user is None or len(self._accounts) != 1 or user.account_id not in self._lots:
             return None
+        if statements.user_terms(user) != self._user_terms.get(user_id):
+            # The trigger has raised the version once more.
+            return None
         account = self._accounts[user.account_id]
         reserves = {} if self._image is None else self._image.reserves
         for leg_id in self._holds:

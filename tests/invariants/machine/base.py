@@ -78,6 +78,8 @@ class Machine(RuleBasedStateMachine):
         self.released = [1]
         self.heads: list[Head] = []
         self.assets = dict.fromkeys(CELLS, 0)
+        #: Version of each account as of the last step, and what there was of it, its users and its lots.
+        self.seen: dict[str, tuple[int, list[Any]]] = {}
 
     @initialize(
         zones=st.lists(zones, min_size=3, max_size=3),
@@ -208,6 +210,21 @@ class Machine(RuleBasedStateMachine):
     def every_invariant_holds(self) -> None:
         if hasattr(self, "core"):
             assert self.core.verify(self.heads) == []
+
+    @invariant()
+    def whatever_changed_has_a_higher_version(self) -> None:
+        """Else a process that remembers the account as it was would take it for what it is."""
+        if not hasattr(self, "core"):
+            return
+        seen: dict[str, tuple[int, list[Any]]] = {}
+        with self.core.deployment.ledger.reading() as connection:
+            for table in ("accounts", "users", "lots"):
+                for row in connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).mappings():
+                    version, rows = seen.setdefault(row["account_id"], (row.get("version", 0), []))
+                    rows.append([value for name, value in row.items() if name != "version"])
+        for account_id, (version, rows) in self.seen.items():
+            assert seen[account_id][0] > version or seen[account_id] == (version, rows)
+        self.seen = seen
 
     @invariant()
     def every_balance_is_what_the_model_says(self) -> None:

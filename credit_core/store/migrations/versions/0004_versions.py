@@ -11,11 +11,15 @@ branch_labels = None
 depends_on = None
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-#: What of a user no leg changes: operators do, by hand.
-TERMS = "account_id, team_id, segment, conserving, session_consent, blocked_at, override_until, challenged_at"
+#: What no leg changes of a user and an account: where somebody does by hand, the version rises, too.
+TERMS = {
+    "users": "account_id, timezone, team_id, segment, conserving, session_consent, blocked_at, override_until, flagged_at, "
+    "flag_reason, challenged_at, guest_session",
+    "accounts": "plan, region, timezone, anchor_day, anchor_no, cycle_no, cycle_start_at, cycle_end_at, quota_uc, paused_at, due_at, "
+    "cycled, paid_until",
+}
+WHEN = {"users": "", "accounts": "WHEN (NEW.version = OLD.version) "}
 RAISE = "UPDATE accounts SET version = version + 1 WHERE account_id IN (OLD.account_id, NEW.account_id)"
-
-
 #: As in 0003: a changed row stays on its page.
 FILLFACTOR = 85
 
@@ -29,15 +33,16 @@ def add_versions() -> None:
     comment = "rises with every change of the account, its users and its lots"
     op.add_column("accounts", sa.Column("version", BIG, nullable=False, server_default="0", comment=comment))
     if op.get_bind().dialect.name == "sqlite":
-        op.execute(f"CREATE TRIGGER users_raise_version AFTER UPDATE OF {TERMS} ON users BEGIN {RAISE}; END")
+        act = f"BEGIN {RAISE}; END"
     else:
         op.execute(
             "CREATE FUNCTION titrate_raise_version() RETURNS trigger LANGUAGE plpgsql AS $$ "
             f"BEGIN {RAISE}; RETURN NULL; END $$"
         )
+        act = "EXECUTE FUNCTION titrate_raise_version()"
+    for table, terms in TERMS.items():
         op.execute(
-            f"CREATE TRIGGER users_raise_version AFTER UPDATE OF {TERMS} ON users "
-            "FOR EACH ROW EXECUTE FUNCTION titrate_raise_version()"
+            f"CREATE TRIGGER {table}_raise_version AFTER UPDATE OF {terms} ON {table} FOR EACH ROW {WHEN[table]}{act}"
         )
 
 
