@@ -77,7 +77,8 @@ def settle(
     done = deployment.ledger.run(
         lambda unit: settle_in(
             unit, deployment, user_id, request_id, deployment.instant(at), actual_uc, cost_usd_micro, latency_ms
-        )
+        ),
+        whose=user_id,
     )
     if isinstance(done, LateSettle):
         raise AlreadyEnded(done.message)
@@ -165,7 +166,8 @@ def release(
     if cost_usd_micro is not None:
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
     return deployment.ledger.run(
-        lambda unit: release_in(unit, deployment, user_id, request_id, reason, deployment.instant(at), cost_usd_micro)
+        lambda unit: release_in(unit, deployment, user_id, request_id, reason, deployment.instant(at), cost_usd_micro),
+        whose=user_id,
     )
 
 
@@ -189,7 +191,8 @@ def partial(
     if cost_usd_micro is not None:
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
     return deployment.ledger.run(
-        lambda unit: partial_in(unit, deployment, user_id, request_id, deployment.instant(at), cost_usd_micro)
+        lambda unit: partial_in(unit, deployment, user_id, request_id, deployment.instant(at), cost_usd_micro),
+        whose=user_id,
     )
 
 

@@ -70,7 +70,9 @@ def authorize(deployment: Deployment, request: Request, at: datetime | None) -> 
     """
     started = time.perf_counter()
     request = checked(request)
-    return deployment.ledger.run(lambda unit: authorize_in(unit, deployment, request, deployment.instant(at), started))
+    return deployment.ledger.run(
+        lambda unit: authorize_in(unit, deployment, request, deployment.instant(at), started), whose=_user_of(request)
+    )
 
 
 def authorize_in(
@@ -187,7 +189,7 @@ def _seen(unit: Unit, request: Request, at: datetime) -> bytes:
     assert request.ip is not None
     ip, user_id = request.ip, _user_of(request)
     hashed = _ip_hash(unit, ip)
-    unit.finally_write(lambda: guests.see(unit.connection, user_id, hashed, ip, at))
+    unit.finally_put(guests.SEE, {"user_id": user_id, "ip_hash": hashed, "ip": ip, "first_seen_at": at})
     return hashed
 
 
@@ -431,7 +433,6 @@ def _mark_cell(unit: Unit, deployment: Deployment, request: Request, decision: D
         return
     asked = {"genre": request.genre, "mood": request.mood, "requested_at": at, "queued_at": at if queued else None}
     unit.finally_put(library.MARK, asked)
-    # Noted before the commit: a mark that is rolled back is written again by the next process, which changes nothing here.
-    deployment.requested_cells.add(cell)
+    unit.after(lambda: deployment.requested_cells.add(cell))
     if queued:
-        deployment.queued_cells.add(cell)
+        unit.after(lambda: deployment.queued_cells.add(cell))

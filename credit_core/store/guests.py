@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from credit_core.policy.quotas import Window
 from credit_core.store.library import upsert
+from credit_core.store.prepared import Prepared
 from credit_core.store.schema import guest_windows, ledger_entries, origins
 
 _LOCK = (
@@ -21,6 +21,14 @@ _WRITE = (
     update(guest_windows)
     .where(guest_windows.c.window_key == bindparam("key"))
     .values(opened_at=bindparam("opened_at"), used=bindparam("used"))
+)
+
+
+#: Remembers the first time that a user came from an address.
+SEE = Prepared(
+    lambda dialect: upsert(dialect, origins).on_conflict_do_nothing(),
+    ("user_id", "ip_hash", "ip", "first_seen_at"),
+    joins=True,
 )
 
 
@@ -61,12 +69,6 @@ def write(connection: Connection, windows: Mapping[str, Window]) -> None:
     """Write locked windows back."""
     for key, window in sorted(windows.items()):
         connection.execute(_WRITE, {"key": key, "opened_at": window.opened_at, "used": window.used})
-
-
-def see(connection: Connection, user_id: str, ip_hash: bytes, ip: str, at: datetime) -> None:
-    """Remember the first time that a user came from an address."""
-    made = upsert(connection.dialect, origins).on_conflict_do_nothing()
-    connection.execute(made, {"user_id": user_id, "ip_hash": ip_hash, "ip": ip, "first_seen_at": at})
 
 
 def erase(connection: Connection, user_id: str) -> int:

@@ -16,8 +16,9 @@ import sqlalchemy
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DBAPIError
 
-from credit_core.errors import InvalidRequest, LedgerUnavailable, ReadOnlyLedger
+from credit_core.errors import CreditError, InvalidRequest, LedgerUnavailable, ReadOnlyLedger
 from credit_core.store.engine import open_engine
+from credit_core.store.memory import Memory, Moved, NeedsLock
 from credit_core.store.schema import deployment
 from credit_core.store.transactions import Transactions
 from credit_core.store.unit import Unit
@@ -45,6 +46,7 @@ class Ledger:
         self.clock = clock
         self.engine: Engine = open_engine(url)
         self._transactions = Transactions(self.engine)
+        self._memory = Memory()
         self._salts: dict[str, bytes] | None = None
 
     @property
@@ -89,20 +91,61 @@ class Ledger:
         with self.reading() as connection:
             return connection.execute(select(deployment.c.value).where(deployment.c.key == key)).scalar()
 
-    def run(self, act: Callable[[Unit], T]) -> T:
+    def run(self, act: Callable[[Unit], T], *, whose: str | None = None) -> T:
         """Run ``act`` in one transaction and commit it; on any error nothing is written.
 
         Acts name their legs by what they do, so running one again after a lost connection or a serialisation failure
-        finds what the first try committed. Raises :class:`LedgerUnavailable` when all retries are used up.
+        finds what the first try committed. Raises :class:`LedgerUnavailable` when all retries are used up. An act that
+        moves the account of the user ``whose`` alone is first tried without a lock (:mod:`credit_core.store.memory`).
         """
+        if whose is not None:
+            tried = self._without_lock(act, whose)
+            if tried is not None:
+                return tried[0]
+        done: list[Unit] = []
 
         def attempt(connection: Connection) -> T:
-            unit = Unit(connection, self.clock(), self.salts)
-            result = act(unit)
-            unit.flush()
+            done[:] = [Unit(connection, self.clock(), self.salts)]
+            result = act(done[0])
+            done[0].flush()
             return result
 
-        return self.write(attempt)
+        result = self.write(attempt)
+        self._committed(done[0], whose)
+        return result
+
+    def _without_lock(self, act: Callable[[Unit], T], whose: str) -> tuple[T] | None:
+        """What ``act`` returned, once it has written where nothing had moved; None where it must run under lock."""
+        may_try, image = self._memory.lend(whose)
+        if not may_try:
+            return None
+        moved = False
+        try:
+            if image is None and self.engine.dialect.name == "sqlite":
+                # Nothing is saved: to read costs as much with a lock.
+                return None
+            with self._transactions.begin(at_once=False) as connection:
+                unit = Unit(connection, self.clock(), self.salts, locked=False, image=image)
+                result = act(unit)
+                unit.flush()
+            self._committed(unit, whose)
+            return (result,)
+        except Moved:
+            moved = True
+        except (NeedsLock, CreditError, *_DRIVER_ERRORS):
+            # Whatever it was, it was said of an account that may have moved.
+            pass
+        finally:
+            self._memory.give_back(whose, moved=moved)
+        return None
+
+    def _committed(self, unit: Unit, whose: str | None) -> None:
+        unit.committed()
+        for user_id in unit.users:
+            self._memory.forget(user_id)
+        image = None if whose is None else unit.image(whose)
+        if image is not None:
+            self._memory.keep(image)
 
     def write(self, act: Callable[[Connection], T]) -> T:
         """As :meth:`run`, for tables outside the ledger: configuration, library, checks."""

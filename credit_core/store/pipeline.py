@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import select
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import psycopg
@@ -32,9 +33,9 @@ class Step(NamedTuple):
 _COMMIT = Step(b"COMMIT", b"COMMIT", ())
 
 
-def fetched(connection: Connection, steps: Sequence[Step]) -> list[list[tuple[Any, ...]]]:
-    """Run the steps in order within the transaction of ``connection``, beginning it where need be; the rows of each."""
-    results = _sent(connection, steps, commit=False)
+def fetched(connection: Connection, steps: Sequence[Step], *, begin: bool = True) -> list[list[tuple[Any, ...]]]:
+    """Run the steps in order within the transaction of ``connection``, begun where need be unless ``begin`` is off; their rows."""
+    results = [result for result in _sent(connection, steps, begin=begin) if result.status == ExecStatus.TUPLES_OK]
     loader = connection.info.get(_LOADER)
     if loader is None:
         # It keeps what it has found out about the types of columns.
@@ -49,6 +50,20 @@ def fetched(connection: Connection, steps: Sequence[Step]) -> list[list[tuple[An
 def written(connection: Connection, steps: Sequence[Step], *, commit: bool) -> None:
     """As :func:`fetched`, for statements without rows. ``commit`` sends the COMMIT along: nothing may follow it."""
     _sent(connection, steps, commit=commit)
+
+
+def changed_alone(connection: Connection, step: Step) -> int:
+    """Run one statement as a transaction of its own, or commit the one that has begun with it; the number of rows it changed."""
+    driver = _driver(connection)
+    if driver.pgconn.transaction_status != TransactionStatus.IDLE or driver.isolation_level is not None:
+        results = _sent(connection, [step], commit=True)
+        return next(result.command_tuples for result in reversed(results) if result.command_tuples is not None)
+    known: set[bytes] = connection.info.setdefault(_KNOWN, set())
+    if step.name not in known:
+        _asked(connection, driver, lambda server: server.send_prepare(step.name, step.sql))
+        known.add(step.name)
+    result = _asked(connection, driver, lambda server: server.send_query_prepared(step.name, step.values))
+    return result.command_tuples or 0
 
 
 def copied(connection: Connection, table: str, columns: Sequence[str], rows: Iterator[Sequence[bytes | None]]) -> None:
@@ -90,27 +105,54 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
     return driver
 
 
-def _sent(connection: Connection, steps: Sequence[Step], *, commit: bool) -> list[PGresult]:
+def _asked(connection: Connection, driver: psycopg.Connection[Any], send: Callable[[PGconn], None]) -> PGresult:
+    """One exchange outside of any transaction: an error of the commit is a result after that of the statement."""
+    server = driver.pgconn
+    answers: list[PGresult] = []
+    try:
+        if server.status != ConnStatus.OK:
+            raise psycopg.OperationalError("the connection is closed")
+        send(server)
+        while True:
+            _await(server)
+            result = server.get_result()
+            if result is None:
+                break
+            answers.append(result)
+    except BaseException:
+        connection.invalidate()
+        raise
+    for result in answers:
+        if result.status in _FAILED:
+            raise _failure(connection, driver, result)
+    return answers[0]
+
+
+def _failure(connection: Connection, driver: psycopg.Connection[Any], result: PGresult) -> psycopg.Error:
+    error = error_from_result(result, driver.info.encoding)
+    if isinstance(error, psycopg.errors.InvalidSqlStatementName):
+        connection.info.setdefault(_KNOWN, set()).clear()
+    return error
+
+
+def _sent(connection: Connection, steps: Sequence[Step], *, commit: bool = False, begin: bool = True) -> list[PGresult]:
     driver = _driver(connection)
     known: set[bytes] = connection.info.setdefault(_KNOWN, set())
     server = driver.pgconn
     if server.status != ConnStatus.OK:
         raise psycopg.OperationalError("the connection is closed")
     try:
-        answers, asked = _exchanged(driver, server, steps, known, commit=commit)
+        answers, asked = _exchanged(driver, server, steps, known, commit=commit, begin=begin)
     except BaseException:
         # Half an exchange is still in the socket: nobody may use this connection again.
         connection.invalidate()
         raise
-    for result, name in zip(answers, asked, strict=False):
-        if result.status in _FAILED:
-            error = error_from_result(result, driver.info.encoding)
-            if isinstance(error, psycopg.errors.InvalidSqlStatementName):
-                known.clear()
-            raise error
+    for result, name in zip_longest(answers, asked):
+        if result is not None and result.status in _FAILED:
+            raise _failure(connection, driver, result)
         if name is not None:
             known.add(name)
-    return [result for result in answers if result.status == ExecStatus.TUPLES_OK]
+    return answers
 
 
 def _await(server: PGconn) -> None:
@@ -127,15 +169,21 @@ def _await(server: PGconn) -> None:
 
 
 def _exchanged(
-    driver: psycopg.Connection[Any], server: PGconn, steps: Sequence[Step], known: set[bytes], *, commit: bool
+    driver: psycopg.Connection[Any],
+    server: PGconn,
+    steps: Sequence[Step],
+    known: set[bytes],
+    *,
+    commit: bool,
+    begin: bool,
 ) -> tuple[list[PGresult], list[bytes | None]]:
     """Send everything, then read everything: the results, and of those that prepared a statement its name."""
     asked: list[bytes | None] = []
     new: set[bytes] = set()
-    if server.transaction_status == TransactionStatus.IDLE and not driver.autocommit:
+    if begin and server.transaction_status == TransactionStatus.IDLE and not driver.autocommit:
         level = driver.isolation_level
-        begin = b"BEGIN" if level is None else b"BEGIN ISOLATION LEVEL " + level.name.replace("_", " ").encode()
-        steps = [Step(begin, begin, ()), *steps]
+        start = b"BEGIN" if level is None else b"BEGIN ISOLATION LEVEL " + level.name.replace("_", " ").encode()
+        steps = [Step(start, start, ()), *steps]
     if commit:
         steps = [*steps, _COMMIT]
     server.enter_pipeline_mode()

@@ -14,7 +14,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Dialect, Insert, Select, Table
+from sqlalchemy import Connection, Dialect, Insert, Select, Table, bindparam, select, text
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.dml import UpdateBase
 
@@ -39,6 +39,10 @@ class _Form(NamedTuple):
     keys: tuple[str, ...]
 
 
+#: The common table expression that a guarded statement asks whether the guard has hit its row.
+_HELD = text("EXISTS (SELECT FROM held)")
+
+
 class Prepared:
     """A select or data-changing statement. ``keys`` are the columns that an insert fills."""
 
@@ -58,6 +62,7 @@ class Prepared:
         self.joins = joins
         self._keys = tuple(keys)
         self._forms: dict[str, _Form] = {}
+        self._guarded: _Form | None = None
 
     def rows(self, connection: Connection, **values: Any) -> list[tuple[Any, ...]]:
         """Run a select and return its rows, converted."""
@@ -73,12 +78,20 @@ class Prepared:
             form = self._forms[dialect.name] = self._compiled(dialect)
         return form
 
-    def _compiled(self, dialect: Dialect) -> _Form:
+    def _guarded_form(self, dialect: Dialect) -> _Form:
+        """PostgreSQL: the same where a guard, named ``held``, has hit its row."""
+        if self._guarded is None:
+            self._guarded = self._compiled(dialect, guarded=True)
+        return self._guarded
+
+    def _compiled(self, dialect: Dialect, *, guarded: bool = False) -> _Form:
         postgres = dialect.name == "postgresql"
         statement = self._statement if isinstance(self._statement, Select | UpdateBase) else self._statement(dialect)
+        if guarded:
+            statement = self._where_held(statement)
         compiled: Any = statement.compile(
             dialect=psycopg.dialect(paramstyle="numeric_dollar") if postgres else dialect,  # type: ignore[no-untyped-call]
-            column_keys=list(self._keys) if isinstance(statement, Insert) and self._keys else None,
+            column_keys=list(self._keys) if isinstance(statement, Insert) and self._keys and not guarded else None,
         )
         names = tuple(compiled.positiontup)
         types = [compiled.binds[name].type for name in names]
@@ -96,6 +109,13 @@ class Prepared:
             keys=names,
         )
 
+    def _where_held(self, statement: Any) -> Any:
+        if not isinstance(statement, Insert):
+            return statement.where(_HELD)
+        columns = statement.table.c
+        values = select(*(bindparam(name, type_=columns[name].type) for name in self._keys)).where(_HELD)
+        return statement.from_select(list(self._keys), values, include_defaults=False)
+
 
 def _conversions(types: Sequence[Any], dialect: Dialect, way: int) -> tuple[tuple[int, _Convert], ...]:
     """Position and conversion of each value that needs one: the drivers take and give int, float, str and bytes as they are."""
@@ -103,14 +123,16 @@ def _conversions(types: Sequence[Any], dialect: Dialect, way: int) -> tuple[tupl
     return tuple((index, convert) for index, convert in found if convert is not None)
 
 
-def fetch(connection: Connection, asked: Sequence[tuple[Prepared, _Values]]) -> list[list[tuple[Any, ...]]]:
-    """Run selects in order, on PostgreSQL in one round trip; the rows of each, converted."""
+def fetch(
+    connection: Connection, asked: Sequence[tuple[Prepared, _Values]], *, alone: bool = False
+) -> list[list[tuple[Any, ...]]]:
+    """Run selects in order, on PostgreSQL in one round trip; the rows of each, converted. ``alone``: they begin no transaction."""
     dialect = connection.dialect
     forms = [statement._form(dialect) for statement, _ in asked]
     found: list[list[tuple[Any, ...]]] = []
     if dialect.name == "postgresql":
         steps = [_step(form, values) for form, (_, values) in zip(forms, asked, strict=True)]
-        found = pipeline.fetched(connection, steps)
+        found = pipeline.fetched(connection, steps, begin=not alone)
     else:
         cursor: Any = connection.connection.cursor()
         try:
@@ -146,6 +168,32 @@ def write(
         cursor.close()
 
 
+def write_if(
+    connection: Connection, guard: tuple[Prepared, _Values], batches: Sequence[tuple[Prepared, Sequence[_Values]]]
+) -> bool:
+    """Run the update ``guard``, and ``batches`` if it changed a row; False where it did not, and nothing is written.
+
+    On PostgreSQL everything is one statement, and its own transaction unless one has begun, which then commits. On SQLite
+    the transaction begins here if it has not, and the caller commits it. The first batch inserts.
+    """
+    statement, values = guard
+    if connection.dialect.name == "postgresql":
+        pairs = [(prepared, row) for prepared, rows in (*batches[1:], batches[0]) for row in rows]
+        bound = pipeline.dumped(_bound(statement._form(connection.dialect), values))
+        for prepared, row in pairs:
+            bound += pipeline.dumped(_bound(prepared._guarded_form(connection.dialect), row))
+        name, sql = _guarded(connection.dialect, statement, *(prepared for prepared, _ in pairs))
+        return pipeline.changed_alone(connection, pipeline.Step(name, sql, bound)) > 0
+    driver: Any = connection.connection.driver_connection
+    if not driver.in_transaction:
+        driver.execute("BEGIN IMMEDIATE")
+    form = statement._form(connection.dialect)
+    if driver.execute(form.sql, _bound(form, values)).rowcount != 1:
+        return False
+    write(connection, batches)
+    return True
+
+
 def _write_postgresql(
     connection: Connection, batches: Iterable[tuple[Prepared, Sequence[_Values]]], *, commit: bool
 ) -> None:
@@ -175,15 +223,29 @@ def _write_postgresql(
 @cache
 def _joined(dialect: Dialect, *statements: Prepared) -> tuple[bytes, bytes]:
     """Name and text of one statement that does what ``statements`` do, whose values follow each other."""
-    texts: list[str] = []
-    before = 0
-    for statement in statements:
-        form = statement._form(dialect)
-        texts.append(_PLACE.sub(lambda place, shift=before: f"${int(place[1]) + shift}", form.sql))  # type: ignore[misc]
-        before += len(form.keys)
-    *first, last = texts
+    *first, last = _shifted([statement._form(dialect) for statement in statements])
     sql = "WITH " + ", ".join(f"w{number} AS ({one})" for number, one in enumerate(first)) + " " + last
     return _name(sql), sql.encode()
+
+
+@cache
+def _guarded(dialect: Dialect, guard: Prepared, *statements: Prepared) -> tuple[bytes, bytes]:
+    """As :func:`_joined`, where ``guard`` changes a row; nothing else is done where it does not."""
+    held, *others = _shifted([guard._form(dialect), *(statement._guarded_form(dialect) for statement in statements)])
+    *first, last = others
+    named = [f"held AS ({held} RETURNING 1)", *(f"w{number} AS ({one})" for number, one in enumerate(first))]
+    sql = f"WITH {', '.join(named)} {last}"
+    return _name(sql), sql.encode()
+
+
+def _shifted(forms: Sequence[_Form]) -> list[str]:
+    """The texts of ``forms``, their places numbered on and on."""
+    texts: list[str] = []
+    before = 0
+    for form in forms:
+        texts.append(_PLACE.sub(lambda place, shift=before: f"${int(place[1]) + shift}", form.sql))  # type: ignore[misc]
+        before += len(form.keys)
+    return texts
 
 
 def _name(sql: str) -> bytes:

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -44,6 +44,7 @@ class Account:
     cycled: bool = True
     largest_uc: int = 0
     paid_until: datetime | None = None
+    version: int = 0
 
 
 @dataclass(slots=True)
@@ -90,6 +91,13 @@ class Lot:
     unit_price_usd_micro: int
     avail_uc: int
     held_uc: int
+    #: As it is in the table, until :meth:`mark`.
+    is_open: bool = True
+
+    def mark(self) -> bool:
+        """Note whether the lot holds anything; True where that has changed."""
+        before, self.is_open = self.is_open, self.avail_uc + self.held_uc > 0
+        return before != self.is_open
 
     def closed(self, at: datetime) -> bool:
         """True where the lot has expired by ``at``: nothing may come back to it."""
@@ -110,6 +118,7 @@ def pool_of(account_id: str) -> str | None:
     return account_id.removeprefix(_POOL) if account_id.startswith(_POOL) else None
 
 
+@lru_cache(1_024)
 def leg_id(act: str, *parts: str) -> str:
     """The id of one act: BLAKE2b-128 over its name and keys, each length-prefixed, hex. The same act has the same id."""
     named = [part.encode() for part in (act, *parts)]

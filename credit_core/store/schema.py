@@ -79,8 +79,9 @@ ENTRY_KINDS = (
 )  # fmt: skip
 #: Kinds that open a request: at most one per (user_id, request_id).
 OPENING_KINDS = ("reserve", "library", "defer", "rate_limited", "rejected")
-#: Lots that hold anything. A literal, so that both planners see that the partial index answers it.
-LOT_IS_OPEN = "avail_uc + held_uc > 0"
+#: Lots that hold anything. A literal, so that both planners see that the partial index answers it, which rests on a column
+#: that most legs leave as it is: an index on the amounts would be written anew with each of them.
+LOT_IS_OPEN = "lots.is_open AND lots.avail_uc + lots.held_uc > 0"
 #: Entries that count generations.
 IS_COUNTED = "d_count IS NOT NULL"
 #: Kinds that end a reserve.
@@ -119,6 +120,13 @@ accounts = Table(
         comment="the plan's cycles close and begin with a grant; the others' just run on",
     ),
     Column("paid_until", Instant, comment="end of what was paid for; none: not billed through webhooks"),
+    Column(
+        "version",
+        big(),
+        nullable=False,
+        server_default="0",
+        comment="rises with every change of the account, its users and its lots",
+    ),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
     CheckConstraint(one_of("kind", ("user", "team", "guest")), "kind"),
     CheckConstraint(one_of("mode", ("conserve", "steady", "spend")), "mode"),
@@ -172,15 +180,13 @@ lots = Table(
     Column("unit_price_usd_micro", big(), nullable=False, comment="micro-dollars per credit"),
     Column("avail_uc", big(), nullable=False),
     Column("held_uc", big(), nullable=False),
+    Column("is_open", Flag, nullable=False, server_default=text("true"), comment="false: it holds nothing"),
     CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
     CheckConstraint(one_of("kind", LOT_KINDS), "kind"),
-    Index(
-        "ix_lots_open",
-        "account_id",
-        sqlite_where=text(LOT_IS_OPEN),
-        postgresql_where=text(LOT_IS_OPEN),
-    ),
+    CheckConstraint("is_open OR avail_uc + held_uc = 0", "open"),
+    Index("ix_lots_open", "account_id", sqlite_where=text("is_open"), postgresql_where=text("is_open")),
     sqlite_strict=True,
+    postgresql_with={"fillfactor": 85},
 )
 
 ledger_entries = Table(

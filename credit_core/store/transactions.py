@@ -15,6 +15,7 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, event
 
 from credit_core.store.engine import RESTING, is_gone
+from credit_core.store.memory import NeedsLock
 
 
 class _Resting(NamedTuple):
@@ -32,9 +33,12 @@ class Transactions:
         self._resting: list[_Resting] = []
         event.listen(engine, "engine_disposed", lambda _: self._forget())
 
-    def begin(self) -> Transaction:
-        """One transaction: it commits at the end of the ``with``, and rolls back on any error."""
-        return Transaction(self)
+    def begin(self, *, at_once: bool = True) -> Transaction:
+        """One transaction: it commits at the end of the ``with``, and rolls back on any error.
+
+        Not ``at_once``: it begins with what is first said in it, on SQLite where that asks for one.
+        """
+        return Transaction(self, at_once)
 
     def take(self) -> tuple[Connection, Any]:
         """A connection outside of any transaction, and its driver's own: the one used last, which has the newest pages."""
@@ -67,14 +71,15 @@ class Transactions:
 class Transaction:
     """One use of a connection, as a context manager. Made by :meth:`Transactions.begin`."""
 
-    def __init__(self, of: Transactions) -> None:
+    def __init__(self, of: Transactions, at_once: bool) -> None:
         """Nothing begins before ``with``."""
         self._of = of
+        self._at_once = at_once
 
     def __enter__(self) -> Connection:
         """Begin. psycopg does so with the first statement; SQLite takes the write lock at once."""
         self._connection, self._driver = self._of.take()
-        if self._connection.dialect.name == "sqlite":
+        if self._at_once and self._connection.dialect.name == "sqlite":
             try:
                 self._driver.execute("BEGIN IMMEDIATE")
             except BaseException:
@@ -92,6 +97,8 @@ class Transaction:
                 self._roll_back()
                 raise
             self._of.rest(connection, self._driver)
+        elif isinstance(error, NeedsLock):
+            self._begin_again()
         else:
             self._roll_back()
 
@@ -105,6 +112,18 @@ class Transaction:
         elif self._driver.pgconn.transaction_status != TransactionStatus.IDLE:
             # Idle is one whose COMMIT travelled with its last writes.
             self._driver.commit()
+
+    def _begin_again(self) -> None:
+        """Nothing went wrong: what follows begins on this connection."""
+        try:
+            if self._connection.in_transaction():
+                self._connection.rollback()
+            else:
+                self._driver.rollback()
+        except BaseException:
+            self._roll_back()
+            raise
+        self._of.rest(self._connection, self._driver)
 
     def _roll_back(self) -> None:
         """SQLAlchemy's pool rolls back what comes back to it."""

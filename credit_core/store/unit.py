@@ -1,4 +1,4 @@
-"""One transaction on the ledger: rows are loaded under lock, changed in memory, and written back once, at commit.
+"""One transaction on the ledger: rows are loaded, changed in memory, and written back once, at commit.
 
 Every change of a balance goes through :meth:`Unit.append`, which moves the entry, the account and the lot together, so the
 derived tables equal the entries' sums by construction. Nothing is written before the last check has passed.
@@ -6,22 +6,20 @@ derived tables equal the entries' sums by construction. Nothing is written befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
-from credit_core.errors import InvalidAmount, LedgerError, NotFound
-from credit_core.policy.lots import LotView, spending_key
-from credit_core.policy.quotas import Counted, Window
-from credit_core.store import chain, counts, guests, statements
-from credit_core.store.prepared import Prepared, fetch, write
-from credit_core.store.records import Account, Lot, Row, User, changed, pool_of, rows_of
-from credit_core.store.schema import ledger_entries
-from credit_core.units import to_us
+from credit_core.errors import InvalidAmount, LedgerError
+from credit_core.policy.quotas import Window
+from credit_core.store import chain, guests, statements
+from credit_core.store.loading import Loading
+from credit_core.store.memory import RESERVES, Image, Moved, NeedsLock
+from credit_core.store.prepared import Prepared, write, write_if
+from credit_core.store.records import Account, Lot, Row, User, changed, rows_of
 
-_ACCOUNT_COLUMNS = len(statements.ACCOUNT)
 #: What both engines hold in 64 bits.
 _LARGEST = 2**63 - 1
 
@@ -34,33 +32,32 @@ class Delta(NamedTuple):
     d_held_uc: int
 
 
-class Unit:
+class Unit(Loading):
     """The rows one transaction holds. Made by :meth:`credit_core.store.ledger.Ledger.run`, which commits it."""
 
-    def __init__(self, connection: Connection, now: datetime, salts: Mapping[str, bytes]) -> None:
-        """``now`` is the wall clock of this transaction, ``salts`` the deployment's keys by name."""
-        self.connection = connection
-        self.now = now
-        self.salts = salts
-        self._accounts: dict[str, Account] = {}
-        self._users: dict[str, User] = {}
-        self._absent: set[str] = set()
-        self._owners: dict[str, User] = {}
-        self._lots: dict[str, dict[str, Lot]] = {}
-        self._legs: dict[str, list[Row]] = {}
-        self._openings: dict[str, list[Row]] = {}
-        self._entries: list[Row] = []
+    def __init__(
+        self,
+        connection: Connection,
+        now: datetime,
+        salts: Mapping[str, bytes],
+        *,
+        locked: bool = True,
+        image: Image | None = None,
+    ) -> None:
+        """``now`` is the wall clock of this transaction, ``salts`` the deployment's keys by name.
+
+        Not ``locked``: it moves one account, by ``image`` or as it reads it, and writes where that still holds.
+        """
+        super().__init__(connection, now, salts, locked=locked, image=image)
         #: Whether no entry has more to tell than :data:`statements.PLAIN_FACTS`.
         self._plain = True
-        #: What no leg changes of the loaded accounts and users, as it was.
-        self._account_terms: dict[str, tuple[Any, ...]] = {}
-        self._user_terms: dict[str, tuple[Any, ...]] = {}
         self._dirty_accounts: dict[str, Account] = {}
         self._dirty_users: dict[str, User] = {}
         self._dirty_lots: dict[str, Lot] = {}
         self._new_accounts: list[Account] = []
         self._new_users: list[User] = []
         self._new_lots: dict[str, Lot] = {}
+        self._moved_expiry = False
         self._holds: dict[str, Row] = {}
         self._ended_holds: set[str] = set()
         self._deferrals: list[Row] = []
@@ -68,187 +65,9 @@ class Unit:
         self._new_cycles: list[Row] = []
         self._closed_cycles: list[Row] = []
         self._moved_cycles: list[Row] = []
-        self._windows: dict[str, Window] = {}
         self._rows_last: list[tuple[Prepared, list[Row]]] = []
         self._last: list[Callable[[], None]] = []
-
-    # Loading -----------------------------------------------------------------------------------------------------
-
-    def user(self, user_id: str) -> tuple[User, Account]:
-        """The user and the account that pays for them, both locked. Raises :class:`NotFound`."""
-        known = self._users.get(user_id)
-        if known is None:
-            # PostgreSQL finds nothing where the user came to another account while it waited for the lock: ask again.
-            rows = statements.USER_ROW.rows(self.connection, user_id=user_id) or statements.USER_ROW.rows(
-                self.connection, user_id=user_id
-            )
-            if not rows:
-                raise NotFound(f"There is no user {user_id!r}. Add them first: core.add_user(user_id, plan).")
-            known = self._adopt(rows[0])
-        return known, self._accounts[known.account_id]
-
-    def load(self, user_id: str, leg_id: str, *, of: str | None = None) -> None:
-        """Lock the user and their account, then load its open lots: on PostgreSQL in one round trip.
-
-        With them comes whether ``leg_id`` was written before, and the opening leg ``of`` that it ends, if it ends one.
-        A user who does not exist is left to :meth:`user` to report.
-        """
-        if user_id in self._users:
-            return
-        whose = {"user_id": user_id}
-        asked: list[tuple[Prepared, Row]] = [(statements.USER_ROW, whose), (statements.USER_LOTS, whose)]
-        if of is None:
-            asked.append((statements.IS_WRITTEN, {"leg_id": leg_id}))
-        else:
-            asked.append((statements.OPENING_AND_END, {"leg_id": leg_id, "opening": of}))
-        found, lots_found, lines = fetch(self.connection, asked)
-        if of is not None:
-            self._openings[of] = [dict(zip(statements.OPENING, line, strict=True)) for line in lines if line[0] == of]
-            lines = [line for line in lines if line[0] != of]
-        if not lines:
-            self._legs.setdefault(leg_id, [])
-        if found:
-            account_id = self._adopt(found[0]).account_id
-            if account_id not in self._lots:
-                self._lots[account_id] = {lot.lot_id: lot for lot in (Lot(*row) for row in lots_found)}
-
-    def has_user(self, user_id: str) -> bool:
-        """Whether the user exists. After :meth:`lock_users` this asks the database only about users it did not find."""
-        return user_id not in self._absent and self.find_user(user_id) is not None
-
-    def find_user(self, user_id: str) -> User | None:
-        """The user, or None."""
-        try:
-            return self.user(user_id)[0]
-        except NotFound:
-            return None
-
-    def lock_users(self, user_ids: Iterable[str]) -> None:
-        """Load and lock many users at once, in account order, with their open lots."""
-        wanted = sorted({user_id for user_id in user_ids if user_id not in self._users})
-        if not wanted:
-            return
-        for row in self.connection.execute(statements.USER_ROWS, {"user_ids": wanted}).all():
-            self._adopt(row)
-        self._absent.update(user_id for user_id in wanted if user_id not in self._users)
-        self._load_lots([self._users[user_id].account_id for user_id in wanted if user_id in self._users])
-
-    def lock_accounts(self, account_ids: Iterable[str]) -> list[Account]:
-        """Load and lock accounts in order, with their owners and open lots; those that do not exist are left out."""
-        wanted = sorted({account_id for account_id in account_ids if account_id not in self._accounts})
-        if wanted:
-            for row in self.connection.execute(statements.ACCOUNT_ROWS, {"account_ids": wanted}).all():
-                self._accounts[row.account_id] = Account(**row._mapping)
-            personal = [account_id for account_id in wanted if pool_of(account_id) is None]
-            for row in self.connection.execute(statements.OWNERS, {"account_ids": personal}).all() if personal else ():
-                user = self._users.setdefault(row.user_id, User(**row._mapping))
-                self._owners.setdefault(user.account_id, user)
-            self._load_lots(wanted)
-        return [self._accounts[account_id] for account_id in account_ids if account_id in self._accounts]
-
-    def owner(self, account: Account) -> User | None:
-        """The user a personal account belongs to; nobody owns a pool."""
-        if pool_of(account.account_id) is not None:
-            return None
-        if account.account_id not in self._owners:
-            self.lock_accounts([account.account_id])
-        return self._owners.get(account.account_id)
-
-    def lots(self, account: Account) -> dict[str, Lot]:
-        """The account's lots that hold anything, by id, and those made in this transaction."""
-        found = self._lots.get(account.account_id)
-        if found is None:
-            rows = [Lot(*row) for row in statements.ACCOUNT_LOTS.rows(self.connection, account_id=account.account_id)]
-            found = self._lots[account.account_id] = {lot.lot_id: lot for lot in rows}
-        return found
-
-    def lot(self, account: Account, lot_id: str) -> Lot | None:
-        """One lot of the account, empty ones included; None where there is none."""
-        held = self.lots(account)
-        if lot_id not in held:
-            row = self.connection.execute(statements.ONE_LOT, {"lot_id": lot_id}).first()
-            if row is None:
-                return None
-            held[lot_id] = Lot(**row._mapping)
-        return held[lot_id]
-
-    def views(self, account: Account) -> list[LotView]:
-        """What the spending policy sees of the account's lots, in spending order."""
-        seen = (
-            LotView(lot.lot_id, lot.kind, None if lot.expires_at is None else to_us(lot.expires_at), lot.avail_uc)
-            for lot in self.lots(account).values()
-        )
-        return sorted(seen, key=lambda lot: spending_key(lot.kind, lot.expires_us, lot.lot_id))
-
-    def counted(self, account: Account, since: datetime) -> list[Counted]:
-        """What the account's entries count from ``since`` on, those of this transaction too."""
-        return counts.counted(self.connection, account.account_id, since, self._entries)
-
-    def fresh_since(self, account: Account, user_id: str, since: datetime) -> list[datetime]:
-        """Instants of the user's fresh generations from ``since`` on."""
-        return counts.fresh_since(self.connection, account, user_id, since, self._entries)
-
-    def windows(self, keys: Iterable[str]) -> dict[str, Window]:
-        """Guests' windows by key, locked in key order."""
-        missing = [key for key in keys if key not in self._windows]
-        if missing:
-            self._windows |= guests.lock(self.connection, missing)
-        return {key: self._windows[key] for key in keys}
-
-    def set_windows(self, changed: Mapping[str, Window]) -> None:
-        """Change locked windows."""
-        self._windows |= changed
-        self.finally_write(lambda: guests.write(self.connection, changed))
-
-    def leg(self, leg_id: str) -> list[Row]:
-        """The lines of a leg, in order; empty where it was never written."""
-        rows = self._legs.get(leg_id)
-        if rows is None:
-            found = statements.LEG.rows(self.connection, leg_id=leg_id)
-            rows = self._legs[leg_id] = [dict(zip(statements.ENTRY_NAMES, row, strict=True)) for row in found]
-        return rows
-
-    def opening(self, leg_id: str) -> list[Row]:
-        """The lines of a leg that opened a request, with the columns :data:`statements.OPENING` at least."""
-        known = self._legs.get(leg_id) or self._openings.get(leg_id)
-        return self.leg(leg_id) if known is None else known
-
-    def lot_lines(self, account: Account, lot_id: str, kinds: Iterable[str]) -> list[Row]:
-        """Entries of ``kinds`` that moved one lot, or name it in their details, in order; those of this transaction included."""
-        entry = ledger_entries.c
-        query = select(*statements.ENTRY_COLUMNS).where(
-            entry.account_id == account.account_id, entry.kind.in_(list(kinds))
-        )
-        written = [dict(row._mapping) for row in self.connection.execute(query.order_by(entry.seq)).all()]
-        pending = [row for row in self._entries if row["account_id"] == account.account_id and row["kind"] in kinds]
-        return [row for row in (*written, *pending) if lot_id in (row["lot_id"], (row["details"] or {}).get("lot_id"))]
-
-    def preload_legs(self, leg_ids: Iterable[str]) -> None:
-        """Load many legs at once, so that :meth:`leg` need not ask for each."""
-        wanted = [leg_id for leg_id in leg_ids if leg_id not in self._legs]
-        for start in range(0, len(wanted), 2_000):
-            part = wanted[start : start + 2_000]
-            self._legs.update((leg_id, []) for leg_id in part)
-            for row in self.connection.execute(statements.LEGS, {"leg_ids": part}).all():
-                self._legs[row.leg_id].append(dict(row._mapping))
-
-    def _adopt(self, row: Sequence[Any]) -> User:
-        user = User(*row[_ACCOUNT_COLUMNS:])
-        self._users[user.user_id] = user
-        self._user_terms[user.user_id] = statements.user_terms(user)
-        if user.account_id not in self._accounts:
-            account = Account(*row[:_ACCOUNT_COLUMNS])
-            self._accounts[account.account_id] = account
-            self._account_terms[account.account_id] = statements.account_terms(account)
-        self._owners.setdefault(user.account_id, user)
-        return user
-
-    def _load_lots(self, account_ids: Iterable[str]) -> None:
-        wanted = [account_id for account_id in account_ids if account_id not in self._lots]
-        if wanted:
-            self._lots.update((account_id, {}) for account_id in wanted)
-            for row in self.connection.execute(statements.OPEN_LOTS, {"account_ids": wanted}).all():
-                self._lots[row.account_id][row.lot_id] = Lot(**row._mapping)
+        self._after: list[Callable[[], None]] = []
 
     # Changing ----------------------------------------------------------------------------------------------------
 
@@ -294,12 +113,14 @@ class Unit:
 
     def add_account(self, account: Account) -> None:
         """A new account; its entries follow in the same transaction."""
+        self.need_lock()
         self._accounts[account.account_id] = account
         self._lots[account.account_id] = {}
         self._new_accounts.append(account)
 
     def add_user(self, user: User) -> None:
         """A new user of an account of this transaction."""
+        self.need_lock()
         self._users[user.user_id] = user
         self._absent.discard(user.user_id)
         self._owners.setdefault(user.account_id, user)
@@ -307,12 +128,14 @@ class Unit:
 
     def move_user(self, user: User, account: Account) -> None:
         """From now on ``account`` pays for the user."""
+        self.touch(self._accounts[user.account_id])
         user.account_id = account.account_id
         self._owners[account.account_id] = user
         self.touch(user)
 
     def add_lot(self, account: Account, lot: Lot) -> Lot:
         """A new, empty lot; an entry of this transaction fills it."""
+        self.need_lock()
         self.lots(account)[lot.lot_id] = lot
         self._new_lots[lot.lot_id] = lot
         return lot
@@ -327,11 +150,17 @@ class Unit:
     def move_expiry(self, lot: Lot, expires_at: datetime) -> None:
         """The lot expires at another instant."""
         lot.expires_at = expires_at
+        self._moved_expiry = True
         self._touch_lot(lot)
 
     def _touch_lot(self, lot: Lot) -> None:
         if lot.lot_id not in self._new_lots:
             self._dirty_lots[lot.lot_id] = lot
+
+    def set_windows(self, changed: Mapping[str, Window]) -> None:
+        """Change locked windows."""
+        self._windows |= changed
+        self.finally_write(lambda: guests.write(self.connection, changed))
 
     def add_hold(self, row: Row) -> None:
         """An open hold, until :meth:`end_hold`."""
@@ -352,6 +181,7 @@ class Unit:
 
     def open_cycle(self, row: Row) -> None:
         """A new row of ``cycles``."""
+        self.need_lock()
         self._new_cycles.append(dict.fromkeys(statements.CYCLE) | row)
 
     def close_cycle(self, account_id: str, cycle_no: int, **values: Any) -> None:
@@ -370,6 +200,7 @@ class Unit:
 
     def finally_write(self, write: Callable[[], None]) -> None:
         """Run ``write`` after everything else, right before the commit: for rows that other accounts also write."""
+        self.need_lock()
         self._last.append(write)
 
     def finally_put(self, statement: Prepared, row: Row) -> None:
@@ -390,12 +221,68 @@ class Unit:
     def flush(self) -> int:
         """Write everything back; returns the number of entries. Called once, by the ledger, right before it commits.
 
-        On PostgreSQL the COMMIT travels with the writes, where nothing is left for :meth:`finally_write`.
+        On PostgreSQL the COMMIT travels with the writes, where nothing is left for :meth:`finally_write`. Raises
+        :class:`NeedsLock` where the unit holds no lock and has written nothing.
         """
+        # What others know of these accounts is old from now on: see credit_core/store/memory.py.
+        records: Iterable[User | Lot] = (*self._dirty_users.values(), *self._dirty_lots.values())
+        for record in records:
+            self._dirty_accounts.setdefault(record.account_id, self._accounts[record.account_id])
+        for account in self._dirty_accounts.values():
+            account.version += 1
         rows, self._rows_last = self._rows_last, []
-        write(self.connection, [*self._batches(), *rows], commit=not self._last)
-        self.write_last()
+        batches = [*self._batches(), *rows]
+        if self.locked:
+            write(self.connection, batches, commit=not self._last)
+            self.write_last()
+        else:
+            self._write_unlocked(batches)
         return len(self._entries)
+
+    def _write_unlocked(self, batches: list[tuple[Prepared, list[Row]]]) -> None:
+        """Write ``batches`` where the one account still is as it was known, else raise :class:`Moved`."""
+        if not self._entries or self._known is None or len(self._accounts) > 1:
+            raise NeedsLock
+        guards = [batch for batch in batches if batch[0] in statements.GUARDS]
+        ((guard, (row,)),) = guards
+        version, head_hash = self._known
+        row |= {"known_version": version, "known_head": head_hash}
+        others = [batch for batch in batches if batch[0] is not guard]
+        if not write_if(self.connection, (statements.GUARDS[guard], row), others):
+            raise Moved
+
+    def after(self, act: Callable[[], None]) -> None:
+        """Run ``act`` once this transaction is committed."""
+        self._after.append(act)
+
+    def committed(self) -> None:
+        """The ledger has committed this transaction."""
+        for act in self._after:
+            act()
+
+    def image(self, user_id: str) -> Image | None:
+        """What is known of the user once this transaction is committed; None where it held more than their account."""
+        user = self._users.get(user_id)
+        if user is None or len(self._accounts) != 1 or user.account_id not in self._lots:
+            return None
+        if statements.user_terms(user) != self._user_terms.get(user_id):
+            # The trigger has raised the version once more.
+            return None
+        account = self._accounts[user.account_id]
+        reserves = {} if self._image is None else self._image.reserves
+        for leg_id in self._holds:
+            reserves[leg_id] = [{name: line[name] for name in statements.OPENING} for line in self._legs[leg_id]]
+        for leg_id in self._ended_holds:
+            reserves.pop(leg_id, None)
+        while len(reserves) > RESERVES:
+            del reserves[next(iter(reserves))]
+        lots = {lot.lot_id: lot for lot in self._lots[user.account_id].values() if lot.avail_uc + lot.held_uc > 0}
+        return Image(user, account, lots, reserves)
+
+    @property
+    def users(self) -> Iterable[str]:
+        """The users whose rows this transaction holds."""
+        return self._users.keys()
 
     def _batches(self) -> Iterator[tuple[Prepared, list[Row]]]:
         """What there is to write, in the order in which rows refer to each other."""
@@ -404,6 +291,8 @@ class Unit:
         if self._new_users:
             yield statements.INSERT_USER, rows_of(self._new_users, statements.USER)
         if self._new_lots:
+            for lot in self._new_lots.values():
+                lot.mark()
             yield statements.INSERT_LOT, rows_of(self._new_lots.values(), statements.LOT)
         if self._new_cycles:
             yield statements.INSERT_CYCLE, self._new_cycles
@@ -424,7 +313,12 @@ class Unit:
             else:
                 yield statements.UPDATE_USER, rows_of(users, statements.USER_CHANGES, "user_id")
         if self._dirty_lots:
-            yield statements.UPDATE_LOT, rows_of(changed(self._dirty_lots), statements.LOT_CHANGES, "lot_id")
+            lots = changed(self._dirty_lots)
+            marked = [lot.mark() for lot in lots]
+            if any(marked) or self._moved_expiry:
+                yield statements.UPDATE_LOT, rows_of(lots, statements.LOT_CHANGES, "lot_id")
+            else:
+                yield statements.MOVE_LOT, rows_of(lots, statements.LOT_MOVES, "lot_id")
         if self._deferrals:
             yield statements.INSERT_DEFERRAL, self._deferrals
         if self._ended_deferrals:

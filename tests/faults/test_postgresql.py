@@ -86,8 +86,8 @@ class Saboteur:
     def before_the_first_statement(self) -> None:
         begin = Unit.__init__
 
-        def made(unit: Unit, connection: Any, *arguments: Any) -> None:
-            begin(unit, connection, *arguments)
+        def made(unit: Unit, connection: Any, *arguments: Any, **options: Any) -> None:
+            begin(unit, connection, *arguments, **options)
             if not self.struck:
                 self._end(connection.connection)
 

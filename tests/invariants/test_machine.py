@@ -1,7 +1,7 @@
 """A state machine over the whole ledger: whatever is called in whatever order, every invariant holds after every step.
 
 Time goes forward, by minutes or by weeks; single events come late by up to a day. Beside the ledger runs a model of its
-balances (:mod:`tests.invariants.model`), and both must agree to the micro-credit. The rules are in
+balances (:mod:`tests.invariants.model`), and both must agree to the micro-credit. Two cores act by turns. The rules are in
 :mod:`tests.invariants.machine`, a file per subject.
 """
 
@@ -19,6 +19,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from credit_core import CreditCore
 from credit_core.service.core import Library
+from credit_core.store import memory
 from tests.invariants import machine
 from tests.invariants.machine.configuration import Configuration
 from tests.invariants.machine.counting import Counting
@@ -36,6 +37,12 @@ NOT_DRIVEN: set[str] = set()
 
 class LedgerMachine(Passing, Deferred, Counting, Paying, Together, Standing, Upkeep, Configuration, Looking):
     """Calls of the core, each beside what the model says of it."""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever finds that an account has moved trusts their memory again with the next leg."""
+    monkeypatch.setattr(memory, "PATIENCE", 0)
 
 
 def run(new_ledger: Callable[[], str], quick_examples: int) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select, text
 
 from credit_core import CreditCore, Decision, Request
 from credit_core.store.engine import open_engine
+from credit_core.store.memory import Memory
 from credit_core.store.schema import APPEND_ONLY, metadata
 
 NOW = datetime(2025, 3, 10, 12, tzinfo=UTC)
@@ -56,6 +57,11 @@ def make_live(core: CreditCore, changes: Mapping[str, Any], share: float = 1.0) 
 def ask(core: CreditCore, request_id: str = "r-1", *, user: str = "ada", at: datetime = NOW, **asked: Any) -> Decision:
     """One request of ``user``, in session s-1 if no other is named."""
     return core.authorize(Request(user, request_id, **{"session_id": "s-1", **asked}), at=at)
+
+
+def forget(core: CreditCore) -> None:
+    """From here on the core reads every account anew, as another process would."""
+    core.deployment.ledger._memory = Memory()
 
 
 def entries(core: CreditCore, user: str = "ada") -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from itertools import groupby
 from sqlalchemy import event
 
 from credit_core import CreditCore
-from tests.service.scenes import FRESH_FOR_ALL, NOW, StoppedClock, ask, make_live
+from tests.service.scenes import FRESH_FOR_ALL, NOW, StoppedClock, ask, forget, make_live
 
 
 def test_a_titrated_authorize_and_settle_take_these_statements_and_no_more(
@@ -21,17 +21,29 @@ def test_a_titrated_authorize_and_settle_take_these_statements_and_no_more(
         engine = core.deployment.ledger.engine
         event.listen(engine, "connect", lambda connection, _: connection.set_trace_callback(said.append))
         engine.dispose()
+        forget(core)
         ask(core, "r-1")
         authorize, said[:] = told(said), []
+        forget(core)
         core.settle("ada", "r-1", at=NOW)
-        settle = told(said)
+        settle, said[:] = told(said), []
+        ask(core, "r-2")
+        authorize_known, said[:] = told(said), []
+        core.settle("ada", "r-2", at=NOW)
+        settle_known = told(said)
     assert authorize == [
-        "BEGIN", "SELECT users", "SELECT lots", "SELECT ledger_entries", "INSERT ledger_entries", "UPDATE accounts",
+        "BEGIN", "SELECT accounts", "SELECT lots", "SELECT ledger_entries", "INSERT ledger_entries", "UPDATE accounts",
         "UPDATE users", "UPDATE lots", "INSERT holds", "COMMIT",
     ]  # fmt: skip
     assert settle == [
-        "BEGIN", "SELECT users", "SELECT lots", "SELECT ledger_entries", "INSERT ledger_entries",
+        "BEGIN", "SELECT accounts", "SELECT lots", "SELECT ledger_entries", "INSERT ledger_entries",
         "UPDATE accounts", "UPDATE lots", "DELETE holds", "COMMIT",
+    ]  # fmt: skip
+    assert authorize_known == [
+        "BEGIN", "UPDATE accounts", "INSERT ledger_entries", "UPDATE users", "UPDATE lots", "INSERT holds", "COMMIT",
+    ]  # fmt: skip
+    assert settle_known == [
+        "BEGIN", "UPDATE accounts", "INSERT ledger_entries", "UPDATE lots", "DELETE holds", "COMMIT",
     ]  # fmt: skip
 
 

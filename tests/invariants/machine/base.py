@@ -78,6 +78,8 @@ class Machine(RuleBasedStateMachine):
         self.released = [1]
         self.heads: list[Head] = []
         self.assets = dict.fromkeys(CELLS, 0)
+        #: Version of each account as of the last step, and what there was of it, its users and its lots.
+        self.seen: dict[str, tuple[int, list[Any]]] = {}
 
     @initialize(
         zones=st.lists(zones, min_size=3, max_size=3),
@@ -88,7 +90,10 @@ class Machine(RuleBasedStateMachine):
     )
     def open(self, zones: list[str], plans: list[str], first: Terms, chance: float, share: float) -> None:
         self.clock = StoppedClock(NOW)
-        self.core = CreditCore.open(type(self).new_ledger(), clock=self.clock)
+        url = type(self).new_ledger()
+        #: Two processes on one ledger, as far as they can tell, that act by turns: what one knows the other makes old.
+        self.cores = [CreditCore.open(url, clock=self.clock) for _ in range(2)]
+        self.core = self.cores[0]
         self.remember()
         self.fill("jazz", "calm", 20, NOW - timedelta(days=35))
         self.fill("rock", "wild", 4, NOW)
@@ -104,8 +109,8 @@ class Machine(RuleBasedStateMachine):
         """Who else is there from the start. Mixins add theirs."""
 
     def teardown(self) -> None:
-        if hasattr(self, "core"):
-            self.core.close()
+        for core in getattr(self, "cores", []):
+            core.close()
 
     # What several subjects do
 
@@ -194,12 +199,32 @@ class Machine(RuleBasedStateMachine):
         assert self.entries() == before
         return found
 
+    def hand_over(self) -> None:
+        """The other process acts from here on, by the configuration that is live."""
+        self.core = self.cores[self.core is self.cores[0]]
+        self.core.config()
+
     # After every step
 
     @invariant()
     def every_invariant_holds(self) -> None:
         if hasattr(self, "core"):
             assert self.core.verify(self.heads) == []
+
+    @invariant()
+    def whatever_changed_has_a_higher_version(self) -> None:
+        """Else a process that remembers the account as it was would take it for what it is."""
+        if not hasattr(self, "core"):
+            return
+        seen: dict[str, tuple[int, list[Any]]] = {}
+        with self.core.deployment.ledger.reading() as connection:
+            for table in ("accounts", "users", "lots"):
+                for row in connection.execute(text(f"SELECT * FROM {table} ORDER BY 1")).mappings():
+                    version, rows = seen.setdefault(row["account_id"], (row.get("version", 0), []))
+                    rows.append([value for name, value in row.items() if name != "version"])
+        for account_id, (version, rows) in self.seen.items():
+            assert seen[account_id][0] > version or seen[account_id] == (version, rows)
+        self.seen = seen
 
     @invariant()
     def every_balance_is_what_the_model_says(self) -> None:
@@ -221,3 +246,4 @@ class Machine(RuleBasedStateMachine):
         balance = self.core.balance(user)
         assert (balance.available_uc, balance.held_uc) == (wallet.available, wallet.held)
         assert sum(lot.avail_uc for lot in balance.lots) == wallet.available
+        self.hand_over()
