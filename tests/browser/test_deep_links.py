@@ -55,11 +55,11 @@ def title(page: Page) -> str:
 @pytest.mark.parametrize("address", some(tuple(TITLES), "people", "trust"))
 def test_an_address_opens_its_page_in_a_cold_process(serve: Callable[[], Any], page: Page, address: str) -> None:
     with serve() as cold:
-        visit(page, f"{cold.url}/{address}?plan=basic")
+        visit(page, f"{cold.url}/{address}?period=cycle&compare=cycle&plan=basic")
 
         framed(page)
         assert title(page) == TITLES[address]
-        assert page.url.endswith("?plan=basic")
+        assert page.url.endswith("?period=cycle&compare=cycle&plan=basic")
         sound(page)
 
 
