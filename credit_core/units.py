@@ -7,6 +7,7 @@ microseconds since 1970-01-01T00:00Z in storage (``_us``).
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -24,6 +25,8 @@ DAY_US = 86_400 * MICRO
 MAX_AMOUNT = 9_000_000_000_000_000
 #: Characters of an id.
 MAX_ID = 128
+#: A text that some spreadsheet takes for a formula, leading blanks and all; for Python, and for RE2 as Arrow has it.
+FORMULA = "^[ \u00a0\u3000]*[=+@\t\r\n\uff1d\uff0b\uff0d\uff20-]"
 #: How the user ids of guests begin; a session id follows.
 GUEST = "guest:"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -216,6 +219,11 @@ def _shown(value: object) -> str:
     except ValueError:
         return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def spreadsheet_text(value: object) -> object:
+    """A cell for CSV: text that a spreadsheet would calculate gets a leading apostrophe; all else stays as it is."""
+    return f"'{value}" if isinstance(value, str) and re.match(FORMULA, value) else value
 
 
 def format_credits(amount_uc: int | None) -> str:

@@ -112,8 +112,8 @@ def against_pace() -> None:
         axis = BY_DATE
         if has_pace:
             axis = st.segmented_control(
-                "Along", [BY_DATE, BY_CYCLE], default=BY_DATE, key=AXIS, bind="query-params", required=True,
-                label_visibility="collapsed",
+                "Along", [BY_DATE, BY_CYCLE], default=BY_CYCLE if filters.by_cycle() else BY_DATE, key=AXIS,
+                bind="query-params", required=True, label_visibility="collapsed",
             )  # fmt: skip
         if axis == BY_CYCLE:
             by_cycle()

@@ -361,7 +361,7 @@ def explained() -> None:
         if metric.denominator is not None:
             st.markdown("'Other' has a numerator and denominator of its own; rates are never averaged.")
     with statement, st.expander("Show the SQL", icon=":material/database:"):
-        st.code(explore.sql(chosen, question, apart), language="sql", wrap_lines=True)
+        st.code(explore.sql(facts, chosen, question, apart), language="sql", wrap_lines=True)
 
 
 def behind() -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries import operations
-from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
+from pages.components import charts, drill, filters, kpi, numbers, periods, plots, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
 from pages.components.session import guard
@@ -48,7 +48,7 @@ def narrowed() -> Filters:
 def moment() -> datetime:
     """What 'now' is for ages: of a ledger that nobody writes any more, its newest entry."""
     now = session.now()
-    return ledger.as_of if now - ledger.as_of > filters.OLD_AFTER else now
+    return ledger.as_of if now - ledger.as_of > periods.OLD_AFTER else now
 
 
 def sentence(by_model: pd.DataFrame, waiting: pd.DataFrame, stuck: int) -> None:

@@ -14,7 +14,19 @@ from credit_core.errors import NotFound
 from credit_core.policy.plans import COUNTED
 from credit_core.service.lookup import Balance, Profile
 from credit_core.service.quotas import Count
-from pages.components import charts, customer_card, explained, filters, kpi, numbers, plots, session, states, tables
+from pages.components import (
+    charts,
+    customer_card,
+    explained,
+    filters,
+    kpi,
+    numbers,
+    periods,
+    plots,
+    session,
+    states,
+    tables,
+)
 from pages.components.answers import ask
 from pages.components.session import guard
 from pages.components.text import escape_markdown, figure_text, title_of
@@ -41,7 +53,7 @@ if ledger.as_of is None:
     filters.no_entries()
     st.stop()
 # The last instant of the period, so that a day's counts are those of the day that is looked at.
-at = min(filters.anchor(ledger.as_of, session.now(), zone).end - timedelta(microseconds=1), session.now())
+at = min(periods.anchor(ledger.as_of, session.now(), zone).end - timedelta(microseconds=1), session.now())
 
 
 def search() -> None:

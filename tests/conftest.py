@@ -39,6 +39,19 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+#: Folders whose files make ledgers, copies and opened pages once for all of their tests.
+_SHARING = ("analytics", "pages")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of such a file on one worker: on two, either would make everything again."""
+    for item in items:
+        folder = item.path.parent.name
+        if folder in _SHARING and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}"))
+
+
 @pytest.fixture
 def clock() -> StoppedClock:
     """The wall clock, standing at noon UTC on 10 March 2025 until a test moves it."""

@@ -9,6 +9,8 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -365,3 +367,26 @@ def test_an_iana_zone_is_found_by_its_name(name: str) -> None:
 def test_what_is_not_an_iana_zone_is_refused(name: object) -> None:
     with pytest.raises(InvalidRequest, match="is not an IANA time zone"):
         units.checked_zone(name)
+
+
+# -------------------------------------------------------------------------------------------------------- spreadsheets
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        '=HYPERLINK("http://evil")', "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\uff1d1", "\u00a0=1", " \t1",
+        "\u3000\uff0d1",
+    ],
+    ids=ascii,
+)  # fmt: skip
+def test_a_cell_that_a_spreadsheet_would_calculate_gets_an_apostrophe(formula: str) -> None:
+    assert units.spreadsheet_text(formula) == "'" + formula
+    assert pc.match_substring_regex(pa.scalar(formula), units.FORMULA).as_py(), "Arrow sees it as Python does"
+
+
+@pytest.mark.parametrize("plain", ["u-17", "a=b", "", "3 + 4", " x", "\u00e9=1", -5, 1.5, None])
+def test_other_cells_pass_unchanged(plain: object) -> None:
+    assert units.spreadsheet_text(plain) == plain
+    if isinstance(plain, str):
+        assert not pc.match_substring_regex(pa.scalar(plain), units.FORMULA).as_py()

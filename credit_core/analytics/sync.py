@@ -183,6 +183,10 @@ class Facts:
         """The SQL that answers a statement, and its parameters."""
         return compiled(statement)
 
+    def told(self, statement: SelectBase) -> str:
+        """A statement in the words of this copy's engine, its values written out: for people who want to run it themselves."""
+        return str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
         sql, parameters = compiled(statement)

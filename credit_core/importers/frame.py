@@ -25,7 +25,7 @@ from typing import IO, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from credit_core.errors import InvalidImport, InvalidRequest
-from credit_core.units import to_us
+from credit_core.units import spreadsheet_text, to_us
 
 SUCCEEDED, FAILED, PENDING = "succeeded", "failed", "pending"
 #: Rows held in memory while sorting; more are sorted in runs on disk, of which so many are merged at a time.
@@ -37,8 +37,6 @@ LATEST_AHEAD = timedelta(days=1)
 #: A pause this long ends a session (SPEC 4), for logs that name no sessions.
 SESSION_IDLE = timedelta(minutes=30)
 _SEPARATOR = "\x1f"
-#: What makes a spreadsheet take a text for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Event(NamedTuple):
@@ -153,8 +151,7 @@ class Rejects:
         if self._path.suffix == ".jsonl":
             self._file.write(json.dumps(reject._asdict()) + "\n")
         else:
-            row = f"'{reject.row}" if reject.row.startswith(_FORMULA) else reject.row
-            csv.writer(self._file).writerow(reject._replace(row=row))
+            csv.writer(self._file).writerow(map(spreadsheet_text, reject))
 
     def __enter__(self) -> Rejects:
         """Open the file, before anything else is done. Raises :class:`InvalidImport` where that fails."""

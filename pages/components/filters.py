@@ -1,106 +1,76 @@
 """The bar above every page: period, comparison, policies, plans, regions, teams and credit unit. What it says lives in the URL.
 
 ``app.py`` draws it once for all pages, so what is chosen stays when the page changes; pages read :func:`current`.
-A period ends at the ledger's anchor: now, or, where the newest entry is older than 36 hours, the end of that entry's
-day. It begins at a midnight of the reporting zone. Links between pages need not carry the choice: it comes along.
+Which instants a choice means is told in :mod:`pages.components.periods`. Links between pages need not carry the choice: it
+comes along.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from credit_core.analytics import queries
-from credit_core.analytics.filters import Filters, Period
-from credit_core.policy.cycles import first_instant
-from pages.components import charts, numbers, session, states
+from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries.running import Running, running_cycles
+from pages.components import charts, numbers, periods, session, states
 from pages.components.answers import ask
+from pages.components.periods import (
+    COMPARISONS,
+    CUSTOM,
+    CYCLE,
+    DEFAULT_PERIOD,
+    PERIODS,
+    days_in_words,
+    range_days,
+    range_text,
+)
 from pages.components.text import escape_markdown, figure_text, sentence_list, title_of
 
 #: Keys of the bound widgets, which are the names of the URL's parameters too.
 PERIOD, RANGE, COMPARE, PLAN, REGION, TEAM = "period", "range", "compare", "plan", "region", "team"
 POLICY, UNIT = "policy", "unit"
 KEYS = (PERIOD, RANGE, COMPARE, PLAN, REGION, TEAM, POLICY, UNIT)
-
-#: Periods as the URL has them, and how many days of the reporting zone each covers.
-TODAY, CUSTOM = "today", "custom"
-DAYS = {TODAY: 1, "7d": 7, "28d": 28, "90d": 90}
-DEFAULT_PERIOD = "28d"
-PERIODS = {TODAY: "Today", "7d": "7 days", "28d": "28 days", "90d": "90 days", CUSTOM: "Custom"}
+#: Streamlit takes the first of a list for the one that stays out of the URL.
 _DEFAULT_FIRST = [DEFAULT_PERIOD, *(name for name in PERIODS if name != DEFAULT_PERIOD)]
-PREVIOUS, NOTHING = "previous", "none"
-COMPARISONS = {PREVIOUS: "vs previous", NOTHING: "vs nothing"}
 
 #: Stands for the unit with most entries behind the other filters.
 MOST = "most"
 _PLURALS = {POLICY: "policies", PLAN: "plans", REGION: "regions", TEAM: "teams"}
 
-#: A ledger whose newest entry is older than this is read as of the end of that entry's day.
-OLD_AFTER = timedelta(hours=36)
 _CHOSEN = "_chosen"
 _UNREADABLE = "_range_unreadable"
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """Where periods end, and whether that is in the past because the ledger is old."""
+class _Said(NamedTuple):
+    """What the bar says: the filters, the period and comparison by name, and what they came from."""
 
-    end: datetime
-    newest: datetime | None
-    old: bool
-
-    def today(self, zone: ZoneInfo) -> date:
-        """The last reporting day that periods cover."""
-        return (self.end - timedelta(microseconds=1)).astimezone(zone).date()
-
-
-def anchor(newest: datetime | None, now: datetime, zone: ZoneInfo) -> Anchor:
-    """The instant at which periods end. The present is rounded up to a minute, so that answers can be kept that long."""
-    if newest is not None and now - newest > OLD_AFTER:
-        return Anchor(first_instant(newest.astimezone(zone).date() + timedelta(days=1), zone), newest, True)
-    whole_minute = now.replace(second=0, microsecond=0)
-    return Anchor(whole_minute if whole_minute == now else whole_minute + timedelta(minutes=1), newest, False)
-
-
-def period_of(choice: str, chosen: Sequence[date], until: Anchor, zone: ZoneInfo) -> Period:
-    """The period that a choice names. ``chosen`` are the first and last day of a custom one."""
-    last = until.today(zone)
-    if choice == CUSTOM and chosen:
-        first, end_day = min(chosen), min(max(chosen), last)
-        start = first_instant(min(first, end_day), zone)
-        end = until.end if end_day == last else first_instant(end_day + timedelta(days=1), zone)
-        return Period(start, end)
-    length = DAYS.get(choice, DAYS[DEFAULT_PERIOD])
-    return Period(first_instant(last - timedelta(days=length - 1), zone), until.end)
-
-
-def previous(period: Period, zone: ZoneInfo) -> Period:
-    """The same number of days right before, as much of them as has passed of ``period``: to the same time of day."""
-    start, end = period.start.astimezone(zone), period.end.astimezone(zone)
-    whole = (end - timedelta(microseconds=1)).date() - start.date() + timedelta(days=1)
-    first = first_instant(start.date() - whole, zone)
-    if period.end == first_instant(end.date(), zone):
-        return Period(first, first_instant(end.date() - whole, zone))
-    return Period(first, first + (period.end - period.start))
+    filters: Filters
+    period: str
+    compare: str
+    until: periods.Anchor
+    running: Running | None
 
 
 def current() -> Filters:
     """What the bar says: the period, what it is compared with, and the policies, plans, regions, teams and unit kept."""
-    return st.session_state[_CHOSEN][0]
+    return _said().filters
 
 
 def compare_name() -> str:
     """What a comparison is called beside a change: 'previous 28 days'."""
-    choice = st.session_state[_CHOSEN][1]
-    if choice == TODAY:
-        return "yesterday"
-    return "previous period" if choice == CUSTOM else f"previous {PERIODS[choice]}"
+    said = _said()
+    return periods.compare_name(said.compare, said.filters.period, said.period, session.zone())
+
+
+def by_cycle() -> bool:
+    """True where the period is this cycle: days of the cycle say more than dates."""
+    return _said().period == CYCLE
 
 
 def shift() -> timedelta:
@@ -142,22 +112,6 @@ def set_days(first: date, last: date) -> None:
     """Make the period the custom one from ``first`` to ``last``. Only from a widget's callback."""
     st.session_state[PERIOD] = CUSTOM
     st.session_state[RANGE] = range_text((min(first, last), max(first, last)))
-
-
-def range_text(days: Sequence[date]) -> str:
-    """Days as the URL has them: ``2025-03-01..2025-03-09``; ``2025-03-01..`` while the second is being chosen."""
-    return f"{days[0]}..{days[1] if len(days) > 1 else ''}" if days else ""
-
-
-def range_days(text: str, first: date, last: date) -> tuple[date, ...]:
-    """The days that a URL's range names, within ``first`` to ``last``; none where it names none of those."""
-    try:
-        days = sorted(date.fromisoformat(part) for part in text.split("..", 1) if part)
-    except ValueError:
-        return ()
-    if not days or days[0] > last or days[-1] < first:
-        return ()
-    return tuple(min(max(day, first), last) for day in days)
 
 
 def widen() -> None:
@@ -249,25 +203,28 @@ def bar() -> DeltaGenerator:
     if st.session_state.pop(_UNREADABLE, False):
         st.session_state[RANGE] = ""
     zone, ledger, present = session.zone(), session.ledger(), session.options()
-    until = anchor(ledger.as_of, session.now(), zone)
+    until = periods.anchor(ledger.as_of, session.now(), zone)
     last = until.today(zone)
     first = min(ledger.first_at.astimezone(zone).date() if ledger.first_at else last, last)
     asked = _bound(present)
     chosen = range_days(asked.range, first, last) or (max(first, last - timedelta(days=27)), last)
     if asked.range and not range_days(asked.range, first, last):
         st.session_state[_UNREADABLE] = True
-    period = period_of(asked.period, chosen, until, zone)
-    compare = previous(period, zone) if asked.compare == PREVIOUS else None
-    result = Filters(
-        period,
-        compare,
+    # A cycle is of the accounts behind the filters, and those are of the unit with most entries: in days that are known before.
+    kept = Filters(
+        periods.period_of(asked.period, chosen, until, zone),
         plans=tuple(asked.plans),
         regions=tuple(asked.regions),
         teams=tuple(asked.teams),
         policies=tuple(asked.policies),
     )
-    result = _of_one_unit(result, asked.unit, present)
-    st.session_state[_CHOSEN] = (result, asked.period, until)
+    kept = _of_one_unit(kept, asked.unit, present)
+    running = None
+    if asked.period == CYCLE:
+        running = ask(running_cycles, kept)
+        kept = replace(kept, period=periods.this_cycle(running, until, zone))
+    result = replace(kept, compare=periods.compared(asked.compare, kept.period, asked.period, zone))
+    st.session_state[_CHOSEN] = _Said(result, asked.period, asked.compare, until, running)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="filter_bar"):
         st.selectbox(
             "Period", list(PERIODS), format_func=PERIODS.__getitem__, label_visibility="collapsed", width=112,
@@ -288,10 +245,12 @@ def bar() -> DeltaGenerator:
 
 def words() -> str:
     """What the bar says, in words: the days covered, those compared with, and what is kept."""
-    chosen, _, until = st.session_state[_CHOSEN]
-    zone = session.zone()
-    against = f" vs {_days(chosen.compare, zone)}" if chosen.compare is not None else ""
-    said = [f"{_days(chosen.period, zone)}{against}, days of {zone.key}"]
+    bar_says, zone = _said(), session.zone()
+    chosen, until = bar_says.filters, bar_says.until
+    against = f" vs {days_in_words(chosen.compare, zone)}" if chosen.compare is not None else ""
+    said = [f"{days_in_words(chosen.period, zone)}{against}, days of {zone.key}"]
+    if bar_says.period == CYCLE:
+        said.append(periods.cycle_in_words(bar_says.running))
     kept = [title_of(plan) for plan in chosen.plans], list(chosen.regions), list(chosen.teams)
     said += [sentence_list(names) for names in kept if names]
     if chosen.policies:
@@ -304,14 +263,14 @@ def words() -> str:
     return " · ".join(said)
 
 
-def _days(period: Period, zone: ZoneInfo) -> str:
-    first = period.start.astimezone(zone).date()
-    last = (period.end - timedelta(microseconds=1)).astimezone(zone).date()
-    if first == last:
-        return numbers.day(first)
-    if (first.year, first.month) == (last.year, last.month):
-        return f"{first.day}–{numbers.day(last)}"
-    return f"{numbers.day(first, year=first.year != last.year)} – {numbers.day(last)}"
+def meaning() -> str | None:
+    """What the period and the comparison mean, where that is more than days that were counted; for an (i)."""
+    return periods.meaning(_said().compare, _said().period)
+
+
+def _said() -> _Said:
+    said: _Said = st.session_state[_CHOSEN]
+    return said
 
 
 _STYLE = """<style>

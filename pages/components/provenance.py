@@ -31,7 +31,7 @@ def caption(beside: DeltaGenerator) -> None:
     said = [filters.words(), f"as of {numbers.instant(ledger.as_of, zone)}", numbers.counted(ledger.entries, "entry")]
     if ledger.lag_entries:
         said.append(f"{numbers.count(ledger.lag_entries)} more on their way")
-    st.caption(escape_markdown(" · ".join(said)))
+    st.caption(escape_markdown(" · ".join(said)), help=filters.meaning())
     with beside:
         _tie_out(filters.current())
 

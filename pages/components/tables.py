@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import streamlit as st
 
+from credit_core.units import spreadsheet_text
 from pages.components import numbers
-from pages.components.text import one_line, spreadsheet_text, title_of
+from pages.components.text import one_line, title_of
 
 MOST_ROWS = 250
 Kind = Literal[

@@ -1,7 +1,7 @@
 """Showing text that somebody else wrote: as text. Nothing from a ledger is ever read as markdown, HTML or a formula.
 
 Three places, three dangers: markdown (remote images, links, colours, formulas) takes :func:`escape_markdown`; Plotly's
-pseudo-HTML (links, line breaks) takes :func:`figure_text`; spreadsheets (formulas) take :func:`spreadsheet_text`.
+pseudo-HTML (links, line breaks) takes :func:`figure_text`; spreadsheets (formulas) take ``units.spreadsheet_text``.
 Where a whole element is user text, prefer ``st.text``.
 """
 
@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import html
 import re
-
-#: A cell that starts with one of these is a formula to some spreadsheet.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^&=])")
 #: Parts what Streamlit would still find in escaped text (addresses, e-mail, icons, emoji), unseen.
@@ -55,13 +52,6 @@ def figure_paragraph(text: object, width: int = 48, lines: int = 4) -> str:
     if len(rows) > lines:
         rows = [*rows[: lines - 1], shortened(rows[lines - 1], width - 1) + "…"]
     return "<br>".join(html.escape(row, quote=False) for row in rows)
-
-
-def spreadsheet_text(value: object) -> object:
-    """A cell for CSV: text that a spreadsheet would calculate gets a leading apostrophe."""
-    if isinstance(value, str) and value.lstrip(" \u00a0\u3000").startswith(FORMULA_STARTS):
-        return "'" + value
-    return value
 
 
 def title_of(name: str) -> str:

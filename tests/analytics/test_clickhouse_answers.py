@@ -18,8 +18,10 @@ from sqlalchemy import BigInteger, ColumnElement, Date, case, cast, func, litera
 from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.clickhouse.facts import ClickHouseFacts
 from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries import explore
 from credit_core.analytics.queries.arms import Window
 from credit_core.analytics.queries.explore import Point, Question
+from credit_core.analytics.queries.series import Apart, breakdown_statement
 from credit_core.analytics.sync import Facts, compiled
 from credit_core.importers import demo
 from credit_core.policy.config import Config
@@ -235,11 +237,11 @@ def asking() -> dict[str, Callable[..., Any]]:
     return found
 
 
-#: Its rows are those of ``rows_behind``; it writes them into a file.
-WRITING = {"export.write_csv"}
+#: The one writes the rows of ``rows_behind`` into a file, the other says how each engine is asked.
+TOLD_APART = {"export.write_csv", "explore.sql"}
 
 
-@pytest.mark.parametrize("name", sorted(set(asking()) - WRITING))
+@pytest.mark.parametrize("name", sorted(set(asking()) - TOLD_APART))
 def test_a_page_gets_the_same_from_either_copy(pages: tuple[Any, Any], name: str) -> None:
     ask = asking()[name]
     parameters = inspect.signature(ask).parameters.values()
@@ -270,6 +272,27 @@ def assert_same(found: Any, expected: Any) -> None:
         assert sorted(map(repr, found)) == sorted(map(repr, expected))
     else:
         assert found == (pytest.approx(expected, rel=1e-9, nan_ok=True) if isinstance(expected, float) else expected)
+
+
+@pytest.mark.parametrize(
+    ("slug", "by", "apart"),
+    [
+        ("spent", ("plan", "model"), {"model": ("dalle-3-hd",)}),
+        ("fresh_rate", ("genre",), {}),
+        ("latency_p95_ms", ("model",), {}),
+        ("open_holds", (), {}),
+    ],
+)
+def test_the_sql_that_is_shown_is_clickhouses_own_and_runs_as_it_stands(
+    embedded: Facts, clickhouse: Any, slug: str, by: tuple[str, ...], apart: Apart
+) -> None:
+    question, narrowed = Question(slug, by), FILTERS["two plans"]
+    shown, elsewhere = (explore.sql(facts, narrowed, question, apart) for facts in (clickhouse, embedded))
+    assert shown != elsewhere
+    found = clickhouse._client.query(shown).result_rows
+    expected = embedded.rows(breakdown_statement(narrowed, slug, by, apart))
+    assert expected
+    assert sorted(map(repr, map(tuple, found))) == sorted(map(repr, expected))
 
 
 def test_a_stream_of_rows_is_the_same_and_may_be_empty(embedded: Facts, clickhouse: Facts) -> None:

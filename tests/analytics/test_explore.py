@@ -150,7 +150,7 @@ def test_the_sql_shown_is_the_sql_that_answers(facts: Facts, whole: Filters) -> 
     apart = explore.apart(facts, whole, question)
 
     with facts._database.cursor() as cursor:
-        rows = cursor.execute(explore.sql(whole, question, apart)).fetchall()
+        rows = cursor.execute(explore.sql(facts, whole, question, apart)).fetchall()
     found = explore.parts(facts, whole, question, apart)
     assert {row[:2]: row[2:] for row in rows if row[3]} == {
         (row["genre"], row["plan"]): (row["numerator"], row["denominator"]) for row in found.to_dict("records")

@@ -30,6 +30,11 @@ def words(test: AppTest) -> str:
     return "\n".join(str(element.value) for kind in kinds for element in test.get(kind) if hasattr(element, "value"))
 
 
+def plain(text: str) -> str:
+    """Text as it is read: with ordinary spaces, and without what keeps it from being markdown."""
+    return text.replace("\u202f", " ").replace("\u00a0", " ").replace("\\", "").replace("\u2060", "")
+
+
 def sentence(test: AppTest) -> str:
     """The sentence under the title; badges are markdown too."""
     return next(str(element.value) for element in test.markdown if "-badge[" not in element.value)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import sqlite3
+from contextlib import closing
+from datetime import datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,6 +15,7 @@ from pages.components import numbers
 from tests.pages.conftest import DEMO_ZONE, HOSTILE, NARROWED, OpenPage
 from tests.pages.reading import (
     SPENT,
+    UNITS,
     Kept,
     card,
     drawn_text,
@@ -21,26 +25,12 @@ from tests.pages.reading import (
     last_days,
     ledger_sum,
     markdown_of,
+    plain,
     rows,
     sentence,
     traces,
     words,
 )
-
-
-def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(any_ledger, "burn_rate")
-
-    assert not page.exception
-    assert page.title[0].value == "Burn rate"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(empty_ledger, "burn_rate")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-    assert not page.get("plotly_chart")
 
 
 @pytest.mark.parametrize(("query", "kept", "days"), NARROWED)
@@ -68,6 +58,30 @@ def test_a_chosen_range_covers_its_days_whole(demo_ledger: str, look_at: OpenPag
 
     assert (filters_of(page).period.start, filters_of(page).period.end) == span
     assert card(page, "Credits spent") == numbers.credits(ledger_sum(demo_ledger, SPENT, {}, *span))
+
+
+def test_this_cycle_begins_with_the_middle_one_and_is_drawn_by_its_days(demo_ledger: str, look_at: OpenPage) -> None:
+    with closing(sqlite3.connect(demo_ledger.removeprefix("sqlite:///"))) as connection:
+        began = sorted(
+            datetime.fromtimestamp(us / MICRO, ZoneInfo(zone)).date()
+            for us, zone in connection.execute(
+                f"SELECT cycle_start_at, timezone FROM accounts WHERE quota_uc > 0 AND plan IN {tuple(UNITS['titrated'])}"
+            )
+        )
+    day = began[(len(began) - 1) // 2]
+    span = datetime.combine(day, time(), DEMO_ZONE), last_days(demo_ledger, 1, DEMO_ZONE)[1]
+
+    page = look_at(demo_ledger, "burn_rate", {"period": "cycle", "compare": "cycle", "unit": "titrated"})
+
+    assert (filters_of(page).period.start, filters_of(page).period.end) == span
+    assert card(page, "Credits spent") == numbers.credits(ledger_sum(demo_ledger, SPENT, {}, *span))
+    assert figure(page, "burn_by_cycle_day")["data"]
+    near = sum(abs(one - day) <= timedelta(days=1) for one in began) / len(began)
+    (line,) = (one for one in page.caption if "the middle one of" in plain(one.value))
+    assert f"{len(began)} running cycles" in plain(line.value)
+    assert f"{near * 100:.1f} % of them" in plain(line.value)
+    assert "in the last cycle" in sentence(page)
+    assert "**This cycle**" in line.help
 
 
 @pytest.mark.parametrize(

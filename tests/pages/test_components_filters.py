@@ -1,4 +1,4 @@
-"""The bar: which instants a choice means, what lives in the URL, what survives a page switch."""
+"""The bar: what lives in the URL, what survives a page switch, what it says in words."""
 
 from __future__ import annotations
 
@@ -13,110 +13,20 @@ from streamlit.testing.v1 import AppTest
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import Options, Terms
-from credit_core.policy.cycles import first_instant
-from pages.components import filters, session
+from credit_core.analytics.queries.running import Running, running_cycles
+from pages.components import filters, periods, session
+from tests.pages.reading import plain
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NOW = datetime(2025, 3, 12, 13, 4, 30, tzinfo=UTC)
-UNTIL = filters.anchor(NOW - timedelta(minutes=3), NOW, BERLIN)
+UNTIL = periods.anchor(NOW - timedelta(minutes=3), NOW, BERLIN)
 
 
 def local(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> datetime:
     return datetime(year, month, day, hour, minute, tzinfo=BERLIN).astimezone(UTC)
 
 
-# --------------------------------------------------------------------------------------------------------------- periods
-
-
-def test_periods_end_now_in_whole_minutes() -> None:
-    assert UNTIL.end == datetime(2025, 3, 12, 13, 5, tzinfo=UTC)
-    assert not UNTIL.old
-
-
-def test_an_old_ledger_is_read_to_the_end_of_its_newest_day() -> None:
-    newest = datetime(2025, 3, 1, 23, 30, tzinfo=UTC)
-    until = filters.anchor(newest, NOW, BERLIN)
-    assert until.end == local(2025, 3, 3)
-    assert until.old
-    assert until.today(BERLIN) == date(2025, 3, 2)
-
-
-def test_thirty_six_hours_are_not_yet_old() -> None:
-    assert not filters.anchor(NOW - timedelta(hours=36), NOW, BERLIN).old
-    assert filters.anchor(NOW - timedelta(hours=36, seconds=1), NOW, BERLIN).old
-    assert not filters.anchor(None, NOW, BERLIN).old
-
-
-@pytest.mark.parametrize(
-    ("choice", "start"),
-    [
-        ("today", local(2025, 3, 12)),
-        ("7d", local(2025, 3, 6)),
-        ("28d", local(2025, 2, 13)),
-        ("90d", local(2024, 12, 13)),
-        ("nonsense", local(2025, 2, 13)),
-    ],
-)
-def test_a_period_begins_at_a_midnight_of_the_reporting_zone(choice: str, start: datetime) -> None:
-    assert filters.period_of(choice, (), UNTIL, BERLIN) == Period(start, UNTIL.end)
-
-
-def test_a_custom_period_is_whole_days_but_for_today() -> None:
-    days = (date(2025, 3, 1), date(2025, 3, 3))
-    assert filters.period_of("custom", days, UNTIL, BERLIN) == Period(local(2025, 3, 1), local(2025, 3, 4))
-    assert filters.period_of("custom", (days[0], date(2025, 3, 12)), UNTIL, BERLIN).end == UNTIL.end
-    assert filters.period_of("custom", days[:1], UNTIL, BERLIN) == Period(local(2025, 3, 1), local(2025, 3, 2))
-
-
-def test_a_day_without_a_midnight_begins_with_its_first_instant() -> None:
-    zone = ZoneInfo("America/Sao_Paulo")
-    day = date(2018, 11, 4)
-    until = filters.anchor(None, datetime(2018, 11, 4, 15, tzinfo=UTC), zone)
-    assert filters.period_of("today", (), until, zone).start == first_instant(day, zone)
-    assert first_instant(day, zone) == datetime(2018, 11, 4, 3, tzinfo=UTC)
-
-
-def test_the_comparison_of_an_unfinished_period_is_as_long_as_it_has_run() -> None:
-    period = filters.period_of("7d", (), UNTIL, BERLIN)
-    before = filters.previous(period, BERLIN)
-    assert before == Period(local(2025, 2, 27), local(2025, 3, 5, 14, 5))
-    assert before.length == period.length
-    today = filters.period_of("today", (), UNTIL, BERLIN)
-    assert filters.previous(today, BERLIN) == Period(local(2025, 3, 11), local(2025, 3, 11, 14, 5))
-
-
-def test_whole_days_are_compared_with_whole_days_over_a_clock_change() -> None:
-    period = Period(local(2025, 3, 29), local(2025, 4, 1))
-    before = filters.previous(period, BERLIN)
-    assert before == Period(local(2025, 3, 26), local(2025, 3, 29))
-    assert (period.length, before.length) == (timedelta(hours=71), timedelta(hours=72))
-
-
 # ------------------------------------------------------------------------------------------------------------------- URL
-
-
-@pytest.mark.parametrize(
-    ("text", "days"),
-    [
-        ("2025-03-01..2025-03-09", (date(2025, 3, 1), date(2025, 3, 9))),
-        ("2025-03-09..2025-03-01", (date(2025, 3, 1), date(2025, 3, 9))),
-        ("2025-03-01..", (date(2025, 3, 1),)),
-        ("2024-01-01..2025-03-02", (date(2025, 1, 1), date(2025, 3, 2))),
-        ("1999-01-01..2000-01-01", ()),
-        ("yesterday", ()),
-        ("..", ()),
-        ("", ()),
-    ],
-)
-def test_a_range_in_the_url_is_read_and_kept_within_the_ledger(text: str, days: tuple[date, ...]) -> None:
-    assert filters.range_days(text, date(2025, 1, 1), date(2025, 3, 12)) == days
-
-
-def test_a_range_is_written_as_it_is_read() -> None:
-    days = (date(2025, 3, 1), date(2025, 3, 9))
-    assert filters.range_days(filters.range_text(days), date(2025, 1, 1), date(2025, 3, 12)) == days
-    assert filters.range_text(days[:1]) == "2025-03-01.."
-    assert filters.range_text(()) == ""
 
 
 @pytest.fixture
@@ -194,6 +104,39 @@ def test_a_deep_link_sets_the_bar(ledger: SimpleNamespace) -> None:
     )
     assert test.selectbox(key="_period_twin").value == "7d"
     assert test.multiselect(key="_plan_twin").value == ["basic", "free"]
+
+
+def test_a_link_to_this_cycle_asks_when_the_cycles_behind_the_filters_began(
+    ledger: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ask(query: Any, kept: Filters) -> Running | None:
+        assert query is running_cycles
+        asked.append(kept)
+        return Running(40, date(2025, 3, 1), 10) if kept.plans else None
+
+    monkeypatch.setattr(filters, "ask", ask)
+    test = opened(period="cycle", compare="cycle", plan="basic")
+    assert asked[0].plans == ("basic",)
+    assert chosen(test) == Filters(
+        Period(local(2025, 3, 1), UNTIL.end),
+        compare=Period(local(2025, 2, 1), local(2025, 2, 12, 14, 5)),
+        plans=("basic",),
+    )
+    assert dict(test.query_params) == {"period": "cycle", "compare": "cycle", "plan": "basic"}
+    assert "the middle one of 40 running cycles began on 1 Mar 2025, 25.0 %" in plain(test.text[0].value)
+    test.button(key="filter_clear").click().run()
+    assert chosen(test).period.start == local(2025, 3, 1)
+    assert "so this is the calendar month" in test.text[0].value
+    # A custom period starts out as the cycle's days.
+    test.selectbox(key="_period_twin").set_value("custom").run()
+    assert test.session_state["range"] == "2025-03-01..2025-03-12"
+
+
+def test_any_period_can_be_compared_with_the_last_cycle(ledger: SimpleNamespace) -> None:
+    test = opened(period="7d", compare="cycle")
+    assert chosen(test).compare == Period(local(2025, 2, 6), local(2025, 2, 12, 14, 5))
 
 
 def test_a_team_narrows_by_link_on_screen_and_by_drill(ledger: SimpleNamespace) -> None:

@@ -52,19 +52,6 @@ def test_a_figure_shows_tags_and_obeys_none() -> None:
     assert broken.endswith("…")
 
 
-@pytest.mark.parametrize(
-    "formula",
-    ['=HYPERLINK("http://evil")', "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "＝1", "\u00a0=1"],
-)
-def test_a_cell_that_a_spreadsheet_would_calculate_gets_an_apostrophe(formula: str) -> None:
-    assert text.spreadsheet_text(formula) == "'" + formula
-
-
-@pytest.mark.parametrize("plain", ["u-17", "a=b", "", "3 + 4", -5, 1.5, None])
-def test_other_cells_pass_unchanged(plain: object) -> None:
-    assert text.spreadsheet_text(plain) == plain
-
-
 def test_csv_neutralises_headers_and_cells_and_keeps_numbers() -> None:
     frame = pd.DataFrame({"=user": ["=1+1", 'ok, "quoted"'], "amount_uc": [-5, 7], "share": [0.25, None]})
     data = tables.csv_bytes(frame)

@@ -27,20 +27,6 @@ MISSES = f"SUM({JUDGED} AND miss)"
 ASKED = f"SUM({JUDGED} AND genre IS NOT NULL)"
 
 
-def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(any_ledger, "coverage")
-
-    assert not page.exception
-    assert page.title[0].value == "Coverage"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(empty_ledger, "coverage")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-
-
 @pytest.mark.parametrize(("query", "kept", "days"), NARROWED)
 def test_misses_are_the_ledgers_own(
     demo_ledger: str, look_at: OpenPage, query: dict[str, str], kept: Kept, days: int

@@ -25,20 +25,6 @@ from tests.pages.reading import (
 STUDIO = {"period": "90d", "plan": ["creator_pro", "studio_pro"]}
 
 
-def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(any_ledger, "economics")
-
-    assert not page.exception
-    assert page.title[0].value == "Economics"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(empty_ledger, "economics")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-
-
 def test_a_price_that_nobody_knows_is_an_unknown_revenue_and_no_zero(demo_ledger: str, look_at: OpenPage) -> None:
     cost = ledger_sum(demo_ledger, "SUM(cost_usd_micro)", {}, *last_days(demo_ledger, 28, DEMO_ZONE))
 

@@ -35,21 +35,6 @@ FRESH = "SUM(rule IN ('unaffordable', 'coverage_miss', 'session_cap', 'at_cap', 
 JUDGED = "SUM(rule IN ('unaffordable', 'coverage_miss', 'session_cap', 'at_cap', 'controller'))"
 
 
-@pytest.mark.parametrize("query", [{}, {"metric": "Requests", "by": "Genre", "then": "Mood", "chart": "Heat map"}])
-def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage, query: dict[str, str]) -> None:
-    page = look_at(any_ledger, "explore", query)
-
-    assert not page.exception
-    assert page.title[0].value == "Explore"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(empty_ledger, "explore")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.get("plotly_chart")
-
-
 @pytest.mark.parametrize(("query", "kept", "days"), NARROWED)
 def test_parts_are_the_ledgers_own(
     demo_ledger: str, look_at: OpenPage, query: dict[str, str], kept: Kept, days: int

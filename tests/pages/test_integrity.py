@@ -36,20 +36,6 @@ def own(tmp_path: Path) -> Own:
 # Looking ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_renders_on_any_ledger(any_ledger: str, open_page: OpenPage) -> None:
-    page = open_page(any_ledger, "integrity")
-
-    assert not page.exception
-    assert page.title[0].value == "Integrity"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, open_page: OpenPage) -> None:
-    page = open_page(empty_ledger, "integrity")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-
-
 def test_it_counts_the_ledgers_entries(demo_ledger: str, open_page: OpenPage) -> None:
     ((entries,),) = by_sql(demo_ledger, "SELECT COUNT(*) FROM ledger_entries")
 

@@ -34,10 +34,13 @@ def test_pages_read_what_the_loader_filled(loaded: str, open_page: OpenPage) -> 
     assert not page.exception
     assert any("on ClickHouse, in the database dashboard" in one.value for one in page.caption)
     assert "The figures of this dashboard equal the ledger's sums." in sentence(page)
-    for stem in ("burn_rate", "economics"):
+    for stem in ("burn_rate", "economics", "explore"):
         page = open_page(loaded, stem)
         assert not page.exception
         assert page.get("plotly_chart")
+    assert any("join_use_nulls = 1" in block.value for block in page.code), (
+        "Explore shows the SQL that ClickHouse was asked"
+    )
 
 
 def test_without_a_server_the_page_says_what_to_check(

@@ -27,21 +27,6 @@ FAILED = "SUM(line = 1 AND kind = 'release' AND reason NOT IN ('swept', 'cancell
 LATENCIES = "GROUP_CONCAT(latency_ms)"
 
 
-def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(any_ledger, "operations")
-
-    assert not page.exception
-    assert page.title[0].value == "Operations"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(empty_ledger, "operations")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-    assert not page.get("plotly_chart")
-
-
 @pytest.mark.parametrize(("query", "kept", "days"), NARROWED)
 def test_totals_are_the_ledgers_own(
     demo_ledger: str, look_at: OpenPage, query: dict[str, str], kept: Kept, days: int

@@ -30,20 +30,6 @@ REQUESTS = "SUM((rule IS NOT NULL AND parent_request_id IS NULL) OR (kind = 'imp
 ACTIVE = "COUNT(DISTINCT CASE WHEN rule IS NOT NULL AND parent_request_id IS NULL THEN account_id END)"
 
 
-def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(any_ledger, "overview")
-
-    assert not page.exception
-    assert page.title[0].value == "Overview"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(empty_ledger, "overview")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-
-
 @pytest.mark.parametrize(("query", "kept", "days"), NARROWED)
 def test_figures_are_the_ledgers_own(
     demo_ledger: str, look_at: OpenPage, query: dict[str, str], kept: Kept, days: int

@@ -24,20 +24,6 @@ from tests.pages.reading import (
 )
 
 
-def test_it_renders_on_any_ledger(any_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(any_ledger, "surplus")
-
-    assert not page.exception
-    assert page.title[0].value == "Surplus"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, look_at: OpenPage) -> None:
-    page = look_at(empty_ledger, "surplus")
-
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-
-
 @pytest.mark.parametrize(
     ("query", "kept"),
     [

@@ -21,21 +21,6 @@ from tests.pages.reading import SPENT, card, drawn_text, figures, markdown_of, r
 ANSWERS = ("reserve", "library", "defer", "rate_limited", "rejected")
 
 
-def test_it_renders_on_any_ledger(any_ledger: str, open_page: OpenPage) -> None:
-    page = open_page(any_ledger, "users")
-
-    assert not page.exception
-    assert page.title[0].value == "Users"
-
-
-def test_an_empty_ledger_says_what_fills_it(empty_ledger: str, open_page: OpenPage) -> None:
-    page = open_page(empty_ledger, "users", {"user": "anybody"})
-
-    assert not page.exception
-    assert "python -m credit_core demo" in page.code[0].value
-    assert not page.metric
-
-
 # Finding ----------------------------------------------------------------------------------------------------------
 
 

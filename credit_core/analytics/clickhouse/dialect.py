@@ -115,6 +115,12 @@ class Query(NamedTuple):
     flags: frozenset[str]
 
 
+def written_out(statement: SelectBase) -> str:
+    """The statement with its values in it and the settings that it needs, to be run as it stands."""
+    settings = ", ".join(f"{name} = {value!r}" for name, value in SETTINGS.items())
+    return f"{statement.compile(dialect=_DIALECT, compile_kwargs={'literal_binds': True})}\nSETTINGS {settings}"
+
+
 def compiled(statement: SelectBase) -> Query:
     """The statement in ClickHouse's dialect, which names columns and types conditions in its own way."""
     result = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})

@@ -38,7 +38,7 @@ from sqlalchemy.exc import ArgumentError
 
 from credit_core.analytics import manifest, relations, segments
 from credit_core.analytics.clickhouse import tables
-from credit_core.analytics.clickhouse.dialect import SETTINGS, Query, compiled
+from credit_core.analytics.clickhouse.dialect import SETTINGS, Query, compiled, written_out
 from credit_core.analytics.clickhouse.tables import KEYED, Site
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.relations import ENTRY_COLUMNS
@@ -132,6 +132,10 @@ class ClickHouseFacts(Facts):
         """The result as tuples, integers exact."""
         found = self._arrow(statement)
         return list(zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+    def told(self, statement: SelectBase) -> str:
+        """A statement in ClickHouse's words with the settings it is asked under, its values written out."""
+        return written_out(statement)
 
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""

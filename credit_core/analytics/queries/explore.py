@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select, true
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters, Period, fair
@@ -96,11 +95,9 @@ def course(facts: Facts, filters: Filters, question: Question, apart: Apart) -> 
     return _told(found, question) if question.by else found
 
 
-def sql(filters: Filters, question: Question, apart: Apart) -> str:
+def sql(facts: Facts, filters: Filters, question: Question, apart: Apart) -> str:
     """The statement behind :func:`parts`, ready to run on the ledger's copy, for people who want to check it."""
-    dialect = PGDialect()  # type: ignore[no-untyped-call]
-    statement = breakdown_statement(filters, question.slug, question.by, apart)
-    return str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    return facts.told(breakdown_statement(filters, question.slug, question.by, apart))
 
 
 def has_rows(question: Question) -> bool:

@@ -14,9 +14,8 @@ from sqlalchemy import ColumnElement, select, true
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.sync import Facts
+from credit_core.units import FORMULA, spreadsheet_text
 
-#: What a spreadsheet takes for a formula at the start of a cell.
-_FORMULA = r"^[=+\-@\t\r]"
 _TIMES = ("occurred_at", "recorded_at")
 
 
@@ -73,14 +72,10 @@ def to_csv(frame: pd.DataFrame) -> bytes:
     safe = frame.copy()
     for name in safe.columns:
         if not (pd.api.types.is_numeric_dtype(safe[name]) or pd.api.types.is_datetime64_any_dtype(safe[name])):
-            safe[name] = [_harmless(cell) if isinstance(cell, str) else cell for cell in safe[name]]
-    safe.columns = pd.Index([_harmless(str(name)) for name in safe.columns])
+            safe[name] = safe[name].map(spreadsheet_text)
+    safe.columns = pd.Index([spreadsheet_text(str(name)) for name in safe.columns])
     # RFC 4180's line ends, so that a bare carriage return within a cell is quoted.
     return safe.to_csv(index=False, lineterminator="\r\n").encode()
-
-
-def _harmless(text: str) -> str:
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def _told(table: pa.Table, zone: str) -> pa.Table:
@@ -95,7 +90,7 @@ def _neutralised(table: pa.Table) -> pa.Table:
     for number, field in enumerate(table.schema):
         if pa.types.is_string(field.type) and field.name not in _TIMES:
             cells = table[number]
-            risky = pc.match_substring_regex(cells, _FORMULA)
+            risky = pc.match_substring_regex(cells, FORMULA)
             table = table.set_column(
                 number, field.name, pc.if_else(risky, pc.binary_join_element_wise("'", cells, ""), cells)
             )
