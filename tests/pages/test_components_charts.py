@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import pytest
 from streamlit.elements.lib import streamlit_plotly_theme
 
-from pages.components.charts import drawing, sampling, style
+from pages.components.charts import sampling, style
 from tests.pages.figures import Checked
 
 charts = Checked()

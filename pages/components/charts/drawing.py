@@ -5,19 +5,15 @@ Plotly's own objects check every property and cost 5 to 15 ms a figure; the test
 
 from __future__ import annotations
 
-import pickle
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from hashlib import blake2b
-from io import BytesIO
-from types import FunctionType
 from typing import Any, ParamSpec
 
 import orjson
 import pandas as pd
 
-from pages.components.kept import Kept
+from pages.components.kept import Kept, fingerprint
 
 #: JSON of figures, over all sessions of the process.
 MOST_BYTES = 64 * 2**20
@@ -141,7 +137,7 @@ def kept(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
     @wraps(draw)
     def figure(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        key = _digest((draw.__module__, draw.__qualname__, args, kwargs))
+        key = fingerprint((draw.__module__, draw.__qualname__, args, kwargs))
         return draw(*args, **kwargs) if key is None else Figure(key=key, draw=lambda: draw(*args, **kwargs))
 
     return figure
@@ -182,37 +178,6 @@ def band(axis: str, low: float, high: float, fill: str) -> dict[str, Any]:
         "type": "rect", f"{axis}0": low, f"{axis}1": high, f"{axis}ref": axis, f"{other}0": 0, f"{other}1": 1,
         f"{other}ref": f"{other} domain", "fillcolor": fill, "line": {"width": 0}, "layer": "below",
     }  # fmt: skip
-
-
-class _Telling(pickle.Pickler):
-    """Writes down arguments; a function without a name of its own is its code, with what it closes over."""
-
-    def reducer_override(self, value: Any) -> Any:
-        if not isinstance(value, FunctionType):
-            return NotImplemented
-        module = value.__module__
-        if module != "__main__" and getattr(sys.modules.get(module), value.__qualname__, None) is value:
-            return NotImplemented
-        closed = tuple(cell.cell_contents for cell in value.__closure__ or ())
-        code = value.__code__
-        return _function, (module, value.__qualname__, code.co_code, repr(code.co_consts), closed)
-
-
-def _function(*_told: Any) -> None:
-    """What a function is written down as; nothing reads it back."""
-
-
-def _digest(told: Any) -> bytes | None:
-    """A hash of arguments, the same for equal ones; None where they cannot be written down."""
-    out = BytesIO()
-    telling = _Telling(out, 5)
-    # Without a memo: it would write equal arguments differently where one object stands in two places.
-    telling.fast = True
-    try:
-        telling.dump(told)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        return None
-    return blake2b(out.getvalue(), digest_size=16).digest()
 
 
 def _known(value: Any) -> Any:
