@@ -95,7 +95,7 @@ def _card(card: Card) -> None:
     )
     if any(value is not None for value in card.course):
         tint = charts.VERMILLION if card.alarm else charts.BLUE
-        st.html(charts.sparkline(card.course, target=card.target, tint=tint, alt=f"Course of {card.label}"))
+        plots.picture(charts.sparkline(card.course, target=card.target, tint=tint), alt=f"Course of {card.label}")
     below = [text for text in (card.unit, card.target_text) if text]
     if below:
         st.caption(" · ".join(below))

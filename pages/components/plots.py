@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from html import escape
 from typing import Any
 
 import orjson
@@ -67,6 +69,14 @@ def show(fig: Figure, *, key: str, alt: str, on_click: OnClick | None = None, on
     st.plotly_chart(
         _Ready(fig), width="stretch", key=widget, config=config, alt=alt, on_select=used, selection_mode=modes
     )  # fmt: skip
+
+
+def picture(svg: str, *, alt: str, height: int = 44) -> None:
+    """Show an SVG picture as wide as its block. As an image: nothing in it can run, and Streamlit keeps it as it is."""
+    coded = b64encode(svg.encode()).decode()
+    st.html(
+        f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{coded}" style="display:block;width:100%;height:{height}px">'
+    )
 
 
 class _Ready(BaseFigure):  # type: ignore[misc]

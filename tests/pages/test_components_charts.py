@@ -219,7 +219,7 @@ def test_a_sparkline_is_a_picture_with_gaps_a_dot_at_its_end_and_a_target() -> N
     assert [path.get("stroke-dasharray") for path in picture] == [None, None, "5 4"]
     height = float(target.split(" ")[1].split("H")[0])
     assert dot == f"M98 {height:.4g}h0", "the last value is the target"
-    assert len(ElementTree.fromstring(charts.sparkline([1.0, None], alt=""))) == 1
+    assert len(ElementTree.fromstring(charts.sparkline([1.0, None]))) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------- bars
@@ -381,4 +381,4 @@ def test_nothing_and_one_point_are_drawn(rows: int) -> None:
     ]
     for fig in figures:
         json.loads(charts.compact(fig).to_json())
-    assert charts.sparkline(frame["value"].tolist(), alt="").startswith("<svg")
+    assert charts.sparkline(frame["value"].tolist()).startswith("<svg")

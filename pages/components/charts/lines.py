@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -272,7 +271,7 @@ def quantile_bands(
 
 
 def sparkline(
-    values: Sequence[float | None], *, alt: str, target: float | None = None, tint: str = BLUE, height: int = 44
+    values: Sequence[float | None], *, target: float | None = None, tint: str = BLUE, height: int = 44
 ) -> str:
     """The course of a value as an SVG picture without axes: gaps stay gaps, a dot at the end, the target dashed.
 
@@ -301,7 +300,7 @@ def sparkline(
         level = f"{(high - target) / (high - low) * height:.4g}"
         parts.append(_stroke(f"M0 {level}H100", GUIDE, 1.2, dashes="5 4"))
     return (
-        f'<svg role="img" aria-label="{escape(alt)}" width="100%" height="{height}" viewBox="0 0 100 {height}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="100%" height="{height}" viewBox="0 0 100 {height}" '
         f'preserveAspectRatio="none">{"".join(parts)}</svg>'
     )
 
