@@ -72,7 +72,7 @@ def row(cards: Sequence[Card], *, key: str) -> None:
     with st.container(horizontal=True, gap="small", key=f"kpi_{key}"):
         for place, card in enumerate(cards):
             with st.container(border=True, gap="xsmall", width="stretch", height="stretch", key=f"kpi_{key}_{place}"):
-                _card(card, f"{key}_{place}")
+                _card(card)
 
 
 def _compared(change: numbers.Change, name: str) -> str | None:
@@ -81,7 +81,7 @@ def _compared(change: numbers.Change, name: str) -> str | None:
     return f"vs {name}" if name and fits and change.text != numbers.UNKNOWN else None
 
 
-def _card(card: Card, key: str) -> None:
+def _card(card: Card) -> None:
     change = card.change or numbers.NO_CHANGE
     known = change.text != numbers.UNKNOWN
     st.metric(
@@ -95,8 +95,7 @@ def _card(card: Card, key: str) -> None:
     )
     if any(value is not None for value in card.course):
         tint = charts.VERMILLION if card.alarm else charts.BLUE
-        fig = charts.sparkline(card.course, target=card.target, tint=tint)
-        plots.show_plain(fig, key=f"kpi_spark_{key}", alt=f"Course of {card.label}")
+        plots.picture(charts.sparkline(card.course, target=card.target, tint=tint), alt=f"Course of {card.label}")
     below = [text for text in (card.unit, card.target_text) if text]
     if below:
         st.caption(" · ".join(below))

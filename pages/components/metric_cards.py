@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 
 from credit_core.analytics import metrics, queries
 from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries.courses import courses
 from pages.components import kpi, numbers, sentences, session
 from pages.components.answers import ask
 
@@ -28,13 +30,14 @@ class Wanted:
 
 def cards(wanted: Sequence[Wanted], chosen: Filters) -> list[kpi.Card]:
     """A card for each, in order. Sparklines are the metric's values by day."""
-    known = ask(queries.kpis, chosen, tuple(one.slug for one in wanted)).set_index("slug")
-    return [_card(one, known.loc[one.slug], chosen) for one in wanted]
+    slugs = tuple(one.slug for one in wanted)
+    known = {row["slug"]: row for row in ask(queries.kpis, chosen, slugs).to_dict("records")}
+    by_day = whole_days(ask(courses, chosen, slugs), chosen)
+    return [_card(one, known[one.slug], by_day[one.slug]) for one in wanted]
 
 
-def _card(wanted: Wanted, row: pd.Series, chosen: Filters) -> kpi.Card:
+def _card(wanted: Wanted, row: Mapping[str, Any], course: pd.Series) -> kpi.Card:
     metric = metrics.metric(wanted.slug)
-    course = whole_days(ask(queries.daily, chosen, wanted.slug), chosen)["value"]
     over = wanted.target is not None and not numbers.is_unknown(row["value"]) and row["value"] > wanted.target
     return kpi.Card(
         label=wanted.label or metric.title,

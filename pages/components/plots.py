@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from html import escape
 from typing import Any
 
-import plotly.graph_objects as go
+import orjson
 import streamlit as st
+from plotly.basedatatypes import BaseFigure
 
-from pages.components.charts import compact
+from pages.components.charts import Figure, compact
 
 _CONFIG: dict[str, Any] = {
     "displaylogo": False,
@@ -19,7 +22,6 @@ _CONFIG: dict[str, Any] = {
     "scrollZoom": False,
     "doubleClick": "reset",
 }
-_PLAIN = {"displayModeBar": False, "staticPlot": True, "typesetMath": False}
 _ROUND = "_round_"
 
 #: Called with the ``customdata`` of the point, bar or cell that was clicked.
@@ -33,7 +35,7 @@ def on_phone() -> bool:
     return "Mobi" in (st.context.headers.get("User-Agent") or "")
 
 
-def show(fig: go.Figure, *, key: str, alt: str, on_click: OnClick | None = None, on_days: OnDays | None = None) -> None:
+def show(fig: Figure, *, key: str, alt: str, on_click: OnClick | None = None, on_days: OnDays | None = None) -> None:
     """Show a figure under ``key``. ``alt`` says in a sentence what it shows.
 
     ``on_click`` is called with the ``customdata`` of what was clicked, ``on_days`` with the days of a box drawn over
@@ -44,15 +46,15 @@ def show(fig: go.Figure, *, key: str, alt: str, on_click: OnClick | None = None,
     round_ = st.session_state.setdefault(f"{_ROUND}{key}", 0)
     config = _CONFIG | {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}
     if on_phone():
-        compact(fig)
+        fig = fig.changed(_compacted, "compact")
         on_days = None
         config["displayModeBar"] = False
     modes = [mode for mode, wanted in (("points", on_click), ("box", on_days)) if wanted]
     if not modes:
-        st.plotly_chart(fig, width="stretch", key=f"{key}-{round_}", config=config, alt=alt)
+        st.plotly_chart(_Ready(fig), width="stretch", key=f"{key}-{round_}", config=config, alt=alt)
         return
     if on_days is not None:
-        fig.update_layout(dragmode="select", selectdirection="h")
+        fig = fig.changed(_boxed, "boxed")
     widget = f"{key}-{round_}"
 
     def used() -> None:
@@ -65,13 +67,45 @@ def show(fig: go.Figure, *, key: str, alt: str, on_click: OnClick | None = None,
             on_click(points[0].get("customdata"))
 
     st.plotly_chart(
-        fig, width="stretch", key=widget, config=config, alt=alt, on_select=used, selection_mode=modes
+        _Ready(fig), width="stretch", key=widget, config=config, alt=alt, on_select=used, selection_mode=modes
     )  # fmt: skip
 
 
-def show_plain(fig: go.Figure, *, key: str, alt: str) -> None:
-    """Show a figure that nobody can touch: a sparkline."""
-    st.plotly_chart(fig, width="stretch", key=key, config=_PLAIN, alt=alt)
+def picture(svg: str, *, alt: str, height: int = 44) -> None:
+    """Show an SVG picture as wide as its block. As an image: nothing in it can run, and Streamlit keeps it as it is."""
+    coded = b64encode(svg.encode()).decode()
+    st.html(
+        f'<img alt="{escape(alt)}" src="data:image/svg+xml;base64,{coded}" style="display:block;width:100%;height:{height}px">'
+    )
+
+
+class _Ready(BaseFigure):  # type: ignore[misc]
+    """A finished figure for ``st.plotly_chart``, which asks a figure for a dict and writes that as JSON: here it is already."""
+
+    def __init__(self, fig: Figure) -> None:
+        self._json = fig.json()
+
+    def to_dict(self) -> dict[str, Any]:
+        return _Written(self._json)
+
+
+class _Written(dict[str, Any]):
+    """What Plotly's writer takes for a dict, and asks for its JSON before it looks inside."""
+
+    def __init__(self, json: bytes) -> None:
+        super().__init__()
+        self._json = json
+
+    def to_plotly_json(self) -> orjson.Fragment:
+        return orjson.Fragment(self._json)
+
+
+def _compacted(fig: Figure) -> None:
+    compact(fig)
+
+
+def _boxed(fig: Figure) -> None:
+    fig.update_layout(dragmode="select", selectdirection="h")
 
 
 def days_of(edges: list[str]) -> tuple[date, date]:

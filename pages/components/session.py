@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -27,11 +27,16 @@ from credit_core.errors import CreditError, SchemaTooNew
 from credit_core.service.core import CreditCore
 from credit_core.settings import DATABASE_VARIABLE, database_url
 from pages.components import states
+from pages.components.kept import Kept
 
 #: The one operator there is without sign-in (SPEC 10); the author of what is released and drafted.
 LOCAL_OPERATOR = "local operator"
 #: The ledger is asked for news at most this often per process.
 FOLLOW_EVERY_S = 1.0
+#: While nothing new is written, periods that run until now end where they did, so long: everybody asks the same.
+STANDS_STILL = timedelta(minutes=15)
+#: Answers kept over all sessions of the process.
+ANSWERS_BYTES = 128 * 2**20
 _FRAMED = "_framed"
 _RETURNED = "_returned_to_app"
 
@@ -54,6 +59,8 @@ class _Reader:
         self._following = threading.Lock()
         self._tried_at = float("-inf")
         self._remembered: dict[tuple[str, int], Any] = {}
+        self.answers = Kept(ANSWERS_BYTES)
+        self._moment: tuple[int, datetime] | None = None
 
     def follow(self) -> None:
         """Copy what is new, unless somebody did within the last second or is doing it now.
@@ -80,6 +87,13 @@ class _Reader:
 
     def _fresh(self) -> bool:
         return time.monotonic() - self._tried_at < FOLLOW_EVERY_S
+
+    def moment(self, at: datetime) -> datetime:
+        """``at``, or an instant shortly before it at which nothing less had been copied."""
+        known = self._moment
+        if known is None or known[0] != self.facts.version or not timedelta(0) <= at - known[1] < STANDS_STILL:
+            known = self._moment = (self.facts.version, at)
+        return known[1]
 
     def remembered(self, name: str, compute: Callable[[Facts], T]) -> T:
         """``compute(facts)``, kept until something new was copied."""
@@ -123,6 +137,16 @@ def zone() -> ZoneInfo:
 def now() -> datetime:
     """The present instant, UTC. The pages' only clock."""
     return datetime.now(UTC)
+
+
+def moment() -> datetime:
+    """Where periods that run until now end: the present instant, held for a while where nothing new is written."""
+    return _reader(database_url()).moment(now())
+
+
+def answers() -> Kept:
+    """What was asked of this process's copy, by question; it goes when the copy does."""
+    return _reader(database_url()).answers
 
 
 def options() -> queries.Options:

@@ -15,10 +15,14 @@ from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow as pa
 import streamlit as st
+from streamlit.dataframe_util import convert_pandas_df_to_arrow_bytes
+from streamlit.delta_generator import DeltaGenerator
 
 from credit_core.units import spreadsheet_text
 from pages.components import numbers
+from pages.components.kept import Kept, fingerprint
 from pages.components.text import one_line, title_of
 
 MOST_ROWS = 250
@@ -27,6 +31,8 @@ Kind = Literal[
     "instant", "day", "flag",
 ]  # fmt: skip
 Rows = pd.DataFrame | Callable[[], pd.DataFrame]
+#: Tables as they are sent, by what is in them, over all sessions of the process.
+_READY = Kept(32 * 2**20)
 
 _NUMERIC: Mapping[str, Callable[[Any], str]] = {
     "credits": lambda v: numbers.decimal(v, 1, trim=True),
@@ -93,8 +99,10 @@ def show(
     """
     found = _searched(rows, columns, key) if search and len(rows) > 8 else rows
     shown = found.head(MOST_ROWS).reset_index(drop=True)
-    picked = st.dataframe(
-        _styled(shown, columns, zone),
+    picked = _dataframe(
+        shown,
+        columns,
+        zone,
         hide_index=True,
         width="stretch",
         height=height,
@@ -169,15 +177,46 @@ def _searched(rows: pd.DataFrame, columns: Sequence[Column], key: str) -> pd.Dat
     return rows[hits]
 
 
-def _styled(rows: pd.DataFrame, columns: Sequence[Column], zone: ZoneInfo) -> Any:
-    """Cells written by :class:`Column`, while the values below stay what they are: sorting is by value."""
-    present = [c for c in columns if c.name in rows]
-    frame = rows[[c.name for c in present]]
+def _dataframe(rows: pd.DataFrame, columns: Sequence[Column], zone: ZoneInfo, **how: Any) -> Any:
+    """``st.dataframe`` with cells written by :class:`Column`, while the values below stay what they are: sorting is by value.
 
-    def writer(column: Column) -> Callable[[Any], str]:
-        return lambda value: column.write(value, zone)
+    Streamlit takes written cells from a pandas Styler, which is a third of what a page costs: here they come ready.
+    """
+    present = [column for column in columns if column.name in rows]
+    frame = rows[[column.name for column in present]]
+    key = fingerprint((frame, [(column.name, column.kind) for column in present], zone.key))
+    if key is None:
+        values, cells = _ready(frame, present, zone)
+    else:
+        values, cells = _READY.get(
+            key, lambda: _ready(frame, present, zone), lambda made: made[0].nbytes + len(made[1])
+        )
+    return _Written(cells).dataframe(values, **how)
 
-    return frame.style.format({c.name: writer(c) for c in present})
+
+class _Written(DeltaGenerator):
+    """Where ``st.dataframe`` writes, with the cells as they are shown added to what is sent."""
+
+    def __init__(self, cells: bytes) -> None:
+        # Without a place of its own it stands for ``st`` itself: it writes into the block that is open.
+        super().__init__()
+        self._cells = cells
+
+    def _enqueue(self, delta_type: str, element_proto: Any, *rest: Any, **more: Any) -> DeltaGenerator:
+        element_proto.arrow_data.styler.uuid = "written"
+        element_proto.arrow_data.styler.display_values = self._cells
+        return super()._enqueue(delta_type, element_proto, *rest, **more)
+
+
+def _ready(frame: pd.DataFrame, columns: Sequence[Column], zone: ZoneInfo) -> tuple[pa.Table, bytes]:
+    """Values and written cells as Streamlit sends them."""
+    written = pd.DataFrame(
+        {column.name: [column.write(value, zone) for value in frame[column.name]] for column in columns},
+        index=frame.index,
+        dtype="str",
+    )
+    values = pa.ipc.open_stream(convert_pandas_df_to_arrow_bytes(frame)).read_all()
+    return values, convert_pandas_df_to_arrow_bytes(written)
 
 
 def _config(column: Column) -> Any:

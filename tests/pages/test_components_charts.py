@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from xml.etree import ElementTree
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -12,9 +13,10 @@ import plotly.graph_objects as go
 import pytest
 from streamlit.elements.lib import streamlit_plotly_theme
 
-from pages.components import charts
 from pages.components.charts import sampling, style
+from tests.pages.figures import Checked
 
+charts = Checked()
 N = "\u202f"
 BERLIN = ZoneInfo("Europe/Berlin")
 DAYS = pd.date_range("2025-03-01", periods=5)
@@ -205,11 +207,19 @@ def test_bands_break_where_nothing_is_known_and_show_the_tolerance() -> None:
     assert fig.layout.yaxis.range[0] < -6
 
 
-def test_a_sparkline_has_no_axes_and_a_target() -> None:
-    fig = charts.sparkline([1.0, None, 3.0], target=2.0)
-    assert list(fig.data[0].y) == [1.0, None, 3.0]
-    assert (fig.layout.xaxis.visible, fig.layout.yaxis.visible, fig.layout.hovermode) == (False, False, False)
-    assert (fig.layout.shapes[0].y0, fig.layout.shapes[0].line.dash) == (2.0, "dash")
+def test_a_sparkline_is_a_picture_with_gaps_a_dot_at_its_end_and_a_target() -> None:
+    picture = ElementTree.fromstring(
+        charts.sparkline([1.0, None, 3.0, 2.0], target=2.0, alt="Course of <b>Burn</b> & more")
+    )
+    assert (picture.get("role"), picture.get("aria-label")) == ("img", "Course of <b>Burn</b> & more")
+    course, dot, target = (path.get("d") or "" for path in picture)
+    assert course.count("M") == 2, "the line breaks where a value is missing"
+    assert course.startswith("M2 ")
+    assert dot == f"{course[course.rindex('L') :].replace('L', 'M')}h0"
+    assert [path.get("stroke-dasharray") for path in picture] == [None, None, "5 4"]
+    height = float(target.split(" ")[1].split("H")[0])
+    assert dot == f"M98 {height:.4g}h0", "the last value is the target"
+    assert len(ElementTree.fromstring(charts.sparkline([1.0, None]))) == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------- bars
@@ -347,7 +357,7 @@ def test_short_series_are_left_alone() -> None:
 
 def test_on_a_phone_a_legend_replaces_labels_and_nothing_is_dragged() -> None:
     fig = charts.time_lines(TWO, x="day", y="value", series="plan", unit=BURN, zone=BERLIN, target=60.0)
-    charts.compact(fig)
+    fig = charts.compact(fig)
     assert notes(fig, "label") == []
     assert (fig.layout.showlegend, fig.layout.dragmode) == (True, False)
     guide = next(a for a in fig.layout.annotations if a.name == "guide")
@@ -368,7 +378,7 @@ def test_nothing_and_one_point_are_drawn(rows: int) -> None:
         charts.distribution(frame, low="low", high="high", y="value", unit=BURN, x_title="x", series="plan"),
         charts.cell_map(frame, row="plan", column="plan", value="value", unit=BURN, row_title="a", column_title="b"),
         charts.s_curve(frame.assign(surplus=1.0), live="p", draft=None),
-        charts.sparkline(frame["value"].tolist()),
     ]
     for fig in figures:
         json.loads(charts.compact(fig).to_json())
+    assert charts.sparkline(frame["value"].tolist()).startswith("<svg")

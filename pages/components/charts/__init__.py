@@ -1,4 +1,4 @@
-"""DataFrame → Plotly figure: every figure of the dashboard is made here and nowhere else.
+"""DataFrame → figure: every figure of the dashboard is made here and nowhere else.
 
 Functions of data alone: they import neither Streamlit nor the store. Values come in as the queries give them (credits,
 shares in [0, 1], days) with the :class:`Unit` that says how they are shown; instants are drawn in the reporting zone.
@@ -11,6 +11,7 @@ from pages.components.charts.bars import distribution, ranked_bars, stacked_bars
 from pages.components.charts.cells import cell_map, hour_of_week
 from pages.components.charts.courses import course
 from pages.components.charts.curves import Target, calibration, cycle_days, demand_by_coverage, s_curve
+from pages.components.charts.drawing import Figure
 from pages.components.charts.lines import DAY, HOUR, burn_against_pace, quantile_bands, sparkline, time_lines
 from pages.components.charts.money import funnel, waterfall
 from pages.components.charts.style import (
@@ -62,6 +63,7 @@ __all__ = [
     "SKY",
     "SURPLUS_DAYS",
     "VERMILLION",
+    "Figure",
     "Mark",
     "Target",
     "Unit",

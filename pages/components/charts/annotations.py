@@ -12,8 +12,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import plotly.graph_objects as go
 
+from pages.components.charts.drawing import Figure, merge
 from pages.components.charts.style import GUIDE, HEIGHT, PAGE, TEXT, localise
 from pages.components.text import figure_paragraph, figure_text, shortened
 
@@ -57,7 +57,7 @@ class Label:
     guide: bool = False
 
 
-def guide_line(fig: go.Figure, at: float, *, axis: str = "y") -> None:
+def guide_line(fig: Figure, at: float, *, axis: str = "y") -> None:
     """A dashed grey line across the figure: a target or a bound."""
     along = {"x0": 0, "x1": 1, "xref": "x domain", "y0": at, "y1": at, "yref": "y"}
     if axis == "x":
@@ -65,16 +65,16 @@ def guide_line(fig: go.Figure, at: float, *, axis: str = "y") -> None:
     fig.add_shape(type="line", layer="above", line={"color": GUIDE, "width": 1.4, "dash": "dash"}, **along)
 
 
-def head_label(fig: go.Figure, x: float, text: str) -> None:
+def head_label(fig: Figure, x: float, text: str) -> None:
     """The name of a vertical line or band, above the plot."""
     fig.add_annotation(
         x=x, xref="x", y=1, yref="y domain", yanchor="bottom", xanchor="center", text=figure_text(text),
         showarrow=False, font={"size": 11, "color": TEXT}, name="head",
     )  # fmt: skip
-    fig.update_layout(margin_t=26)
+    fig.update_layout(margin={"t": 26})
 
 
-def release_marks(fig: go.Figure, marks: Sequence[Mark], zone: ZoneInfo, span: tuple[Any, Any] | None) -> None:
+def release_marks(fig: Figure, marks: Sequence[Mark], zone: ZoneInfo, span: tuple[Any, Any] | None) -> None:
     """Releases as thin vertical lines; neighbours too close to be told apart share one label."""
     if not marks:
         return
@@ -97,7 +97,7 @@ def release_marks(fig: go.Figure, marks: Sequence[Mark], zone: ZoneInfo, span: t
             groups[-1].append(pair)
         else:
             groups.append([pair])
-    fig.update_layout(margin_t=MARKED_MARGIN_PX)
+    fig.update_layout(margin={"t": MARKED_MARGIN_PX})
     for group in groups:
         # Distinct ones: a version that is released again within the group is named once.
         versions = list(dict.fromkeys(mark.version for _, mark in group))
@@ -116,10 +116,10 @@ def _story(at: pd.Timestamp, mark: Mark) -> str:
     return f"<b>Release {figure_text(mark.version, 16)}</b>{who}<br>{at.day} {at:%b %Y, %H:%M}{note}"
 
 
-def direct_labels(fig: go.Figure, labels: Sequence[Label], y_range: tuple[float, float]) -> None:
+def direct_labels(fig: Figure, labels: Sequence[Label], y_range: tuple[float, float]) -> None:
     """Names beside the last values, pushed apart until none covers another, within the plot's height."""
     beside = sorted((label for label in labels if label.x is None), key=lambda label: label.y)
-    plot_px = max(80.0, (fig.layout.height or HEIGHT) - 84.0)
+    plot_px = max(80.0, (fig.layout.get("height") or HEIGHT) - 84.0)
     per_px = (y_range[1] - y_range[0]) / plot_px
     wanted = [(label.y - y_range[0]) / per_px for label in beside]
     at = _spread(wanted, min(17.0, plot_px / max(1, len(beside))), plot_px)
@@ -132,7 +132,8 @@ def direct_labels(fig: go.Figure, labels: Sequence[Label], y_range: tuple[float,
         if label.x is not None:
             fig.add_annotation(x=label.x, xanchor="left", xshift=8, y=label.y, yanchor="middle", **_label_look(label))
     if beside:
-        fig.update_layout(margin_r=28 + round(6.9 * max(len(shortened(label.name, LONGEST_LABEL)) for label in beside)))
+        widest = max(len(shortened(label.name, LONGEST_LABEL)) for label in beside)
+        fig.update_layout(margin={"r": 28 + round(6.9 * widest)})
 
 
 def _label_look(label: Label) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def _spread(wanted: Sequence[float], gap: float, height: float) -> list[float]:
     return at
 
 
-def name_series(fig: go.Figure, labels: Sequence[Label], y_range: tuple[float, float]) -> None:
+def name_series(fig: Figure, labels: Sequence[Label], y_range: tuple[float, float]) -> None:
     """Label up to four series directly; above that a legend says who is who, and only guides are labelled."""
     if sum(label.colour != GUIDE for label in labels) > LABELLED_SERIES:
         fig.update_layout(showlegend=True)
@@ -165,19 +166,20 @@ def name_series(fig: go.Figure, labels: Sequence[Label], y_range: tuple[float, f
     direct_labels(fig, labels, y_range)
 
 
-def compact(fig: go.Figure) -> go.Figure:
+def compact(fig: Figure) -> Figure:
     """The figure for a phone: a legend instead of labels beside the lines, no dragging, fewer ticks."""
-    labelled = [a for a in fig.layout.annotations if a.name == "label"]
-    fig.layout.annotations = [a for a in fig.layout.annotations if a.name != "label"]
+    notes = fig.layout.get("annotations", [])
     inside = {"x": 0, "xanchor": "left", "xshift": 4, "yanchor": "bottom", "yshift": 2, "bgcolor": PAGE}
-    fig.for_each_annotation(lambda a: a.update(inside), {"name": "guide"})
-    fig.update_traces(
-        colorbar={"orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1, "title": {"side": "top"}},
-        selector={"type": "heatmap"},
-    )
-    if len(labelled) > 1:
+    fig.layout["annotations"] = [
+        note | inside if note.get("name") == "guide" else note for note in notes if note.get("name") != "label"
+    ]
+    above = {"orientation": "h", "x": 0.5, "y": 1, "yanchor": "bottom", "len": 1, "title": {"side": "top"}}
+    for trace in fig.data:
+        if trace["type"] == "heatmap":
+            merge(trace, {"colorbar": above})
+    if sum(note.get("name") == "label" for note in notes) > 1:
         fig.update_layout(showlegend=True)
-    fig.update_layout(dragmode=False, margin_r=12, margin_l=0)
+    fig.update_layout(dragmode=False, margin={"r": 12, "l": 0})
     fig.update_xaxes(nticks=5, fixedrange=True)
     fig.update_yaxes(nticks=5, fixedrange=True)
     return fig

@@ -8,10 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
 from pages.components.charts.annotations import Label, Mark, guide_line, head_label, name_series, release_marks
+from pages.components.charts.drawing import Figure, band, bar, kept, scatter
 from pages.components.charts.style import (
     BLUE,
     FAINT,
@@ -35,6 +35,7 @@ from pages.components.text import figure_text
 DAY = timedelta(days=1)
 
 
+@kept
 def stacked_bars(
     frame: pd.DataFrame,
     *,
@@ -54,7 +55,7 @@ def stacked_bars(
     domain: Sequence[str] = (),
     unusual: pd.DataFrame | None = None,
     height: int = HEIGHT,
-) -> go.Figure:
+) -> Figure:
     """Parts of a sum over time, stacked. The comparison's sum is a dotted line, pace a dashed one.
 
     ``unusual`` has the days whose sum is not as usual (``x``, value, usual): a diamond stands above each.
@@ -77,7 +78,7 @@ def stacked_bars(
             for at, value, open_ in zip(part[x], part[y], pending, strict=True)
         ]
         fig.add_trace(
-            go.Bar(
+            bar(
                 x=[t.isoformat() for t in times], y=unit.shown(part[y]), name=figure_text(series_title(name)),
                 marker={
                     "color": palette[name], "line": {"width": 0}, "opacity": [0.55 if open_ else 1 for open_ in pending],
@@ -108,14 +109,14 @@ def stacked_bars(
     return fig
 
 
-def _diamonds(fig: go.Figure, unusual: pd.DataFrame, x: str, unit: Unit, zone: ZoneInfo, step: timedelta) -> None:
+def _diamonds(fig: Figure, unusual: pd.DataFrame, x: str, unit: Unit, zone: ZoneInfo, step: timedelta) -> None:
     times = localise(unusual[x], zone)
     hover = [
         f"<b>Unusual</b> {unit.text(row['value'])}, usually {unit.text(row['usual'])}"
         for row in unusual.to_dict("records")
     ]
     fig.add_trace(
-        go.Scatter(
+        scatter(
             x=[(time + step / 2).isoformat() for time in times], y=unit.shown(unusual["value"]), mode="markers",
             marker={"symbol": "diamond", "size": 11, "color": VERMILLION, "line": {"width": 1.5, "color": PAGE}},
             hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", name="Unusual", showlegend=False,
@@ -123,6 +124,7 @@ def _diamonds(fig: go.Figure, unusual: pd.DataFrame, x: str, unit: Unit, zone: Z
     )  # fmt: skip
 
 
+@kept
 def ranked_bars(
     frame: pd.DataFrame,
     *,
@@ -137,7 +139,7 @@ def ranked_bars(
     compare_name: str = "previous period",
     better: numbers.Better = "neutral",
     limit: int = 12,
-) -> go.Figure:
+) -> Figure:
     """Horizontal bars, longest on top, each with its value written beside it.
 
     ``before`` names the comparison's column, a small tick on each bar. ``whole`` is what shares are taken of
@@ -157,7 +159,7 @@ def ranked_bars(
             moved = f"<br>{change(row[value], row[before], better=better).text} against {compare_name}"
         hover.append(f"<b>{figure_text(series_title(row[label]))}</b><br>{unit.text(row[value])}{part}{moved}")
     fig.add_trace(
-        go.Bar(
+        bar(
             x=unit.shown(shown[value]), y=places, orientation="h",
             marker={"color": [colour(n) for n in shown[label]] if series_colours else BLUE, "line": {"width": 0}},
             customdata=[str(n) for n in shown[label]], hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
@@ -168,14 +170,14 @@ def ranked_bars(
         dots = unit.shown(shown[before])
         ends = [max(end, dot or 0.0) for end, dot in zip(ends, dots, strict=True)]
         fig.add_trace(
-            go.Scatter(
+            scatter(
                 x=dots, y=places, mode="markers", hoverinfo="skip",
                 marker={"symbol": "line-ns", "size": 18, "line": {"width": 2, "color": GUIDE}},
             )
         )  # fmt: skip
-        fig.update_xaxes(title_text=f"{unit.title} (tick: {figure_text(compare_name)})")
+        fig.update_xaxes(title={"text": f"{unit.title} (tick: {figure_text(compare_name)})"})
     fig.add_trace(
-        go.Scatter(
+        scatter(
             x=ends, y=places, mode="text", text=[f" {unit.bare(v)}" for v in shown[value]], hoverinfo="skip",
             textposition="middle right", textfont={"size": 12, "color": TEXT}, cliponaxis=False,
         )
@@ -194,6 +196,7 @@ def ranked_bars(
     return fig
 
 
+@kept
 def distribution(
     frame: pd.DataFrame,
     *,
@@ -206,7 +209,7 @@ def distribution(
     tolerance: float | None = None,
     domain: Sequence[str] = (),
     height: int = HEIGHT,
-) -> go.Figure:
+) -> Figure:
     """A histogram from ready-made bins [``low``, ``high``), stacked by ``series``; ±``tolerance`` shaded behind it.
 
     Bins may be open at the ends: a missing ``low`` or ``high`` is drawn as wide as its neighbour.
@@ -228,14 +231,14 @@ def distribution(
             who = f"<b>{figure_text(series_title(name))}</b> " if series else ""
             hover.append(f"{who}{unit.text(row[y])} · {_share(row[y], everything)} of all<br>{edges}")
         fig.add_trace(
-            go.Bar(
+            bar(
                 x=((part["_low"] + part["_high"]) / 2).tolist(), width=(part["_high"] - part["_low"]).tolist(),
                 y=unit.shown(part[y]), name=figure_text(series_title(name)), hovertext=hover,
                 marker={"color": palette[name], "line": {"width": 0}}, hovertemplate="%{hovertext}<extra></extra>",
             )
         )  # fmt: skip
     if tolerance is not None:
-        fig.add_vrect(x0=-tolerance, x1=tolerance, fillcolor=FAINT, line_width=0, layer="below")
+        fig.add_shape(**band("x", -tolerance, tolerance, FAINT))
         for edge in (-tolerance, tolerance):
             guide_line(fig, edge, axis="x")
             head_label(fig, edge, numbers.decimal(edge, 1, trim=True, sign=True))
@@ -261,7 +264,7 @@ def _share(value: Any, total: Any) -> str:
 
 
 def _sum_line(
-    fig: go.Figure, compare: pd.DataFrame, x: str, y: str, unit: Unit, zone: ZoneInfo, step: timedelta,
+    fig: Figure, compare: pd.DataFrame, x: str, y: str, unit: Unit, zone: ZoneInfo, step: timedelta,
     shift: timedelta, compare_name: str, totals: pd.Series,
 ) -> list[float]:  # fmt: skip
     """The comparison's sums, dotted; on hover the sum now and what became of it."""
@@ -279,7 +282,7 @@ def _sum_line(
 
 
 def _pace_line(
-    fig: go.Figure, frame: pd.DataFrame, x: str, pace: str, unit: Unit, zone: ZoneInfo, step: timedelta
+    fig: Figure, frame: pd.DataFrame, x: str, pace: str, unit: Unit, zone: ZoneInfo, step: timedelta
 ) -> list[float]:
     rows = frame.groupby(x, as_index=False)[pace].first().sort_values(x)
     values = unit.shown(rows[pace])
@@ -288,8 +291,8 @@ def _pace_line(
     return [v for v in values if v is not None]
 
 
-def _guide_trace(times: Any, values: list, step: timedelta, dash: str, hover: list[str], name: str) -> go.Scatter:
-    return go.Scatter(
+def _guide_trace(times: Any, values: list, step: timedelta, dash: str, hover: list[str], name: str) -> dict[str, Any]:
+    return scatter(
         x=[t.isoformat() for t in times], y=values, mode="lines", connectgaps=False, name=figure_text(name),
         line={"color": GUIDE, "width": 1.8, "dash": dash}, xperiod=step / timedelta(milliseconds=1),
         xperiodalignment="middle", xperiod0=times.iloc[0].isoformat() if len(times) else None,

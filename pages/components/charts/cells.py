@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
+from pages.components.charts.drawing import Figure, heatmap, kept, scatter
 from pages.components.charts.style import BLUE, TEXT, VERMILLION, Unit, faded, figure
 from pages.components.text import figure_text
 
@@ -20,6 +20,7 @@ MOST_TICKS = 16
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
+@kept
 def cell_map(
     frame: pd.DataFrame,
     *,
@@ -35,7 +36,7 @@ def cell_map(
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
     column_names: Mapping[str, str] | None = None,
-) -> go.Figure:
+) -> Figure:
     """A value per (row, column). A click anywhere in a cell selects it: ``customdata`` is [row, column].
 
     Cells without a row in ``frame`` stay empty; unknown values show '–'. ``most`` fixes the top of the
@@ -70,9 +71,10 @@ def cell_map(
     return fig
 
 
+@kept
 def hour_of_week(
     frame: pd.DataFrame, *, weekday: str, hour: str, value: str, unit: Unit, zone_name: str, tint: str = BLUE
-) -> go.Figure:
+) -> Figure:
     """A value per hour of the week; ``weekday`` 1 is Monday, ``hour`` 0 to 23 of the reporting zone."""
     fig = figure(height=292, x_title=f"hour of day, {zone_name}", y_title="")
     known = {(int(r[weekday]) - 1, int(r[hour])): r[value] for r in frame.to_dict("records")}
@@ -95,12 +97,12 @@ def hour_of_week(
 
 
 def _heat(
-    fig: go.Figure, across: list[str], down: list[str], grid: list, unit: Unit, tint: str, top: float | None
+    fig: Figure, across: list[str], down: list[str], grid: list, unit: Unit, tint: str, top: float | None
 ) -> None:
     values = np.array(grid, dtype=float) if grid else np.empty((0, 0))
     highest = top if top is not None else (float(np.nanmax(values)) if np.isfinite(values).any() else 1.0)
     fig.add_trace(
-        go.Heatmap(
+        heatmap(
             x=across, y=down, z=grid, zmin=0, zmax=highest or 1.0, xgap=2, ygap=2, hoverinfo="skip",
             hoverongaps=False, colorscale=[[0, faded(tint, 0.04)], [1, faded(tint, _DEEPEST.get(tint, 0.7))]],
             colorbar={
@@ -116,10 +118,10 @@ def _heat(
     fig.update_yaxes(bare, categoryarray=down, range=[len(down) - 0.5, -0.5], tickvals=down)
 
 
-def _overlay(fig: go.Figure, xs: list, ys: list, texts: list[str], hover: list[str], custom: list) -> None:
+def _overlay(fig: Figure, xs: list, ys: list, texts: list[str], hover: list[str], custom: list) -> None:
     """Square markers nobody sees: heat-map cells themselves cannot be clicked in Streamlit."""
     fig.add_trace(
-        go.Scatter(
+        scatter(
             x=xs, y=ys, mode="markers+text" if any(texts) else "markers", text=texts, textfont={"size": 12, "color": TEXT},
             textposition="middle center", marker={"symbol": "square", "size": 26, "opacity": 0.01, "color": BLUE},
             customdata=custom, hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",

@@ -6,16 +6,17 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
+from pages.components.charts.drawing import Figure, kept, scatter
 from pages.components.charts.sampling import thinned
 from pages.components.charts.style import BLUE, Unit, as_time_axis, faded, figure, headroom, localise
 
 _ANY = timedelta(hours=1)
 
 
-def course(frame: pd.DataFrame, *, x: str, y: str, unit: Unit, zone: ZoneInfo, height: int = 220) -> go.Figure:
+@kept
+def course(frame: pd.DataFrame, *, x: str, y: str, unit: Unit, zone: ZoneInfo, height: int = 220) -> Figure:
     """``y`` after each instant ``x`` (ascending), drawn as steps down to 0."""
     rows = thinned(frame.reset_index(drop=True), y)
     times = localise(rows[x], zone)
@@ -25,7 +26,7 @@ def course(frame: pd.DataFrame, *, x: str, y: str, unit: Unit, zone: ZoneInfo, h
     ]
     fig = figure(height=height, y_title=unit.title)
     fig.add_trace(
-        go.Scatter(
+        scatter(
             x=[time.isoformat() for time in times], y=values, mode="lines", line={"color": BLUE, "width": 2, "shape": "hv"},
             fill="tozeroy", fillcolor=faded(BLUE, 0.10), hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", showlegend=False,
         )

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
 from pages.components.charts.annotations import Label, direct_labels, guide_line, head_label, name_series
+from pages.components.charts.drawing import Figure, band, kept, scatter
 from pages.components.charts.style import BLUE, FAINT, GREEN, GREY, GUIDE, PAGE, TEXT, Unit, faded, figure, headroom
 from pages.components.text import figure_text, title_of
 
@@ -23,6 +23,7 @@ class Target:
     name: str = ""
 
 
+@kept
 def s_curve(
     frame: pd.DataFrame,
     *,
@@ -34,7 +35,7 @@ def s_curve(
     bounds: tuple[float, float] | None = None,
     x_title: str = "surplus, credits",
     height: int = 380,
-) -> go.Figure:
+) -> Figure:
     """Chance of a fresh one over surplus: live in grey, the draft in blue, targets as diamonds.
 
     ``width`` shades the surplus between which the draft goes from 10 to 90 %; ``bounds`` are p_min and p_max.
@@ -50,7 +51,7 @@ def s_curve(
         hover = [f"<b>{name.capitalize()}</b> {numbers.share(p)}" for p in frame[column]]
         values = [None if pd.isna(p) else float(p) * 100 for p in frame[column]]
         fig.add_trace(
-            go.Scatter(
+            scatter(
                 x=frame[surplus].tolist(), y=values, mode="lines", name=name.capitalize(), hovertext=hover,
                 line={"color": shade, "width": thick, "simplify": False}, hovertemplate="%{hovertext}<extra></extra>",
             )
@@ -58,7 +59,7 @@ def s_curve(
         labels += [Label(name, shade, values[-1])] if values and values[-1] is not None else []
     if targets:
         fig.add_trace(
-            go.Scatter(
+            scatter(
                 x=[t.surplus for t in targets], y=[t.p * 100 for t in targets], mode="markers", name="Target",
                 marker={"symbol": "diamond-open", "size": 12, "color": GREEN, "line": {"width": 2.4}},
                 hovertext=[_target_text(t) for t in targets], hovertemplate="%{hovertext}<extra></extra>",
@@ -70,7 +71,7 @@ def s_curve(
             font={"size": 11, "color": TEXT},
         )  # fmt: skip
     if width is not None:
-        fig.add_vrect(x0=width[0], x1=width[1], fillcolor=FAINT, line_width=0, layer="below")
+        fig.add_shape(**band("x", width[0], width[1], FAINT))
         head_label(fig, (width[0] + width[1]) / 2, "10 to 90 %")
     for bound, name in zip(bounds or (), ("lowest", "highest"), strict=False):
         guide_line(fig, bound * 100)
@@ -87,6 +88,7 @@ def s_curve(
     return fig
 
 
+@kept
 def calibration(
     frame: pd.DataFrame,
     *,
@@ -98,7 +100,7 @@ def calibration(
     x_title: str,
     y_title: str,
     height: int = 340,
-) -> go.Figure:
+) -> Figure:
     """What happened over what was told, shares both, with intervals; on the dashed diagonal they are the same."""
     fig = figure(height=height, x_title=x_title, y_title=y_title)
     x, y = ([float(value) * 100 for value in frame[name]] for name in (predicted, observed))
@@ -114,7 +116,7 @@ def calibration(
         type="line", x0=0, y0=0, x1=100, y1=100, line={"color": GUIDE, "width": 1.4, "dash": "dash"}, layer="below"
     )
     fig.add_trace(
-        go.Scatter(
+        scatter(
             x=x, y=y, mode="lines+markers", line={"color": BLUE, "width": 1.4}, marker={"size": 9, "color": BLUE},
             error_y={"type": "data", "array": ends[high], "arrayminus": ends[low], "color": BLUE, "thickness": 1.4, "width": 5},
             hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", showlegend=False,
@@ -126,6 +128,7 @@ def calibration(
     return fig
 
 
+@kept
 def demand_by_coverage(
     frame: pd.DataFrame,
     *,
@@ -134,14 +137,14 @@ def demand_by_coverage(
     requests: str,
     thresholds: Mapping[str, float],
     height: int = 300,
-) -> go.Figure:
+) -> Figure:
     """Share of requests over the coverage of their cells, as steps; a dashed line per threshold, with who has it."""
     fig = figure(height=height, x_title="coverage of the cell, %", y_title="share of requests, %")
     places = [0.0, *(float(value) * 100 for value in frame[coverage]), 100.0]
     shares = [0.0, *(float(value) * 100 for value in frame[under]), 100.0]
     hover = ["", *_under_texts(frame, coverage, under, requests), ""]
     fig.add_trace(
-        go.Scatter(
+        scatter(
             x=places, y=shares, mode="lines", line={"color": BLUE, "width": 2.4, "shape": "hv"}, fill="tozeroy",
             fillcolor=faded(BLUE, 0.1), hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", showlegend=False,
         )
@@ -167,7 +170,8 @@ def _under_texts(frame: pd.DataFrame, coverage: str, under: str, requests: str) 
     ]
 
 
-def cycle_days(frame: pd.DataFrame, *, unit: Unit, height: int = 360) -> go.Figure:
+@kept
+def cycle_days(frame: pd.DataFrame, *, unit: Unit, height: int = 360) -> Figure:
     """What an account has spent by each day of its cycle: this cycle, the one before it dotted, pace dashed.
 
     ``frame`` is of ``queries.burn_by_cycle_day``.
@@ -185,7 +189,7 @@ def cycle_days(frame: pd.DataFrame, *, unit: Unit, height: int = 360) -> go.Figu
             for value, who in zip(frame[column], frame[number], strict=True)
         ]
         fig.add_trace(
-            go.Scatter(
+            scatter(
                 x=days, y=values, mode="lines", name=name.capitalize(), line={"color": shade, "dash": dash, "width": 2.4},
                 opacity=0.75 if dash == "dot" else 1.0, hovertext=hover, hovertemplate="%{hovertext}<extra></extra>",
             )

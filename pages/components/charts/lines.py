@@ -8,10 +8,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
 from pages.components.charts.annotations import Label, Mark, guide_line, name_series, release_marks
+from pages.components.charts.drawing import Figure, band, kept, scatter
 from pages.components.charts.sampling import thinned, with_gaps
 from pages.components.charts.style import (
     BLUE,
@@ -37,6 +37,7 @@ DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 
 
+@kept
 def time_lines(
     frame: pd.DataFrame,
     *,
@@ -60,7 +61,7 @@ def time_lines(
     shares: bool = False,
     tint: str = BLUE,
     height: int = HEIGHT,
-) -> go.Figure:
+) -> Figure:
     """One or more lines over time.
 
     ``x`` holds starts of steps: instants, or days of the reporting zone. ``y`` holds values of ``unit``.
@@ -92,7 +93,7 @@ def time_lines(
             fig.add_trace(_line(before.index, dotted, palette[key], step, dash="dot", width=1.5, opacity=0.75))
         fig.add_trace(
             _line(times, values, palette[key], step, name=figure_text(series_title(key)), hover=hover,
-                  markers=len(rows) <= 31, hollow=part_of).update(customdata=picked_by(rows[x], key))
+                  markers=len(rows) <= 31, hollow=part_of) | {"customdata": picked_by(rows[x], key)}
         )  # fmt: skip
         shown += values
         known = [v for v in values if v is not None]
@@ -116,6 +117,7 @@ def time_lines(
     return fig
 
 
+@kept
 def burn_against_pace(
     frame: pd.DataFrame,
     *,
@@ -132,7 +134,7 @@ def burn_against_pace(
     span: tuple[Any, Any] | None = None,
     forecast: pd.DataFrame | None = None,
     height: int = 360,
-) -> go.Figure:
+) -> Figure:
     """Cumulative burn as an area, cumulative pace dashed above or below it, the comparison dotted.
 
     ``forecast`` (day, middle, inner_low … outer_high, pace) goes on from the last complete day as a fan.
@@ -158,7 +160,7 @@ def burn_against_pace(
         fig.add_trace(_line(earlier.index, dotted, BLUE, step, dash="dot", width=1.5, opacity=0.75))
     fig.add_trace(_line(times, paces, GUIDE, step, name="Pace", dash="dash", width=1.8))
     burned_line = _line(times, values, BLUE, step, name="Burned", hover=hover, width=2.6)
-    fig.add_trace(burned_line.update(fill="tozeroy", fillcolor=faded(BLUE, 0.1)))
+    fig.add_trace(burned_line | {"fill": "tozeroy", "fillcolor": faded(BLUE, 0.1)})
     labels = [Label("pace", GUIDE, v) for v in [v for v in paces if v is not None][-1:]]
     if forecast is not None:
         last = forecast.iloc[-1]
@@ -179,14 +181,14 @@ def burn_against_pace(
     return fig
 
 
-def _fan(fig: go.Figure, forecast: pd.DataFrame, unit: Unit, zone: ZoneInfo, step: timedelta) -> list[float | None]:
+def _fan(fig: Figure, forecast: pd.DataFrame, unit: Unit, zone: ZoneInfo, step: timedelta) -> list[float | None]:
     """Two bands around a dashed middle, and pace going on; gives what was drawn."""
     times = localise(forecast["day"], zone)
     drawn = {name: unit.shown(forecast[name]) for name in forecast.columns if name != "day"}
     for edge, alpha in (("outer", 0.16), ("inner", 0.28)):
         fig.add_trace(_line(times, drawn[f"{edge}_low"], SKY, step, width=0))
-        band = _line(times, drawn[f"{edge}_high"], SKY, step, width=0)
-        fig.add_trace(band.update(fill="tonexty", fillcolor=faded(SKY, alpha)))
+        upper = _line(times, drawn[f"{edge}_high"], SKY, step, width=0)
+        fig.add_trace(upper | {"fill": "tonexty", "fillcolor": faded(SKY, alpha)})
     hover = [
         f"<b>Expected</b> {unit.text(row['middle'])}<br>1 of 2: {unit.text(row['inner_low'])} to {unit.text(row['inner_high'])}"
         f"<br>9 of 10: {unit.text(row['outer_low'])} to {unit.text(row['outer_high'])}<br>pace {unit.text(row['pace'])}"
@@ -197,6 +199,7 @@ def _fan(fig: go.Figure, forecast: pd.DataFrame, unit: Unit, zone: ZoneInfo, ste
     return [value for values in drawn.values() for value in values]
 
 
+@kept
 def quantile_bands(
     frame: pd.DataFrame,
     *,
@@ -216,7 +219,7 @@ def quantile_bands(
     names: tuple[str, str] = ("middle half", "middle 90 %"),
     tint: str = BLUE,
     height: int = 360,
-) -> go.Figure:
+) -> Figure:
     """A median with an inner and an outer quantile band; ±``tolerance`` shaded grey behind them."""
     fig = figure(height=height, y_title=unit.title)
     rows = with_gaps(frame, x, pd.Timedelta(step))
@@ -228,9 +231,9 @@ def quantile_bands(
         for (low, high), alpha, name in ((outer, 0.22, names[1]), (inner, 0.38, names[0])):
             lows, highs = unit.shown(piece[low]), unit.shown(piece[high])
             shown += [*lows, *highs]
-            edge = _line(times, lows, wash, step, width=0)
-            band = _line(times, highs, wash, step, width=0, name="" if place else name)
-            fig.add_traces([edge, band.update(fill="tonexty", fillcolor=faded(wash, alpha))])
+            fig.add_trace(_line(times, lows, wash, step, width=0))
+            upper = _line(times, highs, wash, step, width=0, name="" if place else name)
+            fig.add_trace(upper | {"fill": "tonexty", "fillcolor": faded(wash, alpha)})
     earlier = _earlier(compare, x, median, None, shift, zone).get(None)
     if earlier is not None:
         dotted = unit.shown(earlier.to_numpy())
@@ -247,7 +250,7 @@ def quantile_bands(
     if tolerance is not None:
         bound = tolerance * unit.scale
         shown += [bound, -bound]
-        fig.add_hrect(y0=-bound, y1=bound, fillcolor=FAINT, line_width=0, layer="below")
+        fig.add_shape(**band("y", -bound, bound, FAINT))
         guide_line(fig, bound)
         guide_line(fig, -bound)
     y_range = headroom(shown, zero=False)
@@ -269,33 +272,45 @@ def quantile_bands(
 
 def sparkline(
     values: Sequence[float | None], *, target: float | None = None, tint: str = BLUE, height: int = 44
-) -> go.Figure:
-    """The course of a value without axes; the target as a thin dashed line. For cards: nothing to hover or drag."""
-    known = [v for v in values if v is not None and not pd.isna(v)]
+) -> str:
+    """The course of a value as an SVG picture without axes: gaps stay gaps, a dot at the end, the target dashed.
+
+    For cards, where there is nothing to hover or drag: five of Plotly's figures took the browser longer than all else in the row.
+    """
     shown = [None if v is None or pd.isna(v) else float(v) for v in values]
-    sizes = [0] * (len(shown) - 1) + [6]
-    course = {
-        "type": "scatter", "x": list(range(len(shown))), "y": shown, "mode": "lines+markers", "hoverinfo": "skip", "cliponaxis": False,
-        "line": {"color": tint, "width": 1.8},
-        "marker": {"color": tint, "size": sizes[-len(shown):], "line": {"width": 0}, "opacity": 1},
-    }  # fmt: skip
-    guides = []
+    known = [v for v in [*shown, target] if v is not None]
+    low, high = headroom(known, zero=False)
+    step = 96.0 / max(1, len(shown) - 1)
+
+    def at(place: int, value: float) -> str:
+        return f"{2 + step * place:.4g} {(high - value) / (high - low) * height:.4g}"
+
+    runs: list[list[str]] = [[]]
+    for place, value in enumerate(shown):
+        if value is None:
+            runs.append([])
+        else:
+            runs[-1].append(at(place, value))
+    # A run of one point has no length: only a round cap shows it.
+    course = "".join(f"M{run[0]}" + ("".join(f"L{point}" for point in run[1:]) or "h0") for run in runs if run)
+    parts = [_stroke(course, tint, 1.8)]
+    if shown and shown[-1] is not None:
+        parts.append(_stroke(f"M{at(len(shown) - 1, shown[-1])}h0", tint, 6))
     if target is not None:
-        known.append(target)
-        guides.append(
-            {
-                "type": "line", "x0": 0, "x1": 1, "xref": "x domain", "y0": target, "y1": target, "yref": "y",
-                "line": {"color": GUIDE, "width": 1.2, "dash": "dash"},
-            }
-        )  # fmt: skip
-    axis = {"visible": False, "fixedrange": True}
-    layout = {
-        "template": {}, "height": height, "margin": {"l": 0, "r": 14, "t": 2, "b": 2, "pad": 0}, "shapes": guides,
-        "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)", "showlegend": False, "hovermode": False, "dragmode": False,
-        "xaxis": axis | {"range": [-0.5, max(1, len(shown) - 1) + 0.5]},
-        "yaxis": axis | {"range": list(headroom(known, zero=False))},
-    }  # fmt: skip
-    return go.Figure(data=[course], layout=layout)
+        level = f"{(high - target) / (high - low) * height:.4g}"
+        parts.append(_stroke(f"M0 {level}H100", GUIDE, 1.2, dashes="5 4"))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="100%" height="{height}" viewBox="0 0 100 {height}" '
+        f'preserveAspectRatio="none">{"".join(parts)}</svg>'
+    )
+
+
+def _stroke(path: str, shade: str, width: float, dashes: str = "") -> str:
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return (
+        f'<path d="{path}" fill="none" stroke="{shade}" stroke-width="{width}" stroke-linecap="round" stroke-linejoin="round" '
+        f'vector-effect="non-scaling-stroke"{dashed}></path>'
+    )
 
 
 def _line(
@@ -311,7 +326,7 @@ def _line(
     opacity: float = 1.0,
     markers: bool = False,
     hollow: Sequence[bool] = (),
-) -> go.Scatter:
+) -> dict[str, Any]:
     """A line whose points stand in the middle of the step they cover.
 
     A point between two gaps has a marker, or it would not be seen; what is ``hollow`` (a day that is not over) has an
@@ -324,7 +339,7 @@ def _line(
         for i, v in enumerate(points)
     ]
     marked = [markers or alone or pending for alone, pending in zip(lone, open_, strict=True)]
-    trace = go.Scatter(
+    trace = scatter(
         x=[t.isoformat() for t in times], y=points, name=name, opacity=opacity, connectgaps=False,
         mode="lines+markers" if any(marked) else "lines", line={"color": shade, "width": width, "dash": dash},
         marker={
@@ -339,8 +354,8 @@ def _line(
         showlegend=bool(name),
     )  # fmt: skip
     if hover is None:
-        return trace.update(hoverinfo="skip")
-    return trace.update(hovertext=list(hover), hovertemplate="%{hovertext}<extra></extra>")
+        return trace | {"hoverinfo": "skip"}
+    return trace | {"hovertext": list(hover), "hovertemplate": "%{hovertext}<extra></extra>"}
 
 
 def _lines(frame: pd.DataFrame, x: str, series: str | None, name: str) -> list[tuple[str, pd.DataFrame]]:
@@ -375,7 +390,7 @@ def _hover(name: str, value: Any, unit: Unit, total: Any, before: Any, compare_n
     return " · ".join(parts)
 
 
-def _pace(fig: go.Figure, frame: pd.DataFrame, x: str, pace: str, unit: Unit, zone: ZoneInfo, step: timedelta) -> list:
+def _pace(fig: Figure, frame: pd.DataFrame, x: str, pace: str, unit: Unit, zone: ZoneInfo, step: timedelta) -> list:
     rows = frame.groupby(x, as_index=False)[pace].first().sort_values(x)
     values = unit.shown(rows[pace])
     hover = [f"<b>Pace</b> {unit.text(v)}" for v in rows[pace]]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
+from pages.components.charts.drawing import Figure, bar, kept, scatter
 from pages.components.charts.style import BLUE, GREY, GUIDE, ORANGE, SKY, TEXT, VERMILLION, Unit, figure, series_title
 from pages.components.text import figure_text
 
 
-def waterfall(frame: pd.DataFrame, *, step: str, amount: str, total: str, unit: Unit) -> go.Figure:
+@kept
+def waterfall(frame: pd.DataFrame, *, step: str, amount: str, total: str, unit: Unit) -> Figure:
     """Amounts one after the other in the frame's order, from the top; rows whose ``total`` is true begin at 0 again.
 
     An unknown amount has no bar and is written '–'; what follows it begins at the last known level.
@@ -31,7 +34,7 @@ def waterfall(frame: pd.DataFrame, *, step: str, amount: str, total: str, unit: 
         f"<b>{figure_text(name)}</b><br>{unit.text(value)}" for name, value in zip(names, frame[amount], strict=True)
     ]
     fig.add_trace(
-        go.Bar(
+        bar(
             x=sizes, y=places, base=bases, orientation="h", marker={"color": tints, "line": {"width": 0}},
             hovertext=hover, hovertemplate="%{hovertext}<extra></extra>", customdata=[str(name) for name in frame[step]],
         )
@@ -44,14 +47,14 @@ def waterfall(frame: pd.DataFrame, *, step: str, amount: str, total: str, unit: 
     return fig
 
 
-def _beside(ends: list[float], places: list[str], written: list[str]) -> go.Scatter:
-    return go.Scatter(
+def _beside(ends: list[float], places: list[str], written: list[str]) -> dict[str, Any]:
+    return scatter(
         x=ends, y=places, mode="text", text=written, textposition="middle right", hoverinfo="skip", cliponaxis=False,
         textfont={"size": 12, "color": TEXT},
     )  # fmt: skip
 
 
-def _in_order(fig: go.Figure, names: list[str], places: list[str]) -> None:
+def _in_order(fig: Figure, names: list[str], places: list[str]) -> None:
     fig.update_layout(hovermode="closest", bargap=0.35)
     fig.update_xaxes(showgrid=True, showline=False, nticks=5)
     fig.update_yaxes(
@@ -65,7 +68,8 @@ def _colour_of(step: object, stands: bool) -> str:
     return {"breakage": GREY, "provider_cost": ORANGE}.get(str(step), BLUE if stands else SKY)
 
 
-def funnel(frame: pd.DataFrame, *, step: str, count: str, before: str, unit: Unit) -> go.Figure:
+@kept
+def funnel(frame: pd.DataFrame, *, step: str, count: str, before: str, unit: Unit) -> Figure:
     """Bars in the frame's order, each with its number and its share of those ``before``."""
     fig = figure(height=72 + 44 * len(frame), x_title=unit.title)
     names = [series_title(name) for name in frame[step]]
@@ -75,7 +79,7 @@ def funnel(frame: pd.DataFrame, *, step: str, count: str, before: str, unit: Uni
         part = "" if pd.isna(former) or not former else f" · {numbers.share(number / former)}"
         written.append(f" {numbers.count(number)}{part}")
     fig.add_trace(
-        go.Bar(
+        bar(
             x=unit.shown(frame[count]), y=places, orientation="h", marker={"color": BLUE, "line": {"width": 0}},
             hovertext=[f"<b>{figure_text(name)}</b>{text}" for name, text in zip(names, written, strict=True)],
             hovertemplate="%{hovertext}<extra></extra>",

@@ -7,15 +7,16 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import plotly.graph_objects as go
 
+from pages.components.charts.drawing import Figure, kept, scatter
 from pages.components.charts.lines import DAY, quantile_bands, time_lines
 from pages.components.charts.style import CREDITS, GREY, SURPLUS_DAYS, localise
 
 LIVE, DRAFT = "live", "draft"
 
 
-def paired_bands(frame: pd.DataFrame, *, zone: ZoneInfo, span: tuple[Any, Any] | None = None) -> go.Figure:
+@kept
+def paired_bands(frame: pd.DataFrame, *, zone: ZoneInfo, span: tuple[Any, Any] | None = None) -> Figure:
     """Surplus days: the draft's bands and median in blue, live's median and outer edges dotted in grey.
 
     ``frame`` [day, side, p05, p25, p50, p75, p95]; without a draft live's own bands are drawn.
@@ -29,19 +30,19 @@ def paired_bands(frame: pd.DataFrame, *, zone: ZoneInfo, span: tuple[Any, Any] |
         times = (localise(live["day"], zone) + timedelta(hours=12)).map(lambda time: time.isoformat()).tolist()
         for column, width, name in (("p05", 1.2, ""), ("p95", 1.2, ""), ("p50", 2.2, "Live, median")):
             fig.add_trace(
-                go.Scatter(
+                scatter(
                     x=times, y=SURPLUS_DAYS.shown(live[column]), mode="lines", name=name, showlegend=False,
                     line={"color": GREY, "width": width, "dash": "dot"},
                     hovertemplate=f"<b>{name}</b> %{{y:+.1f}} days<extra></extra>" if name else None,
                     hoverinfo=None if name else "skip",
                 )
             )  # fmt: skip
-        low, high = fig.layout.yaxis.range
+        low, high = fig.layout["yaxis"]["range"]
         fig.update_yaxes(range=[min(low, 1.07 * live["p05"].min()), max(high, 1.07 * live["p95"].max())])
     return fig
 
 
-def paired_burn(frame: pd.DataFrame, *, zone: ZoneInfo, span: tuple[Any, Any] | None = None) -> go.Figure:
+def paired_burn(frame: pd.DataFrame, *, zone: ZoneInfo, span: tuple[Any, Any] | None = None) -> Figure:
     """Credits spent from the period's start on, live and draft, against what the quotas afford (dashed).
 
     ``frame`` [day, side, credits, pace].

@@ -14,9 +14,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
+from pages.components.charts.drawing import Figure
 from pages.components.text import figure_text, title_of
 
 #: Okabe & Ito (2008), the order in which names without a fixed colour take them. Yellow comes last: it is faint on
@@ -178,7 +178,7 @@ LATENCY = Unit("seconds", 0.001, numbers.milliseconds, numbers.milliseconds)
 MILLISECONDS = Unit("milliseconds", 1.0, numbers.milliseconds, numbers.count, digits=0)
 
 
-def figure(*, height: int = HEIGHT, x_title: str = "", y_title: str = "") -> go.Figure:
+def figure(*, height: int = HEIGHT, x_title: str = "", y_title: str = "") -> Figure:
     """An empty figure in the house's look."""
     axis = {
         "showgrid": True,
@@ -193,7 +193,6 @@ def figure(*, height: int = HEIGHT, x_title: str = "", y_title: str = "") -> go.
         "tickformat": ",.3~f",
     }
     title = {"standoff": 10, "font": {"size": 12, "color": TEXT}}
-    # At once: a layout that is updated afterwards takes twenty times as long.
     layout = {
         "template": {},
         "height": height,
@@ -220,7 +219,7 @@ def figure(*, height: int = HEIGHT, x_title: str = "", y_title: str = "") -> go.
         "xaxis": axis | {"showgrid": False, "showline": True, "linecolor": RULE, "title": title | {"text": x_title}},
         "yaxis": axis | {"nticks": 6, "title": title | {"text": y_title}},
     }
-    return go.Figure(layout=layout)
+    return Figure(layout)
 
 
 def localise(values: Iterable[Any], zone: ZoneInfo) -> pd.Series:
@@ -236,14 +235,17 @@ def picked_by(times: Iterable[Any], series: object) -> list[list[str]]:
     return [[pd.Timestamp(time).date().isoformat(), str(series)] for time in times]
 
 
-def same_scale(figures: Iterable[go.Figure]) -> None:
+def same_scale(figures: Iterable[Figure]) -> None:
     """Give small multiples one value axis: x of horizontal bars, else y."""
-    panels = list(figures)
-    axes = [fig.layout.xaxis if fig.data and fig.data[0].orientation == "h" else fig.layout.yaxis for fig in panels]
-    ranges = [axis.range for axis in axes if axis.range]
+    axes = [fig.layout[_value_axis(fig)] for fig in figures]
+    ranges = [axis["range"] for axis in axes if axis.get("range")]
     for axis in axes:
         if ranges:
-            axis.range = [min(low for low, _ in ranges), max(high for _, high in ranges)]
+            axis["range"] = [min(low for low, _ in ranges), max(high for _, high in ranges)]
+
+
+def _value_axis(fig: Figure) -> str:
+    return "xaxis" if fig.data and fig.data[0].get("orientation") == "h" else "yaxis"
 
 
 _STEPS = {
@@ -256,7 +258,7 @@ _STEPS = {
 
 
 def as_time_axis(
-    fig: go.Figure, step: timedelta, zone: ZoneInfo, span: tuple[Any, Any] | None, dotted: str = "", dashed: str = ""
+    fig: Figure, step: timedelta, zone: ZoneInfo, span: tuple[Any, Any] | None, dotted: str = "", dashed: str = ""
 ) -> None:
     """Make x a time axis over ``span`` (instants), in whole steps. Its title names the zone and what the lines mean."""
     long = step >= timedelta(days=1)
@@ -264,7 +266,7 @@ def as_time_axis(
     legend = f" ({', '.join(styles)})" if styles else ""
     fig.update_xaxes(
         type="date",
-        title_text=f"{_STEPS.get(step, 'time')}, {zone.key}{legend}",
+        title={"text": f"{_STEPS.get(step, 'time')}, {zone.key}{legend}"},
         tickformat=None,
         hoverformat="%a %-d %b %Y" if long else "%a %-d %b, %H:%M",
         nticks=9,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-import plotly.graph_objects as go
 
 from pages.components import numbers
 from pages.components.charts.annotations import LABELLED_SERIES, Label, direct_labels, guide_line
+from pages.components.charts.drawing import Figure, kept, scatter
 from pages.components.charts.style import BLUE, GREEN, GREY, GUIDE, ORANGE, PURPLE, SKY, TEXT, VERMILLION, figure
 from pages.components.text import figure_text
 
@@ -19,7 +19,8 @@ FAMILIES = {
 }  # fmt: skip
 
 
-def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 440) -> go.Figure:
+@kept
+def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 440) -> Figure:
     """Pacing efficiency over dry share, a dot per law; the line joins those that no other beats, the wall is the offline best.
 
     ``frame`` [slug, title, family, efficiency, dry_share, run_out_users, on_line]. ``named`` are the slugs that bear their
@@ -33,7 +34,7 @@ def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 4
     known = frame.dropna(subset=["efficiency", "dry_share"])
     line = known[known["on_line"]].sort_values("dry_share")
     fig.add_trace(
-        go.Scatter(
+        scatter(
             x=(line["dry_share"] * 100).tolist(), y=(line["efficiency"] * 100).tolist(), mode="lines", name="no law is better",
             line={"color": GUIDE, "width": 1.4, "dash": "dot"}, hoverinfo="skip", showlegend=False,
         )
@@ -41,7 +42,7 @@ def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 4
     for family, rows in known.groupby("family", sort=False):
         shade, kind = FAMILIES.get(str(family), GREY), figure_text(str(family).capitalize())
         fig.add_trace(
-            go.Scatter(
+            scatter(
                 x=(rows["dry_share"] * 100).tolist(), y=(rows["efficiency"] * 100).tolist(), mode="markers", name=kind,
                 marker={"size": 13, "color": shade, "symbol": "diamond" if family == "live" else "circle"},
                 hovertext=[_hover(row) for row in rows.to_dict("records")], hovertemplate="%{hovertext}<extra></extra>",
@@ -76,7 +77,7 @@ def _hover(row: dict[str, object]) -> str:
 _PLOT, _CHARACTER, _LINE, _DOT = (880.0, 330.0), 6.3, 14.0, 9.0
 
 
-def _names(fig: go.Figure, known: pd.DataFrame, named: Sequence[str], ends: tuple[float, float], height: float) -> None:
+def _names(fig: Figure, known: pd.DataFrame, named: Sequence[str], ends: tuple[float, float], height: float) -> None:
     """Names beside dots where there is room, the first of ``named`` first; the others are told on hover."""
     scale = (_PLOT[0] / max(ends[1] - ends[0], 1e-9), _PLOT[1] / max(height, 1e-9))
     dots = {
@@ -112,7 +113,8 @@ def _touch(one: tuple[float, float, float, float], other: tuple[float, float, fl
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def survival(frame: pd.DataFrame, *, sessions: int, height: int = 340) -> go.Figure:
+@kept
+def survival(frame: pd.DataFrame, *, sessions: int, height: int = 340) -> Figure:
     """Share of users without a run-out after each session, a step line per law: [title, session, without, family]."""
     fig = figure(height=height, x_title="sessions so far", y_title="users without a run-out, %")
     labels = []
@@ -123,7 +125,7 @@ def survival(frame: pd.DataFrame, *, sessions: int, height: int = 340) -> go.Fig
         shade = shades[place % len(shades)]
         values = (rows["without"] * 100).tolist()
         fig.add_trace(
-            go.Scatter(
+            scatter(
                 x=rows["session"].tolist(), y=values, mode="lines", name=figure_text(name),
                 line={"color": shade, "width": 2, "shape": "hv"},
                 hovertext=[f"{figure_text(name)} {numbers.share(value)}" for value in rows["without"]],
