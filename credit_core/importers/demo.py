@@ -20,11 +20,11 @@ import numpy as np
 
 from credit_core import settings
 from credit_core.errors import Conflict, LedgerError
-from credit_core.importers import demo_others
+from credit_core.importers import demo_others, demo_rewards
 from credit_core.importers.frame import SUCCEEDED, Event, Rejects, Summary, noted, row_id
 from credit_core.importers.govern import Act, Clock, Governor, Signup
 from credit_core.policy.decision import Decision
-from credit_core.service import accounts
+from credit_core.service import accounts, lookup
 from credit_core.service.core import CreditCore
 from credit_core.store.unit import Unit
 
@@ -116,6 +116,7 @@ def _fill(
         )
         governor.finish(until)
         summary.reject_file = rejects.count
+    lookup.reward_served(core.deployment, demo_rewards.judging(wanted, until))
     core.reconcile(until)
     core.sweep(until)
     if core.verify(record_as="demo"):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from credit_core.lab.intervals import FEWEST_ACCOUNTS, Interval, percentile_interval, resampled
+from credit_core.lab.intervals import FEWEST_ACCOUNTS, Interval, Sums, paired_differences
 
 Floats = npt.NDArray[np.float64]
 #: Bounds of FINDINGS ("Controller and statistics").
@@ -148,22 +148,34 @@ def estimate(rows: Rows, *, unlike: int = 0, seed: int = 0) -> Counterfactual:
     correction = np.where(rows.forced, 0.0, weights * (rows.reward - taken))
     terms = rows.new_fresh * model[:, 1] + rows.new_library * model[:, 0] + correction
     ones = np.ones(diagnosis.rows)
-    sums = np.stack([weights * rows.reward, weights, terms, ones, rows.reward], axis=1)
-    _, place = np.unique(rows.account, return_inverse=True)
-    table = np.zeros((diagnosis.accounts, sums.shape[1]))
-    np.add.at(table, place, sums)
-    drawn = resampled(table, seed) if diagnosis.accounts >= FEWEST_ACCOUNTS else None
-    logged = _ratio(rows.reward, ones, drawn, 4, 3)
+    intervals = _intervals(rows, weights, terms, seed)
+    logged = _ratio(rows.reward, ones, intervals[0])
     snips = robust = difference = None
     amber = False
     if not refusals:
-        weighted = _ratio(weights * rows.reward, weights, drawn, 0, 1)
-        robust = _ratio(terms, ones, drawn, 2, 3)
+        weighted = _ratio(weights * rows.reward, weights, intervals[1])
+        robust, difference = _ratio(terms, ones, intervals[2]), intervals[3]
         snips = None if snips_refusals else weighted
         amber = abs(robust.value - weighted.value) > 2.0 * weighted.se
-        if drawn is not None:
-            difference = percentile_interval((drawn[:, 2] - drawn[:, 4]) / drawn[:, 3])
     return Counterfactual(logged, snips, robust, difference, amber, diagnosis, refusals, snips_refusals, overlap(rows))
+
+
+def _intervals(rows: Rows, weights: Floats, terms: Floats, seed: int) -> list[Interval | None]:
+    """Of the logged mean, the weighted one, the doubly robust one, and how far this is from what was logged."""
+    accounts, place = np.unique(rows.account, return_inverse=True)
+    if len(accounts) < FEWEST_ACCOUNTS:
+        return [None] * 4
+    ones, none = np.ones(len(terms)), np.zeros(len(terms))
+    reward = rows.reward
+    sides = [
+        ((none, none, none, reward), (ones, ones, ones, ones)),
+        ((reward, weights * reward, terms, terms), (ones, weights, ones, ones)),
+    ]
+    tables = []
+    for side in sides:
+        sums = [np.bincount(place, column, len(accounts)) for columns in side for column in columns]
+        tables.append(Sums(np.stack(sums[:4], axis=1), np.stack(sums[4:], axis=1)))
+    return paired_differences(tables[0], tables[1], seed)
 
 
 def rewards_model(rows: Rows, seed: int) -> Floats:
@@ -200,14 +212,10 @@ def _standardised(x: Floats) -> Floats:
     return np.asarray((x - x.mean(axis=0)) / np.where(spread > 0.0, spread, 1.0), dtype=np.float64)
 
 
-def _ratio(top: Floats, bottom: Floats, drawn: Floats | None, over: int, under: int) -> Estimate:
+def _ratio(top: Floats, bottom: Floats, interval: Interval | None) -> Estimate:
     """Σtop ÷ Σbottom with its standard error, √Σ(top − V·bottom)² ÷ Σbottom."""
     value = float(top.sum() / bottom.sum())
     se = float(np.sqrt(np.square(top - value * bottom).sum()) / bottom.sum())
-    interval = None
-    if drawn is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            interval = percentile_interval(drawn[:, over] / drawn[:, under])
     return Estimate(value, se, interval)
 
 

@@ -18,9 +18,9 @@ import pandas as pd
 from credit_core.lab.intervals import (
     FEWEST_ACCOUNTS,
     Interval,
+    Sums,
     newcombe_paired,
-    percentile_interval,
-    resampled,
+    paired_differences,
 )
 from credit_core.lab.replay import Replayed, Run
 from credit_core.units import MICRO, from_us
@@ -168,19 +168,24 @@ def compare(
 def _rows(
     by: str, group: str, within: npt.NDArray[np.bool_], before: Run, after: Run, seed: int, weights: Floats | None
 ) -> list[dict[str, object]]:
-    sides = [_columns(run, within) for run in (before, after)]
+    sides = [_sides(run, within) for run in (before, after)]
     if weights is not None:
-        sides = [side * weights[within, None] for side in sides]
+        each = weights[within, None]
+        sides = [Sums(side.top * each, side.bottom * each) for side in sides]
     accounts = int(within.sum())
-    drawn = None
+    intervals: list[Interval | None] = [None] * len(METRICS)
     if accounts >= FEWEST_ACCOUNTS:
-        drawn = np.split(resampled(np.concatenate(sides, axis=1), seed), 2, axis=1)
+        # A total is so many times the mean over accounts.
+        intervals = paired_differences(_per_account(sides[0]), _per_account(sides[1]), seed)
     rows: list[dict[str, object]] = []
     for place, metric in enumerate(METRICS):
-        live, candidate = (_ratio(metric, side.sum(axis=0), place) for side in sides)
-        interval = None
-        if drawn is not None:
-            interval = _interval(metric, place, sides, drawn, weighted=weights is not None)
+        live, candidate = (_ratio(metric, side, place) for side in sides)
+        interval = intervals[place]
+        if accounts >= FEWEST_ACCOUNTS and _has_few_events(metric, place, sides):
+            # Newcombe's counts accounts, of which a stratified sample has more of some than of others.
+            interval = None if weights is not None else _newcombe(place, sides)
+        elif interval is not None and metric.denominator is None:
+            interval = Interval(interval.low * accounts, interval.high * accounts)
         rows.append(
             {
                 "by": by,
@@ -199,36 +204,37 @@ def _rows(
     return rows
 
 
-def _columns(run: Run, within: npt.NDArray[np.bool_]) -> Floats:
-    """[account, 2 · metric]: numerators, then denominators."""
+def _sides(run: Run, within: npt.NDArray[np.bool_]) -> Sums:
+    """Of every metric what stands above and below the line; below a total stands nothing: 0."""
+    none = np.zeros(int(within.sum()))
     tops = [metric.numerator(run)[within] for metric in METRICS]
-    none = np.ones(int(within.sum()))
     bottoms = [none if metric.denominator is None else metric.denominator(run)[within] for metric in METRICS]
-    return np.stack([*tops, *bottoms], axis=1)
+    return Sums(np.stack(tops, axis=1), np.stack(bottoms, axis=1))
 
 
-def _ratio(metric: Metric, sums: Floats, place: int) -> Any:
-    top, bottom = sums[..., place], sums[..., len(METRICS) + place]
+def _per_account(side: Sums) -> Sums:
+    totals = np.array([metric.denominator is None for metric in METRICS])
+    return Sums(side.top, np.where(totals, 1.0, side.bottom))
+
+
+def _ratio(metric: Metric, side: Sums, place: int) -> float:
+    top, bottom = float(side.top[:, place].sum()), float(side.bottom[:, place].sum())
     if metric.denominator is None:
         return top
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(bottom > 0, top / bottom, np.nan)
+    return top / bottom if bottom > 0 else float("nan")
 
 
-def _interval(
-    metric: Metric, place: int, sides: list[Floats], drawn: list[Floats], *, weighted: bool
-) -> Interval | None:
-    if metric.each and min(int((side[:, place] > 0).sum()) for side in sides) < _FEW_EVENTS:
-        if weighted:
-            # Newcombe's counts accounts, of which a stratified sample has more of some than of others.
-            return None
-        asked = sides[0][:, len(METRICS) + place] > 0
-        before, after = (side[asked, place] > 0 for side in sides)
-        if not asked.any():
-            return None
-        counts = (before & after, before & ~after, ~before & after, ~before & ~after)
-        return newcombe_paired(*(int(each.sum()) for each in counts))
-    return percentile_interval(_ratio(metric, drawn[1], place) - _ratio(metric, drawn[0], place))
+def _has_few_events(metric: Metric, place: int, sides: list[Sums]) -> bool:
+    return metric.each and min(int((side.top[:, place] > 0).sum()) for side in sides) < _FEW_EVENTS
+
+
+def _newcombe(place: int, sides: list[Sums]) -> Interval | None:
+    asked = sides[0].bottom[:, place] > 0
+    if not asked.any():
+        return None
+    before, after = (side.top[asked, place] > 0 for side in sides)
+    counts = (before & after, before & ~after, ~before & after, ~before & ~after)
+    return newcombe_paired(*(int(each.sum()) for each in counts))
 
 
 def _gains(replayed: Replayed, before: Run, after: Run) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""Looking things up: a balance, a history, one decision explained. Nothing here writes but :func:`reward`."""
+"""Looking things up: a balance, a history, one decision explained. Nothing here writes but rewards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from credit_core.store import decisions, reads, rewards
 from credit_core.store.ledger import Connection
 from credit_core.store.reads import Holding, Moved
 from credit_core.store.records import pool_of
+from credit_core.store.rewards import Judged, Served
 from credit_core.units import checked_zone, to_us, uc_to_credits
 
 
@@ -217,6 +218,25 @@ def reward(deployment: Deployment, user_id: str, request_id: str, value: float, 
         rewards.add(connection, user_id, request_id, line["outcome"], value, moment)
 
     deployment.ledger.write(write)
+
+
+def reward_served(deployment: Deployment, value_of: Callable[[Served], tuple[float, datetime] | None]) -> int:
+    """Log at once what ``value_of`` says of each request that was served: its reward and when; None: none. How many.
+
+    For ledgers that are made or taken over whole; a request that was rewarded before is refused.
+    """
+
+    def write(connection: Connection) -> int:
+        judged = []
+        for one in rewards.served(connection):
+            found = value_of(one)
+            if found is not None:
+                value, at = units.checked_real(found[0], "value", 0.0, 1.0), deployment.instant(found[1])
+                judged.append(Judged(one, value, at))
+        rewards.add_many(connection, judged)
+        return len(judged)
+
+    return deployment.ledger.write(write)
 
 
 def _holding(connection: Connection, user_id: str) -> Holding:

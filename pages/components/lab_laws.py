@@ -23,7 +23,7 @@ _NAMED = (
     "live", "headroom", "always_fresh", "logistic", "weighted_40", "reserve_50", "zones", "novelty", "logistic_steep",
     "logistic_steep_fed", "affordable_3", "reserve_30", "reserve_20", "affordable_14",
 )  # fmt: skip
-#: Stands in the table alone: its chances are those that rewards had taught it, without rewards a coin.
+#: Stands in the table alone: its chances are those that rewards had taught it while it was live, else a coin.
 _APART = ("thompson",)
 COLUMNS: Sequence[tables.Column] = (
     tables.Column("title", "Law", pinned=True),
@@ -66,8 +66,8 @@ def show(chosen: Filters) -> None:
             f"{numbers.counted(found.requests, 'request')} of {numbers.counted(found.accounts, 'account')}, decided anew by each law "
             "with the draws that were logged, everything else as it is live. Dry share: how much of a cycle users spend dry, of those who "
             "would run dry if all were fresh. Up and to the left is better; the dotted line joins "
-            "the laws that no other beats, and no law gets past the dashed wall. Thompson stands in the table alone: without rewards it is "
-            "a coin."
+            "the laws that no other beats, and no law gets past the dashed wall. Thompson stands in the table alone: nobody knows what "
+            "rewards of its own answers would have taught it, so where it was not live it is a coin."
         )
     if not whole and found.accounts >= SAMPLE:
         st.button(

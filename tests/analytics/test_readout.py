@@ -56,7 +56,14 @@ def days(core: CreditCore, clock: StoppedClock, count: int, users: tuple[str, ..
                 decision = ask(core, f"{clock.now:%j}-{nth}", user=user, at=clock.now)
                 if decision.fresh:
                     core.settle(user, decision.request_id, at=clock.now)
+                if number % 3:
+                    core.reward(user, decision.request_id, worth(number, nth, decision.fresh), at=clock.now)
         clock.advance(days=1)
+
+
+def worth(number: int, nth: int, fresh: bool) -> float:
+    """What somebody thinks of an image: everybody a little else, and fresh ones better."""
+    return 0.1 * (number % 5) + 0.1 * nth + 0.4 * fresh
 
 
 def compared(told: Any, now: datetime, ended_at: datetime | None = None) -> Readout:
@@ -117,6 +124,37 @@ def test_the_fresh_rate_is_that_of_the_entries_with_the_days_before_taken_out(to
     assert row["difference"] == pytest.approx(used.difference, rel=1e-9)
     assert (row["low"], row["high"]) == pytest.approx(tuple(inference.sequential_interval(used)), rel=1e-9)
     assert row["difference"] > 0.0
+
+
+def rewarded(told: Any, first: datetime, last: datetime, users: list[str]) -> Sample:
+    """Rewards of each user's requests over [first, last) and how many there were, from their histories."""
+    found = []
+    for user in users:
+        number = USERS.index(user)
+        asked = [
+            r for r in told[0].history(user, limit=1_000) if r["rule"] is not None and first <= r["occurred_at"] < last
+        ]
+        values = [worth(number, int(r["request_id"][-1]), r["outcome"] == "fresh") for r in asked if number % 3]
+        found.append((sum(values), len(values)))
+    above, below = np.array(found, float).T
+    return Sample(above, below)
+
+
+def test_the_mean_reward_is_compared_where_rewards_were_logged_with_the_days_before_taken_out(told: Any) -> None:
+    start, arms = told[2].started_at, told[3]
+    row = compared(told, start + 8 * DAY).frame.set_index("slug").loc["reward_mean"]
+    users = [[user for user in USERS[:-3] if arms[user] == name] for name in ("treatment", "control")]
+    after = [rewarded(told, start, start + 7 * DAY, side) for side in users]
+    before = [rewarded(told, start - 28 * DAY, start, side) for side in users]
+    assert (row["treatment"], row["control"]) == pytest.approx((after[0].ratio, after[1].ratio), rel=1e-12)
+    plain = inference.difference(after[0], after[1])
+    adjusted = inference.cuped((after[0], before[0]), (after[1], before[1]))
+    assert plain is not None
+    assert adjusted is not None
+    assert adjusted[0].se < plain.se, "people differ in taste, which the days before explain"
+    assert row["difference"] == pytest.approx(adjusted[0].difference, rel=1e-9)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(inference.sequential_interval(adjusted[0])), rel=1e-9)
+    assert (row["title"], row["format"], row["direction"]) == ("Mean reward", "share", "up")
 
 
 def test_amounts_are_per_account_in_the_unit_that_is_shown(told: Any) -> None:

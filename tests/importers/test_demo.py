@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import text
 
 from credit_core import CreditCore
-from credit_core.importers import demo
+from credit_core.importers import demo, demo_rewards
 from credit_core.importers.frame import Summary
 from credit_core.service import configure
+from credit_core.store import rewards
 
 END = datetime(2025, 4, 2, 19, 30, tzinfo=UTC)
 START = datetime(2025, 2, 16, tzinfo=UTC)
@@ -76,6 +77,42 @@ def test_every_phenomenon_occurs(made: tuple[CreditCore, Summary]) -> None:
     assert {model for (model,) in rows(core, drawn)} == {"dalle-3-hd", "stable-diffusion-xl"}
     missed = rows(core, "SELECT DISTINCT genre, mood FROM ledger_entries WHERE miss")
     assert 0 < len(missed) < len(rows(core, "SELECT DISTINCT genre, mood FROM ledger_entries WHERE p IS NOT NULL")) / 2
+
+
+def test_people_judge_what_they_got_and_like_fresh_ones_better(made: tuple[CreditCore, Summary]) -> None:
+    core, _ = made
+    means = dict(rows(core, "SELECT outcome, avg(value) FROM rewards GROUP BY 1"))
+    assert means["fresh"] > means["library"] + 0.1
+    assert {value for (value,) in rows(core, "SELECT DISTINCT value FROM rewards")} == {0.0, 0.6, 1.0}
+    served = "SELECT count(*) FROM ledger_entries WHERE line = 1 AND rule IS NOT NULL AND outcome IS NOT NULL"
+    ((requests,),), ((told,),) = rows(core, served), rows(core, "SELECT count(*) FROM rewards")
+    assert 0.1 < told / requests < 0.35
+    unlike = (
+        "SELECT count(*) FROM rewards r LEFT JOIN ledger_entries e ON e.user_id = r.user_id AND e.request_id = r.request_id"
+        " AND e.line = 1 AND e.rule IS NOT NULL AND e.parent_request_id IS NULL AND e.outcome = r.outcome"
+        f" WHERE e.id IS NULL OR r.rewarded_at < e.occurred_at OR r.rewarded_at > {us(END)}"
+    )
+    assert rows(core, unlike) == [(0,)]
+    unsettled = (
+        "SELECT count(*) FROM rewards r WHERE r.outcome = 'fresh' AND NOT EXISTS (SELECT 1 FROM ledger_entries e"
+        " WHERE e.user_id = r.user_id AND e.request_id = r.request_id AND e.kind = 'settle' AND e.occurred_at <= r.rewarded_at)"
+    )
+    assert rows(core, unsettled) == [(0,)], "nobody judges what never came"
+
+
+def test_the_same_seed_has_the_same_rewards_and_another_has_others(made: tuple[CreditCore, Summary]) -> None:
+    core, _ = made
+    logged = rows(core, "SELECT user_id, request_id, outcome, rewarded_at, value FROM rewards ORDER BY 1, 2")
+    found: dict[int, list[Any]] = {}
+    for seed in (3, 4):
+        judge = demo_rewards.judging(demo.parameters() | {"seed": seed}, END)
+        with core.deployment.ledger.reading() as connection:
+            said = [(one, judge(one)) for one in rewards.served(connection)]
+        found[seed] = sorted(
+            (one.user_id, one.request_id, one.outcome, us(told[1]), told[0]) for one, told in said if told is not None
+        )
+    assert found[3] == [tuple(row) for row in logged]
+    assert found[4] != found[3]
 
 
 def test_a_modest_share_lives_on_the_other_policies(made: tuple[CreditCore, Summary]) -> None:

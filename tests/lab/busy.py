@@ -26,13 +26,13 @@ VERSIONS: tuple[Mapping[str, Any], ...] = (
     {"controller.strategy": "novelty", "limits.enabled": False, "plans.premium.coverage_threshold": 0.1},
     {"controller.strategy": "headroom", "strategies.headroom_most": 0.3},
     {"controller.strategy": "zones", "coverage.at_cap_share": 0.5, "plans.basic.cap_multiple": 1.25},
-    {"controller.strategy": "logistic", "hysteresis.spend_enter_days": 3.0, "hysteresis.spend_leave_days": 1.0},
+    {"controller.strategy": "thompson", "coverage.at_cap_share": 0.98, "plans.basic.cap_multiple": 3.0},
 )
 
 
 def live_through(core: CreditCore, clock: StoppedClock, days: int, seed: int, a_day: int = 12) -> None:
-    """Fill ``core`` with ``days`` of requests, ends, corrections, purchases, pauses, changes of plan and releases."""
-    rng = random.Random(seed)
+    """Fill ``core`` with ``days`` of requests, ends, corrections, purchases, pauses, changes of plan, rewards and releases."""
+    rng, taste = random.Random(seed), random.Random(seed + 1)
     start = clock.now
     core.library.put("noir", "calm", 16, at=start - timedelta(days=3))
     core.library.put("anime", "dark", 40, at=start - timedelta(days=45))
@@ -76,7 +76,10 @@ def live_through(core: CreditCore, clock: StoppedClock, days: int, seed: int, a_
                         user, request_id, rng.choice((amount, amount // 3)), f"r-{number}", "sam", "test", at=clock.now
                     )
                 else:
-                    _ask(core, clock, rng, user, number, open_)
+                    outcome = _ask(core, clock, rng, user, number, open_)
+                    if outcome is not None and taste.random() < 0.5:
+                        liked = taste.random() < (0.7 if outcome == "fresh" else 0.5)
+                        core.reward(user, f"q-{number}", float(liked), at=clock.now)
                 while open_ and rng.random() < 0.6:
                     _end(core, clock, rng, open_.pop(rng.randrange(len(open_))), settled)
             except CreditError:
@@ -87,7 +90,8 @@ def live_through(core: CreditCore, clock: StoppedClock, days: int, seed: int, a_
 
 def _ask(
     core: CreditCore, clock: StoppedClock, rng: random.Random, user: str, number: int, open_: list[tuple[str, str]]
-) -> None:
+) -> str | None:
+    """Ask for something; what came of it, fresh or library."""
     cell = rng.random() < 0.7
     decision = core.authorize(
         Request(
@@ -103,6 +107,7 @@ def _ask(
     )
     if decision.fresh:
         open_.append((user, f"q-{number}"))
+    return decision.outcome
 
 
 def _end(

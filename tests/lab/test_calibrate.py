@@ -121,7 +121,7 @@ def test_a_search_ends_in_what_a_replay_confirms(ledger: replay.Prepared, found:
     assert best["run_out_share"] < 0.08 <= found.frame.set_index("number").loc[0, "run_out_share"]
     told = found.comparison(found.best)
     assert told.value("run_out_share") == best["run_out_share"]
-    assert told.value("run_out_share", "high") < 0.0
+    assert told.value("run_out_share", "difference") < 0.0
 
 
 def test_finalists_are_in_order_and_of_several_strategies(found: Found) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from credit_core import CreditCore
 from credit_core.cli import main
 from credit_core.importers import demo
-from credit_core.lab import replay
+from credit_core.lab import arrivals, kernels, replay, tables
+from credit_core.lab.compiling import compiled
+from credit_core.policy.config import apply_changes
 from tests.lab.busy import SALT, live_through
 from tests.lab.opening import closed, prepared
 from tests.service.scenes import NOW, StoppedClock
@@ -23,11 +26,11 @@ TRACE = next((folder / "gentd26_requests.csv" for folder in FOLDERS if folder.ex
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Eight weeks of three accounts under eight versions, with everything that can happen to an account."""
+    """Nine weeks of three accounts under nine versions, with everything that can happen to an account."""
     url = f"sqlite:///{tmp_path_factory.mktemp('busy') / 'ledger.db'}"
     clock = StoppedClock(NOW)
     with CreditCore.open(url, clock=clock, draw_salt=SALT) as core:
-        live_through(core, clock, days=56, seed=7)
+        live_through(core, clock, days=63, seed=7)
         assert core.verify() == []
     return url
 
@@ -50,6 +53,33 @@ def test_no_decision_of_an_eventful_ledger_differs(busy: str, interpreted: bool)
         "defer session_cap", "library unaffordable", "rate_limited rate_limited", "rejected paused", "reserve at_cap",
         "reserve controller", "reserve coverage_miss", "reserve deferred",
     } <= happened  # fmt: skip
+
+
+def test_thompson_goes_by_the_chances_that_rewards_had_taught_it_and_by_a_coin_where_it_was_not_live(busy: str) -> None:
+    """What is compared: each decision bears the chance that rewards gave by then, and a replay takes it from there.
+
+    Rewards of answers that nobody got cannot be known, so a replay never works that chance out anew.
+    """
+    ledger = prepared(busy)
+    query = (
+        "SELECT occurred_at, arm_p, rule FROM ledger_entries WHERE arm_p IS NOT NULL AND line = 1 AND rule IS NOT NULL"
+    )
+    with ledger.facts.engine.connect() as connection:
+        taught = connection.exec_driver_sql(query).all()
+    chances = {chance for _, chance, rule in taught if rule == "controller"}
+    assert len(chances) > 10, "rewards came in between"
+    assert min(chances) > 0.5, "fresh ones are liked better"
+    thompson = apply_changes(ledger.configs[1].body(), {"controller.strategy": "thompson"})
+    period = replay.Period(0, min(at for at, _, _ in taught), ())
+    world = replay.world_of(ledger, [thompson], period)
+    (law,) = replay.governing(ledger, world, [thompson], period)
+    (batch,) = arrivals.batches(ledger.facts, world, ledger.accounts)
+    assert set(batch.events["arm_p"][batch.events["kind"] == tables.OPEN].tolist()) == {0.5}
+    with ThreadPoolExecutor(1) as pool:
+        before, _ = replay.play(batch, law, compiled(kernels.replay), pool)
+        batch.events["arm_p"] = 0.9
+        after, _ = replay.play(batch, law, compiled(kernels.replay), pool)
+    assert before.sums["chosen_expected"].sum() < after.sums["chosen_expected"].sum()
 
 
 def test_no_decision_of_the_demo_differs(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_bolder_one_follows_its_own_balances(ledger: replay.Prepared, live: Co
 
 
 def test_the_estimate_prefers_what_people_like(ledger: replay.Prepared, live: Config) -> None:
-    """Fresh ones are liked in 60 of 100 cases, library ones in 35: more fresh ones earn more."""
+    """People of the demo like fresh ones better than library ones (data/demo.toml): more fresh ones earn more."""
     bold = apply_changes(live.body(), {"controller.p_at_zero": 0.7})
     told = rewarded.estimate(ledger, bold, replay.last_days(ledger, 30))
     if told.refusals:

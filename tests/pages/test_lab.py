@@ -61,20 +61,6 @@ def one(test: AppTest, kind: str, key: str) -> Any:
     return found
 
 
-def reward(url: str, each: int) -> None:
-    """Log a reward for every ``each``-th served request: fresh ones are liked, library ones are not."""
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        served = connection.execute(
-            "SELECT user_id, request_id, outcome, occurred_at FROM ledger_entries WHERE line = 1 AND rule IS NOT NULL"
-            " AND outcome IS NOT NULL AND parent_request_id IS NULL AND user_id IS NOT NULL ORDER BY id"
-        ).fetchall()
-        some = [
-            (user, request, outcome, float(outcome == "fresh"), at + 1) for user, request, outcome, at in served[::each]
-        ]
-        connection.executemany("INSERT INTO rewards VALUES (?, ?, ?, ?, ?)", some)
-        connection.commit()
-
-
 def test_an_empty_ledger_says_what_fills_it_and_shows_made_up_sessions(
     empty_ledger: str, settled: Callable[..., AppTest]
 ) -> None:
@@ -131,22 +117,19 @@ def test_targets_become_a_draft_that_tuning_shows(own: str, settled: Callable[..
     assert set(saved[1]) == set(rows(test, "What differs")["key"])
 
 
-def test_without_rewards_it_says_how_to_log_them(demo_ledger: str, settled: Callable[..., AppTest]) -> None:
-    test = settled(demo_ledger)
+def test_without_rewards_it_says_how_to_log_them(hostile_ledger: str, settled: Callable[..., AppTest]) -> None:
+    test = settled(hostile_ledger)
     assert "core.reward(user_id, request_id, 1.0)" in [code.value for code in test.code]
     assert not [button for button in test.button if button.key == "lab_estimate"]
 
 
-def test_too_few_accounts_are_refused_in_words(own: str, settled: Callable[..., AppTest]) -> None:
-    reward(own, each=2)
-    test = done(press(settled(own), "lab_estimate"))
+def test_too_few_accounts_are_refused_in_words(demo_ledger: str, settled: Callable[..., AppTest]) -> None:
+    test = done(press(settled(demo_ledger), "lab_estimate"))
     assert not test.exception
     said = words(test)
-    if "No estimate is given" in said:
-        assert "at least 50 are needed" in said
-        assert not [metric for metric in test.metric if metric.label == "Doubly robust"]
-    else:
-        assert [metric for metric in test.metric if metric.label == "Doubly robust"]
+    assert "No estimate is given" in said
+    assert "accounts; at least 50 are needed" in said
+    assert not [metric for metric in test.metric if metric.label == "Doubly robust"]
     assert figure(test, "lab_overlap")
 
 

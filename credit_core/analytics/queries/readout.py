@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Subquery, and_, func, or_, select
 from credit_core.analytics import measures as m
 from credit_core.analytics import relations
 from credit_core.analytics.metrics import METRICS, Direction, Format
-from credit_core.analytics.queries.arms import Window
+from credit_core.analytics.queries.arms import GUARDED, Window
+from credit_core.analytics.queries.rewards import rewards_of
 from credit_core.analytics.sync import Facts
 from credit_core.policy import inference
 from credit_core.policy.inference import Sample
@@ -21,11 +22,12 @@ from credit_core.units import DAY_US, to_us
 
 #: An account enters once its window is complete; what it did in the days before exposure explains part of it.
 WINDOW_DAYS, BEFORE_DAYS = 7, 28
+_AFTER, _BEFORE = (0, WINDOW_DAYS), (-BEFORE_DAYS, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is compared: a rate of the registry, or an amount of it per account."""
+    """What is compared: a rate of the registry, an amount of it per account, or the mean reward."""
 
     slug: str
     title: str
@@ -36,7 +38,7 @@ class Outcome:
     @property
     def scale(self) -> int:
         """Raw figures to the unit that is shown."""
-        return METRICS[self.slug].scale
+        return METRICS[self.slug].scale if self.slug in METRICS else 1
 
 
 def _outcome(slug: str, title: str = "", *, per_account: bool = False) -> Outcome:
@@ -53,6 +55,9 @@ OUTCOMES = (
     _outcome("spent", "Credits spent per account", per_account=True),
     _outcome("provider_cost", "Provider cost per account", per_account=True),
 )
+_MEAN = GUARDED["reward_mean"]
+#: Where rewards were logged: their mean over rewarded requests, each in the days in which it was asked for.
+REWARD = Outcome(_MEAN.slug, _MEAN.title, _MEAN.format, _MEAN.direction)
 
 
 class Enrolment(NamedTuple):
@@ -89,9 +94,15 @@ def readout(facts: Facts, window: Window, ended_at: datetime | None, now: dateti
         (int((sides[0] & complete).sum()), int((sides[1] & complete).sum())),
         None if soonest is None else now + timedelta(microseconds=soonest - to_us(now)),
     )
-    after = _sums(facts, exposed, 0, WINDOW_DAYS).reindex(accounts.index)
-    before = _sums(facts, exposed, -BEFORE_DAYS, 0).reindex(accounts.index)
-    rows = [_compared(outcome, after, before, [side & complete for side in sides]) for outcome in OUTCOMES]
+    after = _sums(facts, exposed, *_AFTER).reindex(accounts.index)
+    before = _sums(facts, exposed, *_BEFORE).reindex(accounts.index)
+    outcomes: tuple[Outcome, ...] = OUTCOMES
+    if not (told := rewards_of(facts, accounts.index.tolist())).empty:
+        after, before = (
+            _with_rewards(sums, told, accounts, *days) for sums, days in ((after, _AFTER), (before, _BEFORE))
+        )
+        outcomes = (*OUTCOMES, REWARD)
+    rows = [_compared(outcome, after, before, [side & complete for side in sides]) for outcome in outcomes]
     return Readout(enrolment, pd.DataFrame(rows))
 
 
@@ -120,6 +131,16 @@ def _sums(facts: Facts, exposed: Subquery, from_days: int, to_days: int) -> pd.D
         if declared.denominator is not None:
             parts.append(declared.denominator(rows.c).label(f"{outcome.slug}_below"))
     return facts.frame(select(rows.c.account_id, *parts).group_by(rows.c.account_id)).set_index("account_id")
+
+
+def _with_rewards(
+    sums: pd.DataFrame, told: pd.DataFrame, accounts: pd.DataFrame, from_days: int, to_days: int
+) -> pd.DataFrame:
+    """``sums`` with the rewards of requests asked for within those days, added up, and how many there were; nobody's are 0."""
+    since = told["at_us"] - told["account_id"].map(accounts["exposed_us"])
+    within = told[(since >= from_days * DAY_US) & (since < to_days * DAY_US)].groupby("account_id")["value"]
+    added = pd.DataFrame({f"{REWARD.slug}_above": within.sum(), f"{REWARD.slug}_below": within.count()})
+    return sums.join(added.reindex(sums.index).fillna(0.0))
 
 
 def _compared(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from sqlalchemy import and_, func, select
 
 from credit_core.analytics.sync import Facts
 from credit_core.store.schema import ledger_entries, rewards
+from credit_core.units import to_us
 
 _COLUMNS = (
     "account_id", "user_id", "request_id", "occurred_at", "plan", "rule", "p", "u01", "images", "session_images", "surplus_days",
@@ -18,6 +21,24 @@ def reward_count(facts: Facts) -> int:
     """How many rewards were logged."""
     with facts.engine.connect() as connection:
         return int(connection.execute(select(func.count()).select_from(rewards)).scalar_one())
+
+
+def rewards_of(facts: Facts, account_ids: Sequence[str]) -> pd.DataFrame:
+    """account_id, at_us (when it was asked for) and value of every reward of these accounts, as far as entries are copied."""
+    e = ledger_entries.c
+    pair = and_(e.user_id == rewards.c.user_id, e.request_id == rewards.c.request_id)
+    kept = and_(
+        facts.within(e.account_id, account_ids),
+        facts.copied(),
+        e.line == 1,
+        e.rule.is_not(None),
+        e.parent_request_id.is_(None),
+    )
+    statement = select(e.account_id, e.occurred_at, rewards.c.value)
+    with facts.engine.connect() as connection:
+        rows = connection.execute(statement.select_from(ledger_entries.join(rewards, pair)).where(kept)).all()
+    told = [(account, to_us(at), float(value)) for account, at, value in rows]
+    return pd.DataFrame(told, columns=["account_id", "at_us", "value"]).astype({"at_us": "int64", "value": "float64"})
 
 
 def rewarded_decisions(facts: Facts) -> pd.DataFrame:
