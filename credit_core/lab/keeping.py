@@ -104,17 +104,16 @@ class Kept:
         return parts
 
     def _opened(self, part: Part) -> Recorded | None:
-        """A part's arrays, mapped so that a change stays this reading's own; None where they are damaged."""
+        """A part; None where it is damaged."""
         try:
-            return _load(part)
+            return load(part)
         except (OSError, ValueError, pa.ArrowInvalid):
             return None
 
     def _write(self, recorded: Recorded) -> Part:
         numbers = [int(path.name.split("-")[1]) for path in self.folder.glob("part-*") if "." not in path.name]
         folder = self.folder / f"part-{max(numbers, default=0) + 1:08d}"
-        _save(recorded, folder)
-        return Part(folder, recorded.batch.account_ids, recorded.entries)
+        return save(recorded, folder)
 
     def _publish(self, parts: list[Part]) -> None:
         mark = queries.last_copied(self._facts)
@@ -167,7 +166,8 @@ def _locked(folder: Path, held: contextlib.ExitStack) -> bool:
     return True
 
 
-def _save(recorded: Recorded, folder: Path) -> None:
+def save(recorded: Recorded, folder: Path) -> Part:
+    """Write a part as the new ``folder``, in one step."""
     batch, passing = recorded.batch, folder.with_suffix(f".{os.getpid()}")
     passing.mkdir()
     np.save(passing / "events.npy", np.asarray(batch.events).view(np.ndarray))
@@ -186,9 +186,11 @@ def _save(recorded: Recorded, folder: Path) -> None:
     for path in passing.iterdir():
         sync_file(path)
     passing.rename(folder)
+    return Part(folder, batch.account_ids, recorded.entries)
 
 
-def _load(part: Part) -> Recorded:
+def load(part: Part) -> Recorded:
+    """A part's arrays, mapped into memory: a change to them stays with whoever made it. Raises where they are damaged."""
     accounts = _table(part.folder / "accounts.arrow")
     names = json.loads(accounts.schema.metadata[b"names"])
     edges = {name: bounds([accounts[name].to_numpy()]) for name in ("events", "lots", "users")}

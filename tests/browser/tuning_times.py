@@ -24,7 +24,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from credit_core.importers import demo
 from tests.browser.chromium import chromium_path
-from tests.browser.conftest import DESKTOP, SETTLES_WITHIN_MS, Dashboard, _served, idle, visit
+from tests.browser.conftest import DESKTOP, SETTLES_WITHIN_MS, Dashboard, _served, idle
 
 STEPS = 12
 CARDS = "[class*=st-key-kpi_tuning_preview_]"
