@@ -64,4 +64,7 @@ def test_the_laboratory_is_measured_without_a_ledger(tmp_path: Path, capsys: pyt
     assert found["compiled_per_s"] > found["interpreted_per_s"] > 0
     assert found["decisions"] == 24_000
     assert 0 < found["kernel_s"] <= found["replay_s"]
-    assert "replay of 24,000 decisions" in capsys.readouterr().out
+    assert found["read_replay_s"] > 0
+    out_words = capsys.readouterr().out
+    assert "replay of 24,000 decisions" in out_words
+    assert "including reading them" in out_words

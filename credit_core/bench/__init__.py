@@ -168,7 +168,8 @@ def _print(figures: dict[str, Any]) -> None:
             f"\nLaboratory, {lab['threads']} threads\n"
             f"decisions/s: compiled {lab['compiled_per_s']:,.0f}, interpreted {lab['interpreted_per_s']:,.0f}; "
             f"the same sums: {'yes' if lab['same'] else 'NO'}\n"
-            f"replay of {lab['decisions']:,} decisions: {lab['replay_s']:.2f} s, of that the kernel {lab['kernel_s']:.2f} s"
+            f"replay of {lab['decisions']:,} decisions: {lab['replay_s']:.2f} s, of that the kernel {lab['kernel_s']:.2f} s\n"
+            f"including reading them as they are kept: {lab['read_replay_s']:.2f} s, {lab['read_replay_s'] / lab['replay_s']:.2f} times"
         )
     for name, found in figures["engines"].items():
         if found is None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from credit_core import settings
-from credit_core.lab import kernels, outcomes, replay, speed, workload
+from credit_core.lab import keeping, kernels, outcomes, replay, speed, workload
+from credit_core.lab.batches import Batch, Recorded, World, fitted
 from credit_core.lab.compiling import compiled
 from credit_core.lab.replay import Period
 from credit_core.policy.config import Config, apply_changes
@@ -39,7 +43,9 @@ def measure(small: bool) -> dict[str, Any]:
 
 
 def _replay(accounts: int, runs: int) -> dict[str, float]:
-    """Medians of ``runs``: the kernel with holds, settles, lots and closings; and with the comparison of every metric."""
+    """Medians of ``runs``: the kernel with holds, settles, lots and closings; with the comparison of every metric; and with
+    reading the arrivals that an earlier replay kept on disk.
+    """
     live = Config()
     draft = apply_changes(live.body(), _STEEP)
     catalog = catalogue.read(settings.catalog_folder()).catalog
@@ -50,8 +56,9 @@ def _replay(accounts: int, runs: int) -> dict[str, float]:
     laws = [replay.govern([config], world, models, period, 0) for config in (live, draft)]
     batch = workload.one_cycle(_arrivals(accounts), accounts)
     kernel = compiled(kernels.replay)
-    kernel_s, compared_s = [], []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    kernel_s, compared_s, read_s = [], [], []
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, TemporaryDirectory() as folder:
+        part = keeping.save(_recorded(batch, world), Path(folder, "part"))
         before, _ = replay.play(batch, laws[0], kernel, pool)
         for _ in range(runs):
             started = time.perf_counter()
@@ -59,7 +66,19 @@ def _replay(accounts: int, runs: int) -> dict[str, float]:
             kernel_s.append(time.perf_counter() - started)
             outcomes.compare(replay.joined([(batch, [before, after])], period, 0, 2))
             compared_s.append(time.perf_counter() - started)
-    return {"kernel_s": float(np.median(kernel_s)), "replay_s": float(np.median(compared_s))}
+            started = time.perf_counter()
+            again = fitted(keeping.load(part), world)
+            after, _ = replay.play(again, laws[1], kernel, pool)
+            outcomes.compare(replay.joined([(again, [before, after])], period, 0, 2))
+            read_s.append(time.perf_counter() - started)
+    each = {"kernel_s": kernel_s, "replay_s": compared_s, "read_replay_s": read_s}
+    return {name: float(np.median(seconds)) for name, seconds in each.items()}
+
+
+def _recorded(batch: Batch, world: World) -> Recorded:
+    accounts = len(batch.account_ids)
+    users, entries = np.arange(accounts + 1), np.diff(batch.event_from)
+    return Recorded(batch, world.names, pa.array(batch.account_ids, pa.string()), users, entries)
 
 
 def _arrivals(accounts: int) -> workload.Arrivals:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from credit_core import settings
 from credit_core.analytics import queries
-from credit_core.analytics.sync import Facts
+from credit_core.analytics.opening import open_facts
 from credit_core.cli.output import Output, table
 from credit_core.cli.values import change
 from credit_core.errors import InvalidRequest, NotFound
@@ -74,7 +74,7 @@ def opened(database: str) -> Iterator[tuple[Prepared, int, Config]]:
     """The ledger ready to be replayed, the number of its live version, and what that is."""
     if not migrate.exists(database):
         raise NotFound(f"There is no ledger at {database}. Create one with: python -m credit_core init")
-    facts = Facts.open(database)
+    facts = open_facts(database)
     try:
         facts.follow()
         prepared = replay.open_ledger(facts, catalog.read(settings.catalog_folder()).catalog)

@@ -21,16 +21,16 @@ ENDS_WITHIN_S = 15.0
 
 
 class Job(Generic[T]):
-    """``work(progress, stopped)``, begun at once. ``result`` and ``error`` are set before it is ``finished``."""
+    """``work(progress, stopped)`` on its own thread. ``result`` and ``error`` are set before it is ``finished``."""
 
-    def __init__(self, work: Callable[[Progress, Asked], T], words: str = "") -> None:
-        """``words`` say what is done until the work says more."""
+    def __init__(self, work: Callable[[Progress, Asked], T], words: str = "", after_s: float = 0.0) -> None:
+        """``words`` say what is done until the work says more. It begins after ``after_s``, if nobody called it off by then."""
         self.share, self.words = 0.0, words
         self._began = time.monotonic()
         self.result: T | None = None
         self.error: Exception | None = None
         self._finished, self._stopped = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(work, after_s), daemon=True)
         _under_way.add(self)
         self._thread.start()
 
@@ -62,8 +62,10 @@ class Job(Generic[T]):
         """Wait for its end; False where it did not come in time."""
         return self._finished.wait(timeout_s)
 
-    def _run(self, work: Callable[[Progress, Asked], T]) -> None:
+    def _run(self, work: Callable[[Progress, Asked], T], after_s: float) -> None:
         try:
+            if self._stopped.wait(after_s):
+                return
             self.result = work(self._told, self._stopped.is_set)
         except Stopped:
             self._stopped.set()

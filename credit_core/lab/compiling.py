@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -41,13 +41,7 @@ def _prepare() -> Path | None:
     """
     import numba
 
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parent.parent
-    for path in sorted(
-        [root / "units.py", *(root / "policy").glob("*.py"), *(root / "lab" / name for name in _SOURCES)]
-    ):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    folder = settings.cache_folder() / f"lab-{digest.hexdigest()[:16]}"
+    folder = settings.cache_folder() / f"lab-{digest_of(_SOURCES)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -56,6 +50,14 @@ def _prepare() -> Path | None:
         return None
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     return folder
+
+
+def digest_of(names: Iterable[str]) -> str:
+    """Changes with the policy's sources and with these files of the laboratory."""
+    digest, root = hashlib.sha256(), Path(__file__).resolve().parent.parent
+    for path in sorted([root / "units.py", *(root / "policy").glob("*.py"), *(root / "lab" / name for name in names)]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the ledger tells only indirectly: λ₀ behind a logged λ, how a request ended, the ends of lots before a pause."""
+"""What the ledger tells only indirectly: λ₀ behind a logged λ, and the ends of lots before a pause."""
 
 from __future__ import annotations
 
@@ -81,54 +81,3 @@ def _demand_so_far(events: Records) -> npt.NDArray[np.int64]:
     begun = np.isin(kind, (tables.BEGIN, tables.CLOSE))
     since = np.maximum.accumulate(np.where(begun, np.arange(len(events)), 0))
     return np.asarray(before - before[since], dtype=np.int64) if len(events) else before
-
-
-def link(
-    events: Records, legs: pd.DataFrame, asked: npt.NDArray[np.int64], late: Mapping[str, tuple[int, int]]
-) -> None:
-    """Tie ends, refunds and children to their requests, requests to the one before, and tell requests how they ended."""
-    kind = events["kind"]
-    start = np.maximum.accumulate(
-        np.where(np.r_[True, np.diff(legs["account"].to_numpy()) != 0], np.arange(len(legs)), 0)
-    )
-    user, request = legs["user_id"].astype(str), legs["request_id"].astype(str)
-    keys = (user + "\0" + request).to_numpy()
-    opened = {keys[place]: place for place in asked.tolist()}
-    parents = (user + "\0" + legs["parent_request_id"].astype(str)).to_numpy()
-    places = np.flatnonzero(np.isin(kind, (tables.END, tables.REFUND, tables.CHILD)))
-    named = np.where(kind[places] == tables.CHILD, parents[places], keys[places])
-    of = np.array([opened.get(key, -1) for key in named.tolist()], dtype=np.int64)
-    # What belongs to a request outside of what is replayed moves nothing.
-    kind[places[of < 0]] = tables.NOTHING
-    places, of = places[of >= 0], of[of >= 0]
-    events["ref"][places] = of - start[places]
-    events["child"][of[kind[places] == tables.CHILD]] = True
-    ends = kind[places] == tables.END
-    _tell_ends(events, legs, places[ends], of[ends], {opened[key]: told for key, told in late.items() if key in opened})
-    opens = np.flatnonzero(kind == tables.OPEN)
-    sessions = pd.DataFrame({"key": keys[opens], "place": opens - start[opens]})
-    sessions["session"] = (user + "\0" + legs["session_id"].astype(str)).to_numpy()[opens]
-    events["before"][opens] = sessions.groupby("session")["place"].shift().fillna(-1)
-
-
-def _tell_ends(
-    events: Records,
-    legs: pd.DataFrame,
-    ends: npt.NDArray[np.int64],
-    of: npt.NDArray[np.int64],
-    late: Mapping[int, tuple[int, int]],
-) -> None:
-    """Note with each request how and when the log ended it; a swept one ends when its late settle came, if one did."""
-    settled = (legs["kind"] == "settle").to_numpy()[ends]
-    swept = (legs["reason"] == "swept").to_numpy()[ends]
-    events["end_kind"][ends] = np.where(settled, tables.SETTLED, tables.RELEASED)
-    usd = legs["cost_usd_micro"].to_numpy(dtype=np.float64)[ends]
-    events["end_usd"][of] = np.where(np.isnan(usd) & ~settled, 0.0, usd)
-    plain, request = ends[~swept], of[~swept]
-    events["end_kind"][request] = events["end_kind"][plain]
-    events["end_at"][request] = events["at"][plain]
-    events["end_uc"][request] = events["amount_uc"][plain]
-    for place in of[swept].tolist():
-        if place in late:
-            events["end_kind"][place] = tables.SETTLED
-            events["end_at"][place], events["end_uc"][place] = late[place]

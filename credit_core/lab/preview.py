@@ -35,7 +35,7 @@ from credit_core.units import from_us, to_us
 Floats = npt.NDArray[np.float64]
 #: Accounts that a first answer is drawn from.
 SAMPLE = 200
-#: Entries whose events are kept; of a longer ledger the sample's are, and all accounts are read anew for each draft.
+#: Entries whose events are kept in memory; of more the sample's are, and all accounts are read anew for each draft.
 MOST_ENTRIES = 2_500_000
 #: Drafts whose outcomes over all accounts are remembered.
 _REMEMBERED = 16
@@ -110,7 +110,8 @@ def read(
     period = replay.period_of(ledger, start, end)
     world = replay.world_of(ledger, [draft], period)
     (own,) = replay.governing(ledger, world, [None], period)
-    keep = int(kept["entries"].sum()) <= most_entries
+    # What is kept on disk is but mapped.
+    keep = int(kept["entries"].sum()) <= most_entries or arrivals.kept_beside(facts) is not None
     batches: list[Batch] = []
     told: list[pd.DataFrame] = []
     decisions = unlike = 0
@@ -127,13 +128,7 @@ def read(
             progress(sum(map(len, told)) / len(kept), f"{sum(map(len, told))} of {len(kept)} accounts")
     if not decisions:
         return None
-    everybody = pd.concat(told, ignore_index=True)
-    drawn = strata.draw(everybody, size)
-    sample = None
-    if drawn is not None and keep:
-        sample = strata.joined(batches, drawn.places)
-    elif drawn is not None:
-        sample = arrivals.read(facts, world, everybody["account_id"].iloc[drawn.places].tolist())
+    sample, weights = _sample(facts, world, told, batches, size)
     return Ready(
         prepared=ledger,
         world=world,
@@ -142,7 +137,7 @@ def read(
         pace=_pace(facts, replace(filters, period=Period(from_us(start), from_us(end))), world.plans),
         batches=batches,
         sample=sample,
-        weights=None if drawn is None else drawn.weights,
+        weights=weights,
         decisions=decisions,
         unlike=unlike,
     )
@@ -188,6 +183,22 @@ def known(ready: Ready, live: Config, draft: Config) -> Comparison | None:
 def unseen(changes: Iterable[str]) -> list[str]:
     """Those of the dotted keys that a preview cannot show."""
     return [key for key in changes if key.startswith(UNSEEN)]
+
+
+def _sample(
+    facts: Facts, world: World, told: list[pd.DataFrame], batches: list[Batch], size: int
+) -> tuple[Batch | None, Floats | None]:
+    """Accounts drawn of all, by their ids, and how many each stands for. The same are drawn however batches cut them."""
+    everybody = pd.concat(told, ignore_index=True)
+    by_id = everybody["account_id"].argsort().to_numpy()
+    drawn = strata.draw(everybody.iloc[by_id].reset_index(drop=True), size)
+    if drawn is None:
+        return None, None
+    places = by_id[drawn.places]
+    if not batches:
+        return arrivals.read(facts, world, everybody["account_id"].iloc[places].tolist()), drawn.weights
+    picked = strata.picked(batches, np.sort(places))
+    return picked.of(np.argsort(np.argsort(places))), drawn.weights
 
 
 def _replayed(

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from credit_core import units
 from credit_core.analytics import filters, queries
@@ -25,7 +26,7 @@ from credit_core.analytics.days import reporting_days
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidConfig, InvalidRequest, Stopped
 from credit_core.lab import arrivals, kernels, tables
-from credit_core.lab.arrivals import Batch, World
+from credit_core.lab.batches import Batch, World
 from credit_core.lab.compiling import alone, compiled
 from credit_core.lab.tables import Governing, Records
 from credit_core.policy import config as schema
@@ -191,7 +192,7 @@ def warm_up() -> None:
     config = Config.model_validate({"routing": {"premium_model": "m", "economy_model": "m"}})
     law = govern([config], world, tables.records(1, tables.MODEL), Period(0, 1, ()), 0)
     nobody = np.zeros(1, np.int64)
-    none = np.zeros(0, dtype=object)
+    none = pa.nulls(0, pa.string())
     empty = Batch([], [], [], nobody, nobody, tables.records(0, tables.EVENT), tables.records(0, tables.LOT), none, 1)
     with alone(), ThreadPoolExecutor(1) as pool:
         play(empty, law, compiled(kernels.replay), pool)
@@ -211,7 +212,7 @@ def unlike(batch: Batch, told: Records, asked: npt.NDArray[np.bool_], tolerance:
     owner = np.searchsorted(batch.event_from, rows, side="right") - 1
     columns: dict[str, list[object]] = {
         "account_id": [batch.account_ids[place] for place in owner.tolist()],
-        "request_id": batch.request_id[rows].tolist(),
+        "request_id": batch.requests.take(pa.array(rows)).to_pylist(),
     }
     for side, table in (("logged", logged), ("again", told)):
         columns[f"rule_{side}"] = [RULES[rule] for rule in table["rule"][rows].tolist()]
@@ -333,18 +334,20 @@ def period_of(prepared: Prepared, start_us: int, end_us: int) -> Period:
 
 
 def joined(parts: Sequence[tuple[Batch, Sequence[Run]]], period: Period, left_out: int, runs: int) -> Replayed:
-    """The runs of all batches as one; each batch comes with ``runs`` of them."""
+    """The runs of all batches as one, accounts by their ids; each batch comes with ``runs`` of them."""
     batches = [batch for batch, _ in parts]
+    names = [name for batch in batches for name in batch.account_ids]
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), dtype=np.int64)
     together = []
     for place in range(runs):
         each = [found[place] for _, found in parts]
         sums = np.concatenate([run.sums for run in each]) if each else tables.records(0, tables.OUT)
         course = np.concatenate([run.course for run in each]) if each else tables.records((0, 0), tables.DAY)
-        together.append(Run(sums.view(np.recarray), course.view(np.recarray)))
+        together.append(Run(sums[order].view(np.recarray), course[order].view(np.recarray)))
     return Replayed(
-        account_ids=[name for batch in batches for name in batch.account_ids],
-        plan=np.array([plan for batch in batches for plan in batch.plan], dtype=object),
-        segment=np.array([segment for batch in batches for segment in batch.segment], dtype=object),
+        account_ids=[names[place] for place in order.tolist()],
+        plan=np.array([plan for batch in batches for plan in batch.plan], dtype=object)[order],
+        segment=np.array([segment for batch in batches for segment in batch.segment], dtype=object)[order],
         period=period,
         runs=together,
         left_out=left_out,

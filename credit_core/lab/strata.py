@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from credit_core.lab import tables
-from credit_core.lab.arrivals import Batch
+from credit_core.lab.batches import Batch, joined
 from credit_core.lab.replay import Period
 from credit_core.policy.guardrails import PAUSED
 from credit_core.units import DAY_US, MICRO
@@ -95,25 +95,12 @@ def describe(batch: Batch, period: Period) -> pd.DataFrame:
     )
 
 
-def joined(batches: Sequence[Batch], places: Places) -> Batch:
+def picked(batches: Sequence[Batch], places: Places) -> Batch:
     """Accounts by their places in all batches together, as one batch."""
     starts = np.cumsum([0, *(len(batch.account_ids) for batch in batches)])
-    parts = [
-        batch.of(places[(places >= start) & (places < end)] - start)
-        for batch, start, end in zip(batches, starts[:-1], starts[1:], strict=True)
-    ]
-    return Batch(
-        account_ids=[name for part in parts for name in part.account_ids],
-        plan=[plan for part in parts for plan in part.plan],
-        segment=[segment for part in parts for segment in part.segment],
-        event_from=_bounds([part.event_from for part in parts]),
-        lot_from=_bounds([part.lot_from for part in parts]),
-        events=np.concatenate([part.events for part in parts]).view(np.recarray),
-        lots=np.concatenate([part.lots for part in parts]).view(np.recarray),
-        request_id=np.concatenate([part.request_id for part in parts]),
-        users=max(part.users for part in parts),
+    return joined(
+        [
+            batch.of(places[(places >= start) & (places < end)] - start)
+            for batch, start, end in zip(batches, starts[:-1], starts[1:], strict=True)
+        ]
     )
-
-
-def _bounds(parts: list[Places]) -> Places:
-    return np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part) for part in parts]))]).astype(np.int64)

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from credit_core.lab import tables
-from credit_core.lab.arrivals import Batch, World
+from credit_core.lab.batches import Batch, World
 from credit_core.lab.tables import NEVER
 from credit_core.policy.config import Config
 from credit_core.policy.lots import LOT_KINDS
@@ -88,6 +89,6 @@ def one_cycle(arrivals: Arrivals, accounts: int) -> Batch:
         lot_from=(2 * np.arange(accounts + 1)).astype(np.int64),
         events=events,
         lots=lots,
-        request_id=np.full(len(events), None, dtype=object),
+        requests=pa.nulls(len(events), pa.string()),
         users=1,
     )

@@ -32,6 +32,9 @@ KEPT_S, TRIED_AGAIN_S = 600.0, 5.0
 MOST_READINGS = 3
 #: How often it is looked at how far a replay is, and a reading, which takes longer.
 POLL_S, READING_POLL_S = 0.2, 0.5
+#: All accounts are left alone until the browser has drawn the sample: both would compete for the same cores, and a hand
+#: that goes on moves the slider again before that.
+DRAWN_AFTER_S = 0.5
 _REFINING, _PAUSED = "_tuning_refining", "_tuning_paused"
 _LOG = logging.getLogger(__name__)
 
@@ -116,6 +119,7 @@ def refining(ready: Ready, live: Config, draft: Config) -> Job[Comparison]:
     job = Job(
         lambda progress, stopped: preview.refined(ready, live, draft, progress=progress, stopped=stopped),
         "Replaying all accounts",
+        after_s=DRAWN_AFTER_S,
     )
     st.session_state[_REFINING] = (key, job)
     return job

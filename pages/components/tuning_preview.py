@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import streamlit as st
 
@@ -14,7 +15,7 @@ from credit_core.errors import CreditError
 from credit_core.lab import demand as demand_of
 from credit_core.lab import preview
 from credit_core.lab.background import Job
-from credit_core.lab.outcomes import METRICS, Comparison
+from credit_core.lab.outcomes import EVERYBODY, METRICS, Comparison
 from credit_core.lab.preview import Ready
 from credit_core.policy.advice import Cell, Demand
 from credit_core.policy.config import Config
@@ -40,6 +41,13 @@ class Shown:
     found: Comparison
     whole: bool
     same: bool
+
+    @cached_property
+    def figures(self) -> Mapping[str, tuple[float, float, float, float]]:
+        """By metric, of all accounts: live, draft, and the ends of the interval of their difference."""
+        rows = self.found.metrics[self.found.metrics["group"] == EVERYBODY]
+        columns = (rows[name].tolist() for name in ("live", "candidate", "low", "high"))
+        return dict(zip(rows["slug"].tolist(), zip(*columns, strict=True), strict=True))
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,7 @@ def metrics(shown: Shown, which: Sequence[Kpi], key: str, by_row: int = kpi.MOST
 
 
 def _card(shown: Shown, each: Kpi) -> kpi.Card:
-    live, draft, low, high = (shown.found.value(each.slug, side) for side in ("live", "candidate", "low", "high"))
+    live, draft, low, high = shown.figures[each.slug]
     unit = UNITS[each.slug]
     # A difference that may be nothing is not judged.
     better: Better = each.better if low > 0 or high < 0 else "neutral"
@@ -223,7 +231,7 @@ def sentence(shown: Shown) -> str:
     if shown.same:
         return "The draft equals what is live, so nothing differs yet. Move a control on the left."
     found = shown.found
-    live, draft, low, high = (found.value("fresh_rate", side) for side in ("live", "candidate", "low", "high"))
+    live, draft, low, high = shown.figures["fresh_rate"]
     about = "" if shown.whole else "about "
     words = (
         f"**{about.capitalize()}{numbers.counted(found.winners, 'account')}** could expect at least half a fresh credit more, "
@@ -243,8 +251,8 @@ def headline(shown: Shown | None) -> str:
     """For the bar: the fresh rate, live → draft."""
     if shown is None or shown.same:
         return ""
-    live, draft = (numbers.share(shown.found.value("fresh_rate", side)) for side in ("live", "candidate"))
-    return f"fresh {live} → {draft}"
+    live, draft, _, _ = shown.figures["fresh_rate"]
+    return f"fresh {numbers.share(live)} → {numbers.share(draft)}"
 
 
 def rests_on(shown: Shown) -> None:

@@ -39,25 +39,16 @@ def replayed_accounts(facts: Facts) -> pd.DataFrame:
     return facts.frame(statement)
 
 
-def entries_of(facts: Facts, account_ids: Sequence[str]) -> pd.DataFrame:
-    """Every entry of these accounts by account and seq; instants in microseconds, missing numbers nan, missing text None."""
+def entries_of(facts: Facts, account_ids: Sequence[str]) -> pa.Table:
+    """Every entry of these accounts, each account's together and by seq; instants in microseconds."""
     statement = (
         select(*columns_of(ledger_entries, _COLUMNS))
         .where(facts.within(ledger_entries.c.account_id, account_ids), facts.copied())
         .order_by(ledger_entries.c.account_id, ledger_entries.c.seq)
     )
     found = facts.from_ledger({"facts": statement})["facts"]
-    kinds = {
-        name: pa.string() if name in _TEXTS else pa.int64() if name in _WHOLE else pa.float64() for name in _COLUMNS
-    }
-    frame = pd.DataFrame(
-        {
-            name: found[name].cast(kind).to_numpy(zero_copy_only=False).astype(object if name in _TEXTS else None, copy=False)
-            for name, kind in kinds.items()
-        }
-    )  # fmt: skip
-    # Accounts in the order they were asked for, which is the database's own only where it collates by code point.
-    return frame.sort_values(["account_id", "seq"], kind="stable", ignore_index=True)
+    kinds = [pa.string() if name in _TEXTS else pa.int64() if name in _WHOLE else pa.float64() for name in _COLUMNS]
+    return found.select(_COLUMNS).cast(pa.schema(zip(_COLUMNS, kinds, strict=True)))
 
 
 def lots_of(facts: Facts, account_ids: Sequence[str]) -> list[tuple[str, str, str, int | None]]:
@@ -72,6 +63,18 @@ def cycles_of(facts: Facts, account_ids: Sequence[str]) -> list[tuple[str, int, 
     c = relations.cycles.c
     statement = select(c.account_id, c.cycle_no, c.start_at, c.end_at, c.quota_uc).where(c.account_id.in_(account_ids))
     return [tuple(row) for row in facts.rows(statement)]
+
+
+def last_copied(facts: Facts) -> int:
+    """The id of the last entry that was copied; 0 while there is none."""
+    return int(facts.rows(select(relations.copy_state.c.id))[0][0])
+
+
+def entry_hash(facts: Facts, entry_id: int) -> str | None:
+    """The hash of an entry of the ledger, hex; None where there is none. Where it changed, it is another ledger."""
+    with facts.engine.connect() as connection:
+        found = connection.execute(select(ledger_entries.c.hash).where(ledger_entries.c.id == entry_id)).scalar()
+    return None if found is None else bytes(found).hex()
 
 
 def without_consent(facts: Facts) -> frozenset[str]:
