@@ -23,7 +23,9 @@ NAME, ASIDE = "manifest.json", "manifest.next.json"
 _LOCK = "sync.lock"
 #: Files that are no longer named stay this long.
 KEPT_S = 600.0
-_FORMAT = 1
+_FORMAT = 2
+#: Those that this release reads; the first had no ``made_up``.
+_READ = (1, _FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ class Manifest:
     """The whole copy, and how far it has come: data and watermark move together.
 
     ``tables``: files per small table; the first is whole, each later one has all rows of some accounts. ``settled``: the
-    small tables are of this watermark; else they are read whole after a restart.
+    small tables are of this watermark; else they are read whole after a restart. ``made_up``: what the facts are where no
+    ledger is behind them, in words; such a folder is only read.
     """
 
     layout: str
@@ -58,6 +61,7 @@ class Manifest:
     tokens: dict[str, list[str]] = field(default_factory=dict)
     settled: bool = False
     written_at: float = 0.0
+    made_up: str | None = None
 
     @property
     def watermark(self) -> Watermark:
@@ -111,7 +115,7 @@ def read(folder: Path, name: str = NAME) -> Manifest | None:
         raise LedgerUnavailable(
             f"The manifest in {folder} is damaged: {error}. Make the copy anew with: python -m credit_core sync --rebuild"
         ) from error
-    if found.pop("format", None) != _FORMAT:
+    if found.pop("format", None) not in _READ:
         return None
     found["segments"] = tuple(Segment(**segment) for segment in found["segments"])
     found["tables"] = {table: tuple(files) for table, files in found["tables"].items()}

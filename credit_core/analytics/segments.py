@@ -35,7 +35,7 @@ from credit_core.analytics.sync import LOCAL, Follow, incoming, open_database
 from credit_core.units import from_us
 
 #: A backfill writes closed segments of so many rows.
-BACKFILL_ROWS = 245_760
+BACKFILL_ROWS = 983_040
 #: Fewer rows than this are left open.
 LEAST_CLOSED_ROWS = 122_880
 #: From so many open rows on, all are closed; from so many open files on, those of days that are over.

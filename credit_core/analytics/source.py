@@ -54,7 +54,8 @@ CHUNK_ROWS = 245_760
 _PIECE_ROWS = 61_440
 _READERS = 2
 _ONE_BATCH = 2**30
-_ARROW = {BigInteger: pa.int64(), Boolean: pa.bool_(), Double: pa.float64(), Integer: pa.int32(), Text: pa.string()}
+#: The copy's columns as Arrow has them.
+ARROW = {BigInteger: pa.int64(), Boolean: pa.bool_(), Double: pa.float64(), Integer: pa.int32(), Text: pa.string()}
 _SQLITE = sqlite.dialect(paramstyle="qmark")
 _POSTGRESQL = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -350,7 +351,7 @@ def _conformed(name: str, rows: pa.Table) -> pa.Table:
     """The rows in the types of the relation: what ADBC gives is a guess where a whole column is missing, or holds flags."""
     columns = relations.metadata.tables[name].c
     wanted = [
-        pa.field(field.name, _ARROW[type(columns[field.name].type)] if field.name in columns else field.type)
+        pa.field(field.name, ARROW[type(columns[field.name].type)] if field.name in columns else field.type)
         for field in rows.schema
     ]
     return rows.cast(pa.schema(wanted))
