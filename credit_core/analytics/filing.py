@@ -11,10 +11,11 @@ import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-from sqlalchemy import Date, SmallInteger
+from sqlalchemy import Date, SmallInteger, Table
 
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics import relations, rollups
+from credit_core.analytics.lanes import FEW_VALUES
 from credit_core.analytics.manifest import Segment
 from credit_core.analytics.source import ARROW
 from credit_core.analytics.sync import LOCAL, incoming
@@ -24,15 +25,27 @@ GROUP_ROWS = 122_880
 #: How DuckDB writes them.
 PARQUET = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {GROUP_ROWS}"
 _TYPES = {**ARROW, Date: pa.date32(), SmallInteger: pa.int16()}
-SCHEMA = pa.schema([pa.field(column.name, _TYPES[type(column.type)]) for column in relations.facts.columns])
+
+
+def table_schema(table: Table) -> pa.Schema:
+    """A table of the copy as Arrow has it."""
+    return pa.schema([pa.field(column.name, _TYPES[type(column.type)]) for column in table.columns])
+
+
+#: Texts of few different values go by dictionary; in the file they are texts.
+SCHEMA = pa.schema([
+    pa.field(field.name, pa.dictionary(pa.int32(), pa.string())) if field.name in (*FEW_VALUES, "lot_kind") else field
+    for field in table_schema(relations.facts)
+])  # fmt: skip
 #: Columns of which nearly every row is another: a dictionary of them is made and thrown away.
 _DISTINCT = frozenset({"id", "seq", "leg_id", "request_id", "occurred_at", "recorded_at"})
 _REPEATED = [field.name for field in SCHEMA if field.name not in _DISTINCT and not pa.types.is_floating(field.type)]
 
+#: Columns by whose bounds row groups are passed over.
+_BOUNDED = ["id", "occurred_at", "day"]
 
-def complete(
-    database: duckdb.DuckDBPyConnection, entries: pa.Table, of_lots: Mapping[str, Any], zone: str
-) -> pa.Table:
+
+def complete(database: duckdb.DuckDBPyConnection, entries: pa.Table, of_lots: Mapping[str, Any], zone: str) -> pa.Table:
     """The entries in the columns of ``facts``, with day, hour and weekday in ``zone``; what they do not have is missing.
 
     ``of_lots``: what their lots say (:func:`lot_columns`).
@@ -45,7 +58,9 @@ def complete(
         ).to_arrow_table()
     known = dict(zip(entries.column_names, entries.columns, strict=True)) | dict(of_lots)
     known |= {name: clock[name] for name in clock.column_names}
-    columns = [known[name] if name in known else pa.nulls(len(entries), SCHEMA.field(name).type) for name in SCHEMA.names]
+    columns = [
+        known[name] if name in known else pa.nulls(len(entries), SCHEMA.field(name).type) for name in SCHEMA.names
+    ]
     return pa.table(columns, names=SCHEMA.names).cast(SCHEMA)
 
 
@@ -65,8 +80,9 @@ class SegmentFile:
         self.rows = 0
         self.first_us: int | None = None
         self.last_us: int | None = None
+        self._waiting: list[pa.Table] = []
         self._writer = pq.ParquetWriter(
-            path, SCHEMA, compression="snappy", use_dictionary=_REPEATED, store_schema=False
+            path, SCHEMA, compression="snappy", use_dictionary=_REPEATED, write_statistics=_BOUNDED, store_schema=False
         )
 
     def __enter__(self) -> SegmentFile:
@@ -77,6 +93,8 @@ class SegmentFile:
         self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """Have it on disk; nothing stays of one that failed."""
+        if self._waiting and kind is None:
+            self._writer.write_table(pa.concat_tables(self._waiting).unify_dictionaries(), row_group_size=GROUP_ROWS)
         self._writer.close()
         if kind is None:
             manifests.sync_file(self.path)
@@ -84,14 +102,19 @@ class SegmentFile:
             self.path.unlink(missing_ok=True)
 
     def add(self, rows: pa.Table) -> None:
-        """Rows of ``facts``; a whole number of row groups, but for the last."""
+        """Rows of ``facts``, of any number."""
         if not rows.num_rows:
             return
         span = pc.min_max(rows["occurred_at"]).as_py()
         self.first_us = span["min"] if self.first_us is None else min(self.first_us, span["min"])
         self.last_us = span["max"] if self.last_us is None else max(self.last_us, span["max"])
         self.rows += rows.num_rows
-        self._writer.write_table(rows, row_group_size=GROUP_ROWS)
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= GROUP_ROWS:
+            every = pa.concat_tables(self._waiting).unify_dictionaries()
+            whole = len(every) // GROUP_ROWS * GROUP_ROWS
+            self._writer.write_table(every.slice(0, whole), row_group_size=GROUP_ROWS)
+            self._waiting = [every.slice(whole)] if whole < len(every) else []
 
 
 def rolled_up(

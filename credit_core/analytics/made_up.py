@@ -18,11 +18,11 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics import relations
 from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions
-from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, rolled_up
+from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, rolled_up, table_schema
+from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.segments import BACKFILL_ROWS, layout_of
-from credit_core.analytics.source import ARROW
+from credit_core.analytics.segments import BACKFILL_ROWS
 from credit_core.analytics.sync import open_database
 from credit_core.errors import Conflict
 
@@ -72,7 +72,7 @@ class MadeUpFacts:
             of_ledger, _ = Dimensions(self._origin.source, self._origin.engine, (*BY_ACCOUNT, relations.lots)).changed(
                 copied=True
             )
-        files = {
+        files: dict[str, tuple[str, ...]] = {
             name: (self._stored(name, [rows, *tables.get(name, ())]),) for name, rows in of_ledger.tables.items()
         }
         made = Manifest(
@@ -107,14 +107,15 @@ class MadeUpFacts:
             self._file = None
 
     def _stored(self, name: str, pieces: Iterable[pa.Table]) -> str:
-        columns = relations.metadata.tables[name].columns
-        schema = pa.schema([pa.field(column.name, ARROW[type(column.type)]) for column in columns])
+        schema = table_schema(relations.metadata.tables[name])
         path = self._path(name)
         with pq.ParquetWriter(path, schema, compression="snappy") as writer:
             for rows in pieces:
                 known = {field.name: rows[field.name] for field in schema if field.name in rows.column_names}
                 missing = {field.name: pa.nulls(len(rows), field.type) for field in schema if field.name not in known}
-                writer.write_table(pa.table({field.name: (known | missing)[field.name] for field in schema}).cast(schema))
+                writer.write_table(
+                    pa.table({field.name: (known | missing)[field.name] for field in schema}).cast(schema)
+                )
         manifests.sync_file(path)
         return path.name
 

@@ -34,9 +34,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         "--facts-only", action="store_true",
         help="with --entries: write the copy that pages read alone, without a ledger behind it, for measuring pages",
     )  # fmt: skip
-    made.add_argument(
-        "--facts", type=Path, metavar="DIR", help="with --facts-only: where to; default as for sync"
-    )
+    made.add_argument("--facts", type=Path, metavar="DIR", help="with --facts-only: where to; default as for sync")
     made.add_argument("--reporting-zone", metavar="ZONE", help="IANA zone of days in reports (default UTC)")
     made.add_argument("--if-empty", action="store_true", help="do nothing on a ledger that has users")
     made.set_defaults(run=_demo)

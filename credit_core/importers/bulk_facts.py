@@ -42,7 +42,9 @@ def make(
     started = time.monotonic()
     world = bulk.new_world(url, entries, until, days, seed, reporting_zone)
     chains = Chains(world.account_ids, world.user_ids, _COLUMNS, hashed=False)
-    words = f"about {entries} entries made up with seed {seed}, over {days} days until {world.start + timedelta(days=days)}"
+    words = (
+        f"about {entries} entries made up with seed {seed}, over {days} days until {world.start + timedelta(days=days)}"
+    )
     made = 0
     with closing(MadeUpFacts(url, folder, words)) as facts:
         for share, groups in world.batches():

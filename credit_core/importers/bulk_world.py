@@ -169,7 +169,9 @@ class World:
         from_monthly = expired_uc - from_rollover
         old = self.monthly_lot[due], self.rollover_lot[due]
         numbers = digits(self.cycle_no[due], 1)
-        yield from self._moved(due, at, "expire", 0, numbers, [(old[1], _ROLLOVER, -from_rollover), (old[0], _MONTHLY, -from_monthly)])
+        yield from self._moved(
+            due, at, "expire", 0, numbers, [(old[1], _ROLLOVER, -from_rollover), (old[0], _MONTHLY, -from_monthly)]
+        )
         columns = {
             "closed_at": at, "demand_uc": self.demand[due] * MICRO, "unspent_uc": unspent * MICRO, "cycle_no": self.cycle_no[due],
             "kept_uc": kept_uc, "carried_uc": carried_uc, "opening_uc": self.opening[due] * MICRO,

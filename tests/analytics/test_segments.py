@@ -66,7 +66,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "CHUNK_ROWS", 60)
     monkeypatch.setattr(source, "_PIECE_ROWS", 20)
     for name, value in {
-        "BACKFILL_ROWS": 120, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40, "MOST_OPEN_FILES": 3, "MOST_SMALL": 3, "MOST_PARTS": 3,
+        "BACKFILL_ROWS": 120, "FILLED_SEGMENTS": 1_000, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40, "MOST_OPEN_FILES": 3,
+        "MOST_SMALL": 3, "MOST_PARTS": 3,
     }.items():  # fmt: skip
         monkeypatch.setattr(segments, name, value)
 
@@ -94,6 +95,21 @@ def test_the_copy_on_disk_holds_what_the_copy_in_memory_holds(
     assert any(one.closed for one in facts._shown.segments)
     assert same(facts, copied(either))
     assert facts.extent == copied(either).extent
+    assert queries.tie_out(facts, EVERYTHING).exact
+
+
+def test_processes_of_their_own_fill_what_is_much(
+    either: Ledger, stored: Stored, copied: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "BACKFILL_ROWS", 100)
+    monkeypatch.setattr(segments, "PAGE_ROWS", 3)
+    busy(either)
+    facts = stored(either)
+    filled = [one.rows for one in facts._shown.segments]
+    assert filled[:2] == [100, 100]
+    assert sum(filled) == len(either.entries)
+    assert same(facts, copied(either))
+    assert not list(facts.store.glob("*.part"))
     assert queries.tie_out(facts, EVERYTHING).exact
 
 
@@ -265,7 +281,7 @@ def test_a_damaged_manifest_and_one_of_another_release_say_what_to_do(
         reader.follow()
     path.unlink()
     reader.follow()
-    assert (reader.writes, ids(reader), document["format"]) == (True, [1], 1)
+    assert (reader.writes, ids(reader), document["format"]) == (True, [1], 2)
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/Santiago"])
