@@ -71,6 +71,11 @@ PAGE_ROWS = 100_000
 Progress = Callable[[float, str], None]
 
 
+def clock() -> datetime:
+    """Now; what is too old to be kept is told by it."""
+    return datetime.now(UTC)
+
+
 class Syncer:
     """The one writer of a folder of segments."""
 
@@ -361,7 +366,7 @@ class Syncer:
     def _retain(self) -> None:
         """Let go of the entries of days that are too old."""
         at = self._now
-        begins = begins_us(at.keep_days, at.zone, datetime.now(UTC))
+        begins = begins_us(at.keep_days, at.zone, clock())
         if begins is None or at.begins_us == begins:
             return
         kept, left = [], at.left

@@ -28,7 +28,7 @@ from credit_core.analytics.origin import Origin
 from credit_core.analytics.rewriting import Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
-from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
+from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.units import from_us
 
@@ -154,6 +154,12 @@ class StoredFacts(Facts):
             return
 
     def _take_up(self, found: Manifest) -> None:
+        with self.exchange:
+            self._show(found)
+            self.made_up = found.made_up
+            self.begin = None if found.begins_us is None else Begin(found.begins_us, *found.left)
+
+    def _show(self, found: Manifest) -> None:
         shown = self._shown
         with self._transaction() as writer:
             self._take_up_facts(shown, found)
@@ -195,6 +201,8 @@ class StoredFacts(Facts):
                 writer.execute(
                     f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM read_parquet({self._paths(sums[1])})"
                 )
+            else:
+                writer.execute(f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM {one.table}_new")
 
     def _into_new(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Have the rows of these files in memory; those that are there already stay."""
