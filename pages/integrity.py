@@ -39,11 +39,13 @@ def check_now() -> dict[int, Any]:
     return {violation.invariant: violation for violation in found}
 
 
-def sentence(checks: pd.DataFrame, tied: bool) -> None:
+def sentence(checks: pd.DataFrame, tied: queries.TieOut) -> None:
     """The answer to the page's question."""
     tie = (
-        "The figures of this dashboard equal the ledger's sums."
-        if tied
+        "The figures of this dashboard are made up; there is no ledger behind them."
+        if tied.made_up is not None
+        else "The figures of this dashboard equal the ledger's sums."
+        if tied.exact
         else "Figures and ledger disagree: see the badge."
     )
     if checks.empty:
@@ -195,7 +197,7 @@ def past_checks(checks: pd.DataFrame) -> None:
 
 
 checked, held = queries.checks(facts), queries.open_holds(facts, now)
-sentence(checked, provenance.tied(filters.current()).exact)
+sentence(checked, provenance.tied(filters.current()))
 standing(checked, held)
 left, right = st.columns(2, gap="large")
 with left:

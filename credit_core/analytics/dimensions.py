@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
-from sqlalchemy import Engine, Table, func, select
+from sqlalchemy import Engine, Table, func, literal, select, tuple_
 
 from credit_core.analytics import relations
 from credit_core.analytics.source import Source, columns_of
@@ -53,7 +53,7 @@ class Dimensions:
         self.tokens: Tokens = {}
         self._source = source
         self._engine = engine
-        self._by_account = tuple(by_account)
+        self.by_account = tuple(by_account)
 
     def forget(self) -> None:
         """Nothing is copied any more."""
@@ -65,12 +65,33 @@ class Dimensions:
         if self.touched is not None:
             self.touched.update(entries["account_id"].unique().to_pylist())
 
-    def changed(self, *, copied: bool) -> tuple[Changed, Tokens]:
-        """The rows to copy again, and the tokens that go with them; ``copied``: there were new entries."""
-        touched = None if self.touched is None or len(self.touched) > FEW else sorted(self.touched)
+    @property
+    def many(self) -> bool:
+        """Whether rows of all accounts are to be read, because those that changed are many, or not known."""
+        return self.touched is None or len(self.touched) > FEW
+
+    def pages(self, table: Table, rows: int) -> Iterator[pa.Table]:
+        """All rows of a table, so many at a time, in the order of its key; each page is of an instant of its own."""
+        source = schema.metadata.tables[table.name]
+        key = list(source.primary_key.columns)
+        statement = select(*columns_of(source, table.columns.keys())).order_by(*key).limit(rows)
+        page = self._source.read({table.name: statement})[table.name]
+        while page.num_rows:
+            yield page
+            if page.num_rows < rows:
+                return
+            last = [literal(page[column.name][-1].as_py(), column.type) for column in key]
+            page = self._source.read({table.name: statement.where(tuple_(*key) > tuple_(*last))})[table.name]
+
+    def changed(self, *, copied: bool, accounts: bool = True) -> tuple[Changed, Tokens]:
+        """The rows to copy again, and the tokens that go with them; ``copied``: there were new entries.
+
+        ``accounts`` False leaves out the tables whose rows change with entries.
+        """
+        touched = None if self.many else sorted(self.touched or ())
         statements = {}
-        if touched is None or touched:
-            for table in self._by_account:
+        if accounts and (touched is None or touched):
+            for table in self.by_account:
                 source = schema.metadata.tables[table.name]
                 statement = select(*columns_of(source, table.columns.keys()))
                 if touched is not None:
@@ -85,7 +106,7 @@ class Dimensions:
         tables = self._source.read(statements) if statements else {}
         if tokens[relations.plans.name] != self.tokens.get(relations.plans.name):
             tables[relations.plans.name] = self._plans()
-        partly = frozenset() if touched is None else frozenset(table.name for table in self._by_account)
+        partly = frozenset() if touched is None else frozenset(table.name for table in self.by_account)
         return Changed(tables, partly), tokens
 
     def settle(self, tokens: Tokens) -> None:
@@ -123,3 +144,9 @@ def new_lots(source: Source, named: Iterable[Any]) -> pa.Table:
     if len(wanted) <= FEW:
         statement = statement.where(source.within(schema.lots.c.lot_id, wanted))
     return source.read({"lots": statement})["lots"]
+
+
+def lots_named(source: Source, named: Sequence[Any]) -> pa.Table:
+    """These lots as the copy has them, however many they are."""
+    parts = [named[place : place + FEW] for place in range(0, len(named), FEW)] or [()]
+    return pa.concat_tables([new_lots(source, part) for part in parts])

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 import weakref
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import orjson
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from credit_core.analytics.source import START, Watermark
 from credit_core.errors import Conflict, LedgerUnavailable
@@ -23,7 +26,11 @@ NAME, ASIDE = "manifest.json", "manifest.next.json"
 _LOCK = "sync.lock"
 #: Files that are no longer named stay this long.
 KEPT_S = 600.0
-_FORMAT = 1
+_FORMAT = 2
+#: Those that this release reads; the first knew neither made-up facts nor a beginning.
+_READ = (1, _FORMAT)
+#: How files end that nothing names yet.
+PART = ".parquet.part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,29 @@ class Segment:
     rollups: dict[str, str] = field(default_factory=dict)
 
 
+class Left(NamedTuple):
+    """What entries moved that are no longer in the copy, or never came into it, for their age."""
+
+    entries: int = 0
+    avail_uc: int = 0
+    held_uc: int = 0
+
+    def plus(self, other: Left) -> Left:
+        """Both together."""
+        return Left(*(one + more for one, more in zip(self, other, strict=True)))
+
+
+NOTHING = Left()
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole copy, and how far it has come: data and watermark move together.
 
     ``tables``: files per small table; the first is whole, each later one has all rows of some accounts. ``settled``: the
-    small tables are of this watermark; else they are read whole after a restart.
+    small tables are of this watermark; else they are read whole after a restart. ``made_up``: what the facts are where no
+    ledger is behind them, in words; such a folder is only read. ``keep_days``: older entries are left out, None keeps all;
+    ``begins_us``: where the copy begins because of that, ``left``: what lies before.
     """
 
     layout: str
@@ -58,6 +82,10 @@ class Manifest:
     tokens: dict[str, list[str]] = field(default_factory=dict)
     settled: bool = False
     written_at: float = 0.0
+    made_up: str | None = None
+    keep_days: int | None = None
+    begins_us: int | None = None
+    left: Left = NOTHING
 
     @property
     def watermark(self) -> Watermark:
@@ -104,26 +132,43 @@ def stamp(folder: Path) -> Stamp | None:
 def read(folder: Path, name: str = NAME) -> Manifest | None:
     """The manifest in ``folder``; None where there is none, or one of another format."""
     try:
-        found: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        found: dict[str, Any] = orjson.loads((folder / name).read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise LedgerUnavailable(
             f"The manifest in {folder} is damaged: {error}. Make the copy anew with: python -m credit_core sync --rebuild"
         ) from error
-    if found.pop("format", None) != _FORMAT:
+    if found.pop("format", None) not in _READ:
         return None
     found["segments"] = tuple(Segment(**segment) for segment in found["segments"])
     found["tables"] = {table: tuple(files) for table, files in found["tables"].items()}
-    return Manifest(**found)
+    return Manifest(**found | {"left": Left(*found.get("left", ()))})
+
+
+def whole(folder: Path, manifest: Manifest) -> bool:
+    """Whether every file that was not waited for can be read: a power cut may have left less of it."""
+    small = [one.file for one in manifest.segments if not one.closed]
+    for file in (*small, *(file for files in manifest.tables.values() for file in files)):
+        try:
+            pq.read_metadata(folder / file)
+        except (OSError, pa.ArrowInvalid):
+            return False
+    return True
+
+
+def made_up(folder: Path) -> bool:
+    """Whether the facts in ``folder`` have no ledger behind them."""
+    found = read(folder) if (folder / NAME).exists() else None
+    return found is not None and found.made_up is not None
 
 
 def write(folder: Path, manifest: Manifest, name: str = NAME) -> None:
     """Put the manifest in the place of the one before, in one step; what it names must be on disk."""
     part = folder / f"{name}.part"
-    document = {"format": _FORMAT, **asdict(manifest)}
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(document, file, separators=(",", ":"))
+    document = {"format": _FORMAT} | {one.name: getattr(manifest, one.name) for one in fields(manifest)}
+    with part.open("wb") as file:
+        file.write(orjson.dumps(document, default=tuple, option=orjson.OPT_NON_STR_KEYS))
         file.flush()
         os.fsync(file.fileno())
     part.replace(folder / name)
@@ -139,7 +184,7 @@ def sweep(folder: Path, named: set[str], kept_s: float = KEPT_S) -> int:
     """Delete the segment files that nothing names and nobody wrote lately; returns how many."""
     before = time.time() - kept_s
     gone = 0
-    for path in folder.glob("*.parquet"):
+    for path in (*folder.glob("*.parquet"), *folder.glob(f"*{PART}")):
         if path.name not in named:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:

@@ -11,12 +11,12 @@ was put in place. New entries come as small *open* segments; those of days that 
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from functools import cache
+from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -24,18 +24,38 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from sqlalchemy import Table
 
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import relations, rollups
-from credit_core.analytics.dimensions import BY_ACCOUNT, FEW, Dimensions, new_lots
-from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
+from credit_core.analytics import relations
+from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions, lots_named
+from credit_core.analytics.filing import (
+    SegmentFile,
+    closed,
+    complete,
+    copy_to,
+    lot_columns,
+    newest_rows,
+    paths,
+    quoted,
+    rolled_up,
+    table_schema,
+)
+from credit_core.analytics.filling import Fillers, Terms
+from credit_core.analytics.layout import changed_rollups, layout_of
+from credit_core.analytics.manifest import ASIDE, NAME, Left, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.source import Chunk
-from credit_core.analytics.sync import LOCAL, Follow, incoming, open_database
+from credit_core.analytics.retention import begins_us, parted
+from credit_core.analytics.source import Chunk, Watermark
+from credit_core.analytics.sync import Follow, open_database
+from credit_core.errors import Conflict
 from credit_core.units import from_us
 
 #: A backfill writes closed segments of so many rows.
-BACKFILL_ROWS = 245_760
+BACKFILL_ROWS = 983_040
+#: From so many of them on, processes of their own write them.
+FILLED_SEGMENTS = 2
+FILLERS = 2
 #: Fewer rows than this are left open.
 LEAST_CLOSED_ROWS = 122_880
 #: From so many open rows on, all are closed; from so many open files on, those of days that are over.
@@ -45,19 +65,26 @@ MOST_SMALL = 16
 #: From so many files of a small table on, they become one.
 MOST_PARTS = 128
 _SWEPT_EVERY_S = 60.0
+#: Rows of a small table in hand at once where all of it is read.
+PAGE_ROWS = 100_000
 #: (share done or 0 where it is not known, words)
 Progress = Callable[[float, str], None]
-_PARQUET = "FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE 122880"
+
+
+def clock() -> datetime:
+    """Now; what is too old to be kept is told by it."""
+    return datetime.now(UTC)
 
 
 class Syncer:
     """The one writer of a folder of segments."""
 
     def __init__(
-        self, origin: Origin, folder: Path, lock: Lock, passing: Path, memory_limit: str, threads: int
+        self, url: str, origin: Origin, folder: Path, lock: Lock, passing: Path, memory_limit: str, threads: int
     ) -> None:
         """Use :meth:`open`."""
         self.folder = folder
+        self._url = url
         self._origin = origin
         self._lock = lock
         self._passing = passing
@@ -82,7 +109,7 @@ class Syncer:
         except BaseException:
             shutil.rmtree(passing, ignore_errors=True)
             raise
-        return cls(origin, folder, lock, passing, memory_limit, threads)
+        return cls(url, origin, folder, lock, passing, memory_limit, threads)
 
     def __enter__(self) -> Syncer:
         """The syncer itself."""
@@ -92,19 +119,28 @@ class Syncer:
         """As :meth:`close`."""
         self.close()
 
-    def follow(self, *, rebuild: bool = False, progress: Progress = lambda _share, _words: None) -> Follow:
+    def follow(
+        self,
+        *,
+        rebuild: bool = False,
+        keep_days: int | None = None,
+        progress: Progress = lambda _share, _words: None,
+    ) -> Follow:
         """Copy everything new. ``rebuild`` makes all of it anew, beside what is there, which is shown meanwhile.
 
-        Raises :class:`LedgerUnavailable`; what was copied before stays usable.
+        ``keep_days``: from now on entries of older days leave the copy, 0 keeps all, None leaves that as it is. Raises
+        :class:`LedgerUnavailable`; what was copied before stays usable. Raises :class:`Conflict` for made-up facts.
         """
         started = time.perf_counter()
         with told():
             self._origin.renew()
-            anew = self._prepare(rebuild)
+            anew = self._prepare(rebuild, keep_days)
+            self._retain()
             rows = 0
-            for entries, chunk in self._pieces():
-                rows += self._append(entries, chunk)
-                progress(0.0, f"{rows} entries")
+            for new in (self._fill(), self._take_in()):
+                for copied in new:
+                    rows += copied
+                    progress(0.0, f"{rows} entries")
             if not (rows and self._now.settled):
                 self._refresh_dimensions(copied=rows > 0)
             self._compact()
@@ -133,22 +169,34 @@ class Syncer:
         assert self._manifest is not None, "follow() comes first"
         return self._manifest
 
-    def _prepare(self, rebuild: bool) -> bool:
+    def _prepare(self, rebuild: bool, keep_days: int | None) -> bool:
         """Take up the manifest; begin anew where layout, zone or ledger are others. True where that was so."""
         zone, layout = self._origin.zone(), layout_of()
         if self._manifest is None:
             self._take_up(zone, layout)
         at = self._now
-        same = at.layout == layout and (at.id == 0 or self._origin.hash_of(at.id) == at.last_hash)
-        if same and at.zone == zone and not rebuild:
+        if at.made_up is not None and not rebuild:
+            raise Conflict(
+                f"The facts in {self.folder} are {at.made_up}; there is no ledger to go on from. "
+                "Name another folder with --facts, or put a copy of this ledger in their place with --rebuild."
+            )
+        kept = at.keep_days if keep_days is None else keep_days or None
+        # What has left the copy is only in the ledger.
+        missed = at.begins_us is not None and (kept is None or kept > (at.keep_days or 0))
+        same = at.made_up is None and at.layout == layout and self._same_ledger(at)
+        if same and at.zone == zone and not (rebuild or missed):
+            self._manifest = replace(at, keep_days=kept)
             return False
         # What is of the same ledger is shown until the new one has caught up.
         self._aside = same and at.entries > 0
-        self._manifest = Manifest(layout, zone, at.version, number=at.number)
+        self._manifest = Manifest(layout, zone, at.version, number=at.number, keep_days=kept)
         self._dimensions.forget()
         if not self._aside:
             self._publish(self._now)
         return True
+
+    def _same_ledger(self, at: Manifest) -> bool:
+        return at.id == 0 or self._origin.hash_of(at.id) == at.last_hash
 
     def _take_up(self, zone: str, layout: str) -> None:
         there = manifests.read(self.folder) or Manifest(layout, zone)
@@ -157,23 +205,25 @@ class Syncer:
             self._aside, there = True, begun
         else:
             (self.folder / ASIDE).unlink(missing_ok=True)
-        if not self._whole(there):
-            there = Manifest(layout, zone, there.version, number=there.number)
+        if not manifests.whole(self.folder, there):
+            there = Manifest(layout, zone, there.version, number=there.number, keep_days=there.keep_days)
         # Files that no manifest names yet have higher numbers.
         numbers = [int(path.stem.rsplit("-", 1)[1]) for path in self.folder.glob("*-*.parquet")]
         self._manifest = replace(there, number=max([there.number, *numbers]))
         if there.settled:
             self._dimensions.settle(there.tokens)
+        self._roll_up_again(layout)
 
-    def _whole(self, manifest: Manifest) -> bool:
-        """Whether every file that was not waited for can be read: a power cut may have left less of it."""
-        small = [one.file for one in manifest.segments if not one.closed]
-        for file in (*small, *(file for files in manifest.tables.values() for file in files)):
-            try:
-                pq.read_metadata(self.folder / file)
-            except (OSError, pa.ArrowInvalid):
-                return False
-        return True
+    def _roll_up_again(self, layout: str) -> None:
+        """Make those roll-ups anew that another release defined otherwise: the entries are read from the segments."""
+        other = changed_rollups(self._now.layout, layout)
+        if not other:
+            return
+        segments = tuple(
+            replace(one, rollups=one.rollups | self._sums_of(one.file, other)) if one.closed else one
+            for one in self._now.segments
+        )
+        self._publish(replace(self._now, layout=layout, segments=segments))
 
     def _publish(self, manifest: Manifest) -> None:
         manifest = replace(manifest, version=manifest.version + 1, written_at=time.time())
@@ -201,111 +251,150 @@ class Syncer:
 
     # Entries -----------------------------------------------------------------------------------------------------
 
-    def _pieces(self) -> Iterator[tuple[pa.Table, Chunk]]:
-        """New entries, many together in a backfill, with the last chunk among them."""
+    def _fill(self) -> Iterator[int]:
+        """Whole segments of a long backfill, by processes of their own."""
+        at = self._now
+        ends = self._origin.source.ends(at.watermark, BACKFILL_ROWS)
+        first = list(islice(ends, FILLED_SEGMENTS))
+        if len(first) < FILLED_SEGMENTS:
+            return
+        self._dimensions.touched = None
+        terms = Terms(self._url, str(self.folder), at.zone, at.begins_us)
+        with Fillers(terms, self._passing, FILLERS) as fillers:
+            for end, (segment, left) in fillers.fill(at.watermark, chain(first, ends)):
+                yield self._copied(end, () if segment is None else (self._named(segment),), left, settled=False)
+
+    def _take_in(self) -> Iterator[int]:
+        """What is left, or all of it where it is little."""
         waiting: list[Chunk] = []
         for chunk in self._origin.source.chunks(self._now.watermark):
             if chunk.entries.num_rows:
                 waiting.append(chunk)
             if sum(one.entries.num_rows for one in waiting) >= BACKFILL_ROWS:
-                yield pa.concat_tables([one.entries for one in waiting]), chunk
+                yield self._append(pa.concat_tables([one.entries for one in waiting]), chunk.watermark)
                 waiting = []
         if waiting:
-            yield pa.concat_tables([one.entries for one in waiting]), waiting[-1]
+            yield self._append(pa.concat_tables([one.entries for one in waiting]), waiting[-1].watermark)
 
-    def _append(self, entries: pa.Table, chunk: Chunk) -> int:
-        tx, last_id = chunk.watermark
-        last_hash = self._origin.hash_of(last_id)
+    def _append(self, entries: pa.Table, end: Watermark) -> int:
         self._dimensions.touch(entries)
         # A tick is published once, together with its accounts, whose lots it needs.
         tick = entries.num_rows < LEAST_CLOSED_ROWS
         lots = self._refresh_dimensions(copied=True, publish=False) if tick else None
-        written = self.write(entries, self._lots_of(entries) if lots is None else lots, closed=not tick)
-        segments = (*self._now.segments, written)
-        self._publish(replace(self._now, tx=tx, id=last_id, last_hash=last_hash, segments=segments, settled=tick))
-        return int(entries.num_rows)
+        if lots is None:
+            lots = lots_named(self._origin.source, entries["lot_id"].unique().drop_null().to_pylist())
+        kept, left = parted(entries, self._now.begins_us)
+        written = self.write(kept, lots, closed=not tick)
+        return self._copied(end, written, left, settled=tick)
 
-    def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> Segment:
-        """A segment of these entries, with the day and hour of the reporting zone and what their lots say; not published yet."""
-        with incoming(self._database, entries), incoming(self._database, lots, "incoming_lots"):
-            names = ", ".join(f'e."{name}"' for name in relations.ENTRY_COLUMNS)
-            at = LOCAL.replace("$zone", _quoted(self._now.zone))
-            rows = (
-                f"SELECT {names}, l.kind AS lot_kind, l.unit_price_usd_micro, CAST({at} AS DATE) AS day, "
-                f"CAST(hour({at}) AS SMALLINT) AS hour, CAST(isodow({at}) AS SMALLINT) AS dow "
-                "FROM incoming e LEFT JOIN incoming_lots l ON e.lot_id = l.lot_id"
+    def _copied(self, end: Watermark, written: tuple[Segment, ...], left: Left, *, settled: bool) -> int:
+        """Publish that the copy reaches up to ``end``; gives how many entries that were."""
+        at = self._now
+        self._publish(
+            replace(
+                at, tx=end.tx, id=end.id, last_hash=self._origin.hash_of(end.id), segments=(*at.segments, *written),
+                left=at.left.plus(left), settled=settled,
             )
-            return self._closed(rows) if closed else self._open(rows)
+        )  # fmt: skip
+        return sum(one.rows for one in written) + left.entries
 
-    def _closed(self, rows: str) -> Segment:
-        file = self._file("facts", rows)
-        written = f"read_parquet({self._quoted_path(file)})"
-        count, first, last = self._one(f"SELECT count(*), min(occurred_at), max(occurred_at) FROM {written}")
-        sums = {one.name: self._file(f"rollup-{one.name}", one.made_from(written)) for one in rollups.ROLLUPS}
-        return Segment(file, count, first, last, True, sums)
+    def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> tuple[Segment, ...]:
+        """A segment of these entries, if there are any, with the clock of the reporting zone and what their lots say."""
+        if not entries.num_rows:
+            return ()
+        rows = complete(self._database, entries, lot_columns(entries, lots), self._now.zone)
+        return (self._closed(rows) if closed else self._open(rows),)
 
-    def _open(self, rows: str) -> Segment:
-        found = self._database.sql(rows).to_arrow_table()
-        span = pc.min_max(found["occurred_at"]).as_py()
-        return Segment(self._stored("facts", found), found.num_rows, span["min"], span["max"], False)
+    def _closed(self, rows: pa.Table) -> Segment:
+        with SegmentFile(self._path("facts")) as file:
+            file.add(rows)
+        return closed(file, rolled_up(self._database, file.path, self._path))
 
-    def _lots_of(self, entries: pa.Table) -> pa.Table:
-        with incoming(self._database, entries):
-            named = self._database.execute("SELECT DISTINCT lot_id FROM incoming WHERE lot_id IS NOT NULL").fetchall()
-        if len(named) <= FEW:
-            return new_lots(self._origin.source, (row[0] for row in named))
-        # A backfill reads them all once, and again those that came since.
-        known = self._one("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'known_lots'")[0]
-        if not known:
-            self._database.execute(relations.create_statement(relations.lots).replace('"lots"', "known_lots"))
-        with incoming(self._database, entries):
-            unknown = self._database.execute(
-                "SELECT DISTINCT lot_id FROM incoming WHERE lot_id IS NOT NULL AND lot_id NOT IN (SELECT lot_id FROM known_lots)"
-            ).fetchall()
-        with incoming(self._database, new_lots(self._origin.source, (row[0] for row in unknown))):
-            self._database.execute(
-                "INSERT INTO known_lots SELECT * FROM incoming WHERE lot_id NOT IN (SELECT lot_id FROM known_lots)"
-            )
-        with incoming(self._database, entries):
-            return self._database.sql(
-                "SELECT * FROM known_lots WHERE lot_id IN (SELECT lot_id FROM incoming)"
-            ).to_arrow_table()
+    def _open(self, rows: pa.Table) -> Segment:
+        span = pc.min_max(rows["occurred_at"]).as_py()
+        return Segment(self._stored("facts", rows), rows.num_rows, span["min"], span["max"], False)
+
+    def _named(self, segment: Segment) -> Segment:
+        """A segment that another process wrote, under this folder's numbers."""
+
+        def named(kind: str, file: str) -> str:
+            path = self._path(kind)
+            (self.folder / file).rename(path)
+            return path.name
+
+        sums = {name: named(f"rollup-{name}", file) for name, file in segment.rollups.items()}
+        return replace(segment, file=named("facts", segment.file), rollups=sums)
 
     # Keeping few and large files ---------------------------------------------------------------------------------
 
     def _compact(self) -> None:
         """Sort what is open into closed segments once its day is over or it is much; make few of many small files."""
         still_open = [one for one in self._now.segments if not one.closed]
-        closed = [one for one in self._now.segments if one.closed]
+        small = [one for one in self._now.segments if one.closed and one.rows < LEAST_CLOSED_ROWS]
         if sum(one.rows for one in still_open) >= MOST_OPEN_ROWS:
             self._merge(still_open, "TRUE")
         elif len(still_open) >= MOST_OPEN_FILES:
             newest = self._one(f"SELECT max(day) FROM read_parquet({self._paths(still_open)})")[0]
             self._merge(still_open, f"day < DATE '{newest}'")
-        small = [one for one in closed if one.rows < LEAST_CLOSED_ROWS]
         if len(small) >= MOST_SMALL:
             self._merge(small, "TRUE")
 
     def _merge(self, segments: list[Segment], over: str) -> None:
         """One closed segment of the rows that are ``over``, and one open one of the others."""
-        rows = f"SELECT * FROM read_parquet({self._paths(segments)}) WHERE"
+        every = f"SELECT * FROM read_parquet({self._paths(segments)}) WHERE"
         made = []
-        for condition, made_of in ((over, self._closed), (f"NOT ({over})", self._open)):
-            if self._one(f"SELECT count(*) FROM ({rows} {condition})")[0]:
-                made.append(made_of(f"{rows} {condition} ORDER BY occurred_at, id"))
+        for condition, made_of in ((over, self._sorted), (f"NOT ({over})", self._reopened)):
+            if self._one(f"SELECT count(*) FROM ({every} {condition})")[0]:
+                made.append(made_of(f"{every} {condition} ORDER BY occurred_at, id"))
         kept = tuple(one for one in self._now.segments if one not in segments)
         self._publish(replace(self._now, segments=(*kept, *made)))
+
+    def _sorted(self, rows: str) -> Segment:
+        path = self._path("facts")
+        copy_to(self._database, rows, path)
+        counted = f"SELECT count(*), min(occurred_at), max(occurred_at) FROM read_parquet({quoted(str(path))})"
+        found, first_us, last_us = self._one(counted)
+        return Segment(path.name, found, first_us, last_us, True, self._sums_of(path.name))
+
+    def _reopened(self, rows: str) -> Segment:
+        return self._open(self._database.sql(rows).to_arrow_table())
+
+    def _sums_of(self, file: str, wanted: Collection[str] | None = None) -> dict[str, str]:
+        made = rolled_up(self._database, self.folder / file, self._path, wanted)
+        return {name: path.name for name, path in made.items()}
+
+    def _retain(self) -> None:
+        """Let go of the entries of days that are too old."""
+        at = self._now
+        begins = begins_us(at.keep_days, at.zone, clock())
+        if begins is None or at.begins_us == begins:
+            return
+        kept, left = [], at.left
+        for one in at.segments:
+            if one.first_us >= begins:
+                kept.append(one)
+                continue
+            rows = f"SELECT * FROM read_parquet({self._paths([one])}) WHERE"
+            gone = self._one(f"SELECT count(*), sum(d_avail_uc), sum(d_held_uc) FROM ({rows} occurred_at < {begins})")
+            left = left.plus(Left(*map(int, gone)))
+            if one.last_us >= begins:
+                made_of = self._sorted if one.closed else self._reopened
+                kept.append(made_of(f"{rows} occurred_at >= {begins} ORDER BY occurred_at, id"))
+        self._publish(replace(self._now, segments=tuple(kept), begins_us=begins, left=left))
 
     # Small tables ------------------------------------------------------------------------------------------------
 
     def _refresh_dimensions(self, *, copied: bool, publish: bool = True) -> pa.Table | None:
         """Write the small tables that changed; gives the lots of all accounts with new entries where it read just those."""
-        self._database.execute("DROP TABLE IF EXISTS known_lots")
-        changed, tokens = self._dimensions.changed(copied=copied)
-        lots = changed.tables.get(relations.lots.name) if relations.lots.name in changed.partly else None
-        if not changed.tables and self._now.settled:
-            return lots
         tables = dict(self._now.tables)
+        whole = self._dimensions.many
+        if whole:
+            for table in self._dimensions.by_account:
+                tables[table.name] = (self._paged(table, self._path(table.name)).name,)
+        changed, tokens = self._dimensions.changed(copied=copied, accounts=not whole)
+        lots = changed.tables.get(relations.lots.name)
+        if not (changed.tables or whole) and self._now.settled:
+            return lots
         for name, rows in changed.tables.items():
             file = self._stored(name, rows)
             parts = (*tables.get(name, ()), file) if name in changed.partly else (file,)
@@ -318,34 +407,35 @@ class Syncer:
             self._manifest = settled
         return lots
 
+    def _paged(self, table: Table, path: Path) -> Path:
+        """A small table whole, which may be large: never all of it in memory."""
+        with pq.ParquetWriter(path, table_schema(table)) as writer:
+            for rows in self._dimensions.pages(table, PAGE_ROWS):
+                writer.write_table(rows.cast(writer.schema))
+        manifests.sync_file(path)
+        return path
+
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
         """All parts but the first as one, or all of them where they grew beside it: an account's newest rows count."""
-        rows = {file: self._one(f"SELECT count(*) FROM read_parquet({self._quoted_path(file)})")[0] for file in parts}
+        rows = {file: pq.read_metadata(self.folder / file).num_rows for file in parts}
         whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
-        folded = self._file(name, newest_rows(self.folder, parts if whole else parts[1:]))
-        return (folded,) if whole else (parts[0], folded)
+        path = self._path(name)
+        copy_to(self._database, newest_rows(self.folder, parts if whole else parts[1:]), path)
+        return (path.name,) if whole else (parts[0], path.name)
 
     # Files -------------------------------------------------------------------------------------------------------
 
-    def _named(self, kind: str) -> str:
+    def _path(self, kind: str) -> Path:
+        """A name that was not given before."""
         number = self._now.number + 1
         self._manifest = replace(self._now, number=number)
-        return f"{kind}-{number:010d}.parquet"
+        return self.folder / f"{kind}-{number:010d}.parquet"
 
     def _stored(self, kind: str, rows: pa.Table) -> str:
-        """A few rows, sooner written than planned, and not waited for: what a power cut damages is found at the next start."""
-        name = self._named(kind)
-        pq.write_table(rows, self.folder / name)
-        return name
-
-    def _file(self, kind: str, rows: str) -> str:
-        name = self._named(kind)
-        self._database.execute(f"COPY ({rows}) TO {self._quoted_path(name)} ({_PARQUET})")
-        manifests.sync_file(self.folder / name)
-        return name
-
-    def _quoted_path(self, file: str) -> str:
-        return _quoted(str(self.folder / file))
+        """A few rows, not waited for: what a power cut damages is found at the next start."""
+        path = self._path(kind)
+        pq.write_table(rows, path, store_schema=False)
+        return path.name
 
     def _paths(self, segments: list[Segment]) -> str:
         return paths(self.folder, [one.file for one in segments])
@@ -353,27 +443,3 @@ class Syncer:
     def _one(self, sql: str) -> tuple[Any, ...]:
         row: tuple[Any, ...] = self._database.execute(sql).fetchall()[0]
         return row
-
-
-@cache
-def layout_of() -> str:
-    """Changes with the tables' and roll-ups' definitions: a copy of another layout is made anew."""
-    tables = [relations.create_statement(table) for table in relations.metadata.sorted_tables]
-    sums = [one.made_from("facts") for one in rollups.ROLLUPS]
-    return hashlib.blake2b(";".join([*tables, *sums]).encode(), digest_size=8).hexdigest()
-
-
-def newest_rows(folder: Path, parts: tuple[str, ...]) -> str:
-    """SQL: of each account the rows of the last file that names it."""
-    every = f"read_parquet({paths(folder, parts)}, filename = true)"
-    newest = f"SELECT account_id, max(filename) AS filename FROM {every} GROUP BY account_id"
-    return f"SELECT p.* EXCLUDE (filename) FROM {every} p JOIN ({newest}) n USING (account_id, filename)"
-
-
-def paths(folder: Path, files: Any) -> str:
-    """A list of files for ``read_parquet``."""
-    return "[" + ", ".join(_quoted(str(folder / file)) for file in files) + "]"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

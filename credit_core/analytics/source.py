@@ -54,9 +54,10 @@ CHUNK_ROWS = 245_760
 _PIECE_ROWS = 61_440
 _READERS = 2
 _ONE_BATCH = 2**30
-_ARROW = {BigInteger: pa.int64(), Boolean: pa.bool_(), Double: pa.float64(), Integer: pa.int32(), Text: pa.string()}
-_SQLITE = sqlite.dialect(paramstyle="qmark")
-_POSTGRESQL = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+#: The copy's columns as Arrow has them.
+ARROW = {BigInteger: pa.int64(), Boolean: pa.bool_(), Double: pa.float64(), Integer: pa.int32(), Text: pa.string()}
+SQLITE = sqlite.dialect(paramstyle="qmark")
+POSTGRESQL = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class Watermark(NamedTuple):
@@ -84,6 +85,9 @@ class Source(Protocol):
 
     def chunks(self, after: Watermark) -> Iterator[Chunk]:
         """Every entry after a watermark that may be copied now, in pieces."""
+
+    def ends(self, after: Watermark, rows: int) -> Iterator[Watermark]:
+        """Where pieces of so many entries end, of those after a watermark that may be copied now; what is left over is less."""
 
     def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
         """Rows for relations of the copy, by its name, in its types: several small reads, all of one instant."""
@@ -130,8 +134,7 @@ class SqliteSource:
 
     def chunks(self, after: Watermark) -> Iterator[Chunk]:
         """Ranges of ids, a few read ahead in parallel."""
-        with self._connection() as connection:
-            newest = connection.execute("SELECT max(id) FROM ledger_entries").fetchone()[0] or 0
+        newest = self._newest()
         bounds = [(low, min(low + _PIECE_ROWS, newest)) for low in range(after.id, newest, _PIECE_ROWS)]
         pieces: list[Chunk] = []
         for piece in self._pieces(bounds):
@@ -141,6 +144,14 @@ class SqliteSource:
                 pieces.clear()
         if pieces:
             yield _joined(pieces)
+
+    def ends(self, after: Watermark, rows: int) -> Iterator[Watermark]:
+        """Every so many ids."""
+        yield from (Watermark(0, end) for end in range(after.id + rows, self._newest() + 1, rows))
+
+    def _newest(self) -> int:
+        with self._connection() as connection:
+            return connection.execute("SELECT max(id) FROM ledger_entries").fetchone()[0] or 0
 
     def _pieces(self, bounds: Sequence[tuple[int, int]]) -> Iterator[Chunk]:
         if len(bounds) == 1:
@@ -160,8 +171,7 @@ class SqliteSource:
                     future.cancel()
 
     def _range(self, low: int, high: int) -> Chunk:
-        ids = ledger_entries.c.id
-        entries = self.read({"facts": _entries().where(ids > low, ids <= high).order_by(ids)})["facts"]
+        entries = self.read({"facts": between(low, high)})["facts"]
         return Chunk(entries, Watermark(0, entries["id"][-1].as_py() if entries.num_rows else low))
 
     def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
@@ -174,7 +184,7 @@ class SqliteSource:
                 connection.execute("PRAGMA carrier.synchronous=OFF")
                 connection.execute("BEGIN")
                 for name, statement in statements.items():
-                    sql, parameters = _compiled(statement, _SQLITE)
+                    sql, parameters = compiled_for(statement, SQLITE)
                     connection.execute(f'CREATE TABLE carrier."{name}" AS {sql}', parameters)
                 connection.execute("COMMIT")
             return _carried(carrier, statements)
@@ -183,7 +193,7 @@ class SqliteSource:
 
     def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
         """The values as one JSON array."""
-        return key.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
+        return within_sqlite(key, values)
 
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
         """By id alone."""
@@ -220,7 +230,7 @@ class _Xid8(UserDefinedType[int]):
 
 
 #: Made by the migration, on PostgreSQL alone.
-_TX: ColumnElement[Any] = literal_column("ledger_entries.tx", _Xid8())
+TX: ColumnElement[Any] = literal_column("ledger_entries.tx", _Xid8())
 _ENDED = literal_column("pg_snapshot_xmin(pg_current_snapshot())", _Xid8())
 
 
@@ -239,11 +249,9 @@ class PostgresSource:
     def chunks(self, after: Watermark) -> Iterator[Chunk]:
         """One statement a chunk, until one comes back short."""
         while True:
-            statement = _entries(cast(cast(_TX, String), BigInteger).label("tx")).where(
-                _TX < _ENDED, tuple_(_TX, ledger_entries.c.id) > _bound(after)
-            )
+            statement = entries_where(cast(cast(TX, String), BigInteger).label("tx")).where(*_settled_after(after))
             entries = self.read(
-                {"facts": statement.order_by(_TX, ledger_entries.c.id).limit(_inline(CHUNK_ROWS, Integer()))}
+                {"facts": statement.order_by(TX, ledger_entries.c.id).limit(_inline(CHUNK_ROWS, Integer()))}
             )["facts"]
             if entries.num_rows == 0:
                 return
@@ -251,6 +259,19 @@ class PostgresSource:
             yield Chunk(entries.drop_columns("tx"), after)
             if entries.num_rows < CHUNK_ROWS:
                 return
+
+    def ends(self, after: Watermark, rows: int) -> Iterator[Watermark]:
+        """By the index alone."""
+        entry = ledger_entries.c
+        while True:
+            statement = select(cast(cast(TX, String), BigInteger).label("tx"), entry.id).where(*_settled_after(after))
+            found = self.read({"facts": statement.order_by(TX, entry.id).offset(rows - 1).limit(1)})[
+                "facts"
+            ].to_pylist()
+            if not found:
+                return
+            after = Watermark(found[0]["tx"], found[0]["id"])
+            yield after
 
     def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
         """One read-only transaction; a connection lost since the last read is opened again, once."""
@@ -273,24 +294,23 @@ class PostgresSource:
         with self._connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             for name, statement in statements.items():
-                sql, parameters = _compiled(statement, _POSTGRESQL)
+                sql, parameters = compiled_for(statement, POSTGRESQL)
                 cursor.execute(sql, parameters or None)
-                tables[name] = _conformed(name, cursor.fetch_arrow_table())
+                tables[name] = conformed(name, cursor.fetch_arrow_table())
             cursor.execute("COMMIT")
         return tables
 
     def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
         """The values as one JSON array."""
-        array = cast(json.dumps(list(values)), postgresql.JSONB(none_as_null=True))
-        return key.in_(select(func.jsonb_array_elements_text(array)))
+        return within_postgresql(key, values)
 
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
         """(tx, id) ≤ watermark: everything below it had ended when it was read."""
-        return tuple_(_TX, ledger_entries.c.id) <= _bound(watermark)
+        return tuple_(TX, ledger_entries.c.id) <= bound(watermark)
 
     def after(self, watermark: Watermark) -> ColumnElement[bool]:
         """(tx, id) > watermark, which the index finds."""
-        return tuple_(_TX, ledger_entries.c.id) > _bound(watermark)
+        return tuple_(TX, ledger_entries.c.id) > bound(watermark)
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -301,6 +321,17 @@ class PostgresSource:
     def close(self) -> None:
         """Close the connection."""
         self._drop()
+
+
+def within_sqlite(key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    """``key IN values`` as SQLite says it, with one bound parameter."""
+    return key.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
+
+
+def within_postgresql(key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    """``key IN values`` as PostgreSQL says it, with one bound parameter."""
+    array = cast(json.dumps(list(values)), postgresql.JSONB(none_as_null=True))
+    return key.in_(select(func.jsonb_array_elements_text(array)))
 
 
 def columns_of(source: Table, names: Sequence[str]) -> list[ColumnElement[Any]]:
@@ -315,11 +346,23 @@ def _joined(pieces: Sequence[Chunk]) -> Chunk:
     return Chunk(pa.concat_tables([piece.entries for piece in pieces]), pieces[-1].watermark)
 
 
-def _entries(*extra: ColumnElement[Any]) -> Select[Any]:
+def entries_where(*extra: ColumnElement[Any]) -> Select[Any]:
+    """The columns of ``ledger_entries`` that are copied."""
     return select(*columns_of(ledger_entries, ENTRY_COLUMNS), *extra)
 
 
-def _bound(watermark: Watermark) -> ColumnElement[Any]:
+def between(low: int, high: int) -> Select[Any]:
+    """Entries with low < id ≤ high, in order."""
+    ids = ledger_entries.c.id
+    return entries_where().where(ids > low, ids <= high).order_by(ids)
+
+
+def _settled_after(after: Watermark) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return TX < _ENDED, tuple_(TX, ledger_entries.c.id) > bound(after)
+
+
+def bound(watermark: Watermark) -> ColumnElement[Any]:
+    """A watermark to compare (tx, id) with."""
     return tuple_(
         cast(cast(_inline(str(watermark.tx), String()), String), _Xid8()), _inline(watermark.id, BigInteger())
     )
@@ -330,27 +373,30 @@ def _inline(value: int | str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
     return literal(value, kind, literal_execute=True)
 
 
-def _compiled(statement: Select[Any], dialect: Dialect) -> tuple[str, list[Any]]:
+def compiled_for(statement: Select[Any], dialect: Dialect) -> tuple[str, list[Any]]:
+    """SQL, and its parameters in order."""
     compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
 
 
 def _carried(carrier: Path, names: Iterable[str]) -> dict[str, pa.Table]:
     with adbc_driver_sqlite.dbapi.connect(str(carrier)) as connection:
-        tables = {}
-        for name in names:
-            # A column's type is taken from the first batch: one batch, so that it is taken from all rows.
-            with connection.cursor(adbc_stmt_kwargs={"adbc.sqlite.query.batch_rows": _ONE_BATCH}) as cursor:
-                cursor.execute(f'SELECT * FROM "{name}"')
-                tables[name] = _conformed(name, cursor.fetch_arrow_table())
-    return tables
+        return {name: fetched(connection, name, f'SELECT * FROM "{name}"') for name in names}
 
 
-def _conformed(name: str, rows: pa.Table) -> pa.Table:
+def fetched(connection: Any, name: str, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+    """Rows of a SQLite statement in the types of the relation ``name``."""
+    # A column's type is taken from the first batch: one batch, so that it is taken from all rows.
+    with connection.cursor(adbc_stmt_kwargs={"adbc.sqlite.query.batch_rows": _ONE_BATCH}) as cursor:
+        cursor.execute(sql, parameters or None)
+        return conformed(name, cursor.fetch_arrow_table())
+
+
+def conformed(name: str, rows: pa.Table) -> pa.Table:
     """The rows in the types of the relation: what ADBC gives is a guess where a whole column is missing, or holds flags."""
     columns = relations.metadata.tables[name].c
     wanted = [
-        pa.field(field.name, _ARROW[type(columns[field.name].type)] if field.name in columns else field.type)
+        pa.field(field.name, ARROW[type(columns[field.name].type)] if field.name in columns else field.type)
         for field in rows.schema
     ]
     return rows.cast(pa.schema(wanted))

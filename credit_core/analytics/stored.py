@@ -21,12 +21,14 @@ from sqlalchemy import SelectBase
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics import relations
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
+from credit_core.analytics.filing import paths
+from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
 from credit_core.analytics.rewriting import Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
-from credit_core.analytics.segments import Syncer, layout_of, paths
-from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
+from credit_core.analytics.segments import Syncer
+from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.units import from_us
 
@@ -88,7 +90,7 @@ class StoredFacts(Facts):
             started = time.perf_counter()
             before, rebuilt = self._shown, False
             self._origin.renew()
-            if self._syncer is None:
+            if self._syncer is None and not manifests.made_up(self.store):
                 # Another process is the writer.
                 with suppress(Conflict):
                     self._syncer = Syncer.open(self._url, self.store, self._reporting_zone)
@@ -152,6 +154,12 @@ class StoredFacts(Facts):
             return
 
     def _take_up(self, found: Manifest) -> None:
+        with self.exchange:
+            self._show(found)
+            self.made_up = found.made_up
+            self.begin = None if found.begins_us is None else Begin(found.begins_us, *found.left)
+
+    def _show(self, found: Manifest) -> None:
         shown = self._shown
         with self._transaction() as writer:
             self._take_up_facts(shown, found)
@@ -193,6 +201,8 @@ class StoredFacts(Facts):
                 writer.execute(
                     f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM read_parquet({self._paths(sums[1])})"
                 )
+            else:
+                writer.execute(f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM {one.table}_new")
 
     def _into_new(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Have the rows of these files in memory; those that are there already stay."""

@@ -75,6 +75,15 @@ class Place(NamedTuple):
     server: str | None = None
 
 
+class Begin(NamedTuple):
+    """Where a copy begins that keeps so many days alone: the first instant in it, microseconds, and what was moved before."""
+
+    at_us: int
+    entries: int
+    avail_uc: int
+    held_uc: int
+
+
 class Facts:
     """The columnar copy of one ledger. One per process; follow and query from any thread."""
 
@@ -89,6 +98,12 @@ class Facts:
         self.version = 0
         self.zone = "UTC"
         self.extent = Extent(None, None, 0)
+        #: None where the copy has every entry.
+        self.begin: Begin | None = None
+        #: What the facts are where no ledger is behind them, in words.
+        self.made_up: str | None = None
+        #: Held where the copy is exchanged, by those whose several questions must be of one copy.
+        self.exchange = threading.RLock()
         self._origin = origin
         self._source = origin.source
         self._database = database

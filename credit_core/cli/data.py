@@ -12,7 +12,7 @@ from typing import Any
 from credit_core import settings
 from credit_core.cli.output import Output
 from credit_core.errors import Conflict, InvalidRequest
-from credit_core.importers import bulk, demo, frame, gentd26, govern, record
+from credit_core.importers import bulk, bulk_facts, demo, frame, gentd26, govern, record
 from credit_core.importers.frame import Event, Rejects, Summary
 from credit_core.service import catalog as catalogue
 from credit_core.service.core import CreditCore
@@ -30,6 +30,11 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--entries", type=int, metavar="N", help="for measuring: about so many entries, written in bulk, of an account a hundred",
     )  # fmt: skip
+    made.add_argument(
+        "--facts-only", action="store_true",
+        help="with --entries: write the copy that pages read alone, without a ledger behind it, for measuring pages",
+    )  # fmt: skip
+    made.add_argument("--facts", type=Path, metavar="DIR", help="with --facts-only: where to; default as for sync")
     made.add_argument("--reporting-zone", metavar="ZONE", help="IANA zone of days in reports (default UTC)")
     made.add_argument("--if-empty", action="store_true", help="do nothing on a ledger that has users")
     made.set_defaults(run=_demo)
@@ -73,6 +78,8 @@ def _demo(options: argparse.Namespace, output: Output) -> int:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             raise InvalidRequest(f"--{name} must lie between {least} and {most}, got {value}.")
+    if options.entries is None and (options.facts_only or options.facts is not None):
+        raise InvalidRequest("--facts-only needs --entries, which says how many facts to make up.")
     try:
         return _demo_in_bulk(options, output) if options.entries is not None else _demo_as_if_live(options, output)
     except Conflict:
@@ -101,16 +108,24 @@ def _demo_as_if_live(options: argparse.Namespace, output: Output) -> int:
 
 
 def _demo_in_bulk(options: argparse.Namespace, output: Output) -> int:
+    if options.facts is not None and not options.facts_only:
+        raise InvalidRequest("--facts says where --facts-only writes to. Give both, or neither.")
     if options.users is not None or options.days is not None:
         raise InvalidRequest("--entries says how many users and days there are. Leave --users and --days out.")
-    seed = 7 if options.seed is None else options.seed
-    made = bulk.make(
-        options.database, options.entries, datetime.now(UTC), seed=seed, reporting_zone=options.reporting_zone,
-        progress=output.progress,
-    )  # fmt: skip
+    how = {
+        "seed": 7 if options.seed is None else options.seed, "reporting_zone": options.reporting_zone, "progress": output.progress,
+    }  # fmt: skip
+    folder = None
+    if options.facts_only:
+        folder = options.facts or settings.facts_folder(options.database)
+        made = bulk_facts.make(options.database, folder, options.entries, datetime.now(UTC), **how)
+    else:
+        made = bulk.make(options.database, options.entries, datetime.now(UTC), **how)
     words = f"{made.entries} entries of {made.accounts} accounts over {made.days} days in {made.seconds:.1f} s"
+    where = "" if folder is None else f" They are facts alone, in {folder}; the ledger has none of them."
     output.result(
-        made._asdict() | {"entries_per_s": made.entries_per_s}, f"{words}, {made.entries_per_s:.0f} a second."
+        made._asdict() | {"entries_per_s": made.entries_per_s} | ({} if folder is None else {"folder": str(folder)}),
+        f"{words}, {made.entries_per_s:.0f} a second.{where}",
     )
     return 0
 

@@ -65,8 +65,8 @@ def make(
     started = time.monotonic()
     part = bulk.beside(url)
     try:
-        world = _world(part, entries, until, days, seed, reporting_zone)
-        chains = Chains(world.account_ids, world.user_ids, hashed=True)
+        world = new_world(part, entries, until, days, seed, reporting_zone)
+        chains = Chains(world.account_ids, world.user_ids, bulk.ENTRY_COLUMNS, hashed=True)
         made = 0
         with bulk.bulk(url, part) as ledger, _Writer(ledger) as writer:
             for share, groups in world.batches():
@@ -85,7 +85,8 @@ def make(
     return Made(made, world.accounts, days, time.monotonic() - started)
 
 
-def _world(url: str, entries: int, until: datetime, days: int, seed: int, reporting_zone: str | None) -> World:
+def new_world(url: str, entries: int, until: datetime, days: int, seed: int, reporting_zone: str | None) -> World:
+    """Accounts before their first day, in the library and by the configuration of the ledger at ``url``, which has no users."""
     start = until.astimezone(UTC).date() - timedelta(days=days)
     with CreditCore.open(url, reporting_zone=reporting_zone, draw_salt=demo.PUBLISHED_SALT) as core:
         if core.users() > 0:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, TypeAlias
@@ -60,12 +60,13 @@ class Group:
 class Chains:
     """The newest sequence number and hash of every account; entries are appended batch by batch."""
 
-    def __init__(self, account_ids: Text, user_ids: Text, *, hashed: bool) -> None:
-        """``hashed`` False leaves the chain out: for facts, which do not have it."""
+    def __init__(self, account_ids: Text, user_ids: Text, columns: Container[str], *, hashed: bool) -> None:
+        """``columns``: those that are kept. ``hashed`` False leaves the chain out: for facts, which do not have it."""
         self.seq: Whole = np.zeros(len(account_ids), dtype=np.int64)
         self.heads = [GENESIS] * len(account_ids) if hashed else []
         self.recorded_us: Whole = np.zeros(len(account_ids), dtype=np.int64)
         self._names = {"account_id": account_ids, "user_id": user_ids}
+        self._columns = columns
 
     def append(self, groups: Iterable[Group]) -> pa.Table:
         """The groups' entries in order of time, as rows of ``ledger_entries`` without ids."""
@@ -115,7 +116,8 @@ class Chains:
 
     def _table(self, group: Group, columns: Mapping[str, Column]) -> pa.Table:
         rows = len(group.account)
-        return pa.table({name: arrow(column, rows) for name, column in self._whole(group, columns).items()})
+        whole = self._whole(group, columns).items()
+        return pa.table({name: arrow(column, rows) for name, column in whole if name in self._columns})
 
     def _whole(self, group: Group, columns: Mapping[str, Column]) -> dict[str, Column]:
         named: dict[str, Column] = {name: ids[group.account] for name, ids in self._names.items()}

@@ -49,6 +49,8 @@ _REFUND_SHARE = 0.004
 _FAILED_SHARE = 0.014
 #: Longer than any provider takes here, shorter than the gap between two requests.
 _LONGEST_US = 80 * MICRO
+_KINDS = ("monthly", "rollover")
+_MONTHLY, _ROLLOVER = range(2)
 
 
 class Joined(NamedTuple):
@@ -140,7 +142,7 @@ class World:
         self.monthly[account] = self.quota[account]
         legs = _legs("quota", self.account_ids[account], digits(numbers, 1))
         columns = self._own(account) | {
-            "kind": Same("grant"), "leg_id": legs, "line": Same(1), "lot_id": lots,
+            "kind": Same("grant"), "leg_id": legs, "line": Same(1), "lot_id": lots, **_lot_says(Same(_KINDS[_MONTHLY])),
             "d_avail_uc": self.quota[account] * MICRO, "d_held_uc": Same(0),
         }  # fmt: skip
         return Group(account, at, columns | (self._governed() if governed else {}), place=9)
@@ -167,7 +169,9 @@ class World:
         from_monthly = expired_uc - from_rollover
         old = self.monthly_lot[due], self.rollover_lot[due]
         numbers = digits(self.cycle_no[due], 1)
-        yield from self._moved(due, at, "expire", 0, numbers, [(old[1], -from_rollover), (old[0], -from_monthly)])
+        yield from self._moved(
+            due, at, "expire", 0, numbers, [(old[1], _ROLLOVER, -from_rollover), (old[0], _MONTHLY, -from_monthly)]
+        )
         columns = {
             "closed_at": at, "demand_uc": self.demand[due] * MICRO, "unspent_uc": unspent * MICRO, "cycle_no": self.cycle_no[due],
             "kept_uc": kept_uc, "carried_uc": carried_uc, "opening_uc": self.opening[due] * MICRO,
@@ -178,7 +182,9 @@ class World:
         carrying = carried_uc > 0
         new: Text = np.zeros(len(due), dtype="S32")
         new[carrying] = self._lots(due[carrying], "rollover", np.full(int(carrying.sum()), at), self.rollover_lot)
-        lines = [(old[1], from_rollover - rollover_uc), (old[0], from_monthly - monthly_uc), (new, carried_uc)]
+        lines = [
+            (old[1], _ROLLOVER, from_rollover - rollover_uc), (old[0], _MONTHLY, from_monthly - monthly_uc), (new, _ROLLOVER, carried_uc),
+        ]  # fmt: skip
         yield from self._moved(due, at, "rollover", 3, numbers, lines)
         self.rollover[due] = carried_uc // MICRO
         self.demand[due] = self.largest[due] = 0
@@ -199,18 +205,18 @@ class World:
         return expired_uc, kept_uc, carried_uc
 
     def _moved(
-        self, account: Whole, at: int, kind: str, place: int, numbers: Bytes, lines: list[tuple[Text, Whole]]
+        self, account: Whole, at: int, kind: str, place: int, numbers: Bytes, lines: list[tuple[Text, int, Whole]]
     ) -> Iterator[Group]:
         """One leg per account, of as many lines as move anything."""
         legs = _legs(kind, self.account_ids[account], numbers)
         before: Whole = np.zeros(len(account), dtype=np.int64)
-        for number, (lots, amount_uc) in enumerate(lines):
+        for number, (lots, of_kind, amount_uc) in enumerate(lines):
             kept = np.flatnonzero(amount_uc)
             before[kept] += 1
             some = account[kept]
             columns = self._own(some) | self._governed() | {
                 "kind": Same(kind), "leg_id": legs[kept], "line": before[kept],
-                "lot_id": lots[kept], "d_avail_uc": amount_uc[kept], "d_held_uc": Same(0),
+                "lot_id": lots[kept], "d_avail_uc": amount_uc[kept], "d_held_uc": Same(0), **_lot_says(Same(_KINDS[of_kind])),
             }  # fmt: skip
             yield Group(some, np.full(len(some), at), columns, place + number)
 
@@ -275,9 +281,11 @@ class World:
         }  # fmt: skip
         fresh, premium = found.fresh, (found.p > terms.routing_threshold).astype(np.int64)
         common["model"] = Coded(premium, terms.models)
-        lots = np.where(self.monthly[account] > 0, self.monthly_lot[account], self.rollover_lot[account])
-        opened = common | found.columns | {
-            "leg_id": _legs("open", users, requests), "lot_id": lots,
+        of_monthly = self.monthly[account] > 0
+        lots = np.where(of_monthly, self.monthly_lot[account], self.rollover_lot[account])
+        of_lot: Columns = {"lot_id": lots, **_lot_says(Coded(np.where(of_monthly, _MONTHLY, _ROLLOVER), _KINDS))}
+        opened = common | found.columns | of_lot | {
+            "leg_id": _legs("open", users, requests),
             "line": Same(1), "content_hash": self._content(cell, images), "authorize_ms": rng.gamma(4.0, 0.12, n) + 0.2,
         }  # fmt: skip
         amount_uc = images * MICRO
@@ -286,7 +294,7 @@ class World:
             "d_avail_uc": -amount_uc[fresh], "d_held_uc": amount_uc[fresh],
         }  # fmt: skip
         yield Group(account[fresh], at[fresh], reserved)
-        answered = {name: column for name, column in opened.items() if name not in ("lot_id", "model")}
+        answered = {name: column for name, column in opened.items() if name != "model" and name not in of_lot}
         yield Group(account[~fresh], at[~fresh], _kept(answered, ~fresh) | {
             "kind": Same("library"), "status": Same("LIBRARY"), "outcome": Same("library"), "d_avail_uc": Same(0), "d_held_uc": Same(0),
         })  # fmt: skip
@@ -296,7 +304,7 @@ class World:
             images[fresh],
             premium[fresh],
             requests[fresh],
-            _kept(common | {"lot_id": lots}, fresh),
+            _kept(common | of_lot, fresh),
         )
         seen.count(images, fresh)
         self.demand[account] += images
@@ -400,6 +408,11 @@ class World:
     def _counted(self, groups: list[Group]) -> list[Group]:
         self._made += sum(len(group.account) for group in groups)
         return groups
+
+
+def _lot_says(kind: Column) -> Columns:
+    """What facts have of an entry's lot; the ledger has it in the lot alone."""
+    return {"lot_kind": kind, "unit_price_usd_micro": Same(0)}
 
 
 def _legs(act: str, *parts: Text | Bytes | str) -> Text:

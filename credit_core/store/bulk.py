@@ -28,6 +28,7 @@ from credit_core.store.engine import parse_url
 from credit_core.store.schema import metadata
 
 _ENTRIES = "ledger_entries"
+ENTRY_COLUMNS = frozenset(metadata.tables[_ENTRIES].columns.keys())
 _SIDES = ("", "-wal", "-shm", "-journal")
 
 

@@ -9,6 +9,7 @@ from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.sync import Facts
 from credit_core.settings import database_url
+from credit_core.units import from_us
 from pages.components import filters, numbers, session, states
 from pages.components.text import escape_markdown
 
@@ -31,6 +32,9 @@ def caption(beside: DeltaGenerator) -> None:
     said = [filters.words(), f"as of {numbers.instant(ledger.as_of, zone)}", numbers.counted(ledger.entries, "entry")]
     if ledger.lag_entries:
         said.append(f"{numbers.count(ledger.lag_entries)} more on their way")
+    begin = session.facts().begin
+    if begin is not None:
+        said.append(f"begins {numbers.instant(from_us(begin.at_us), zone)}: older entries are in the ledger alone")
     st.caption(escape_markdown(" · ".join(said)), help=filters.meaning())
     with beside:
         _tie_out(filters.current())
@@ -63,6 +67,10 @@ def _tied(_facts: Facts, chosen: Filters, version: int, moment: int, url: str) -
 
 def badge(tie: queries.TieOut) -> None:
     """Green where the figures' sums equal the ledger's own, to the micro-credit; red with the difference where not."""
+    if tie.made_up is not None:
+        said = f"These figures are {tie.made_up}. There is no ledger to compare them with."
+        st.badge("Made up: no ledger behind it", icon=":material/science:", color="gray", help=said)
+        return
     if tie.exact:
         st.badge("Ties out to the ledger", icon=":material/check:", color="green", help=_lines(tie))
         return
@@ -91,7 +99,9 @@ _NAMES = {
 }
 
 
-def _amount(name: str, value: int) -> str:
+def _amount(name: str, value: int | None) -> str:
+    if value is None:
+        return "–"
     if not name.endswith("_uc"):
         return numbers.count(value)
     return f"{numbers.decimal(value / 1_000_000, 6, trim=True)}{numbers.THIN}credits"

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "CHUNK_ROWS", 60)
     monkeypatch.setattr(source, "_PIECE_ROWS", 20)
     for name, value in {
-        "BACKFILL_ROWS": 120, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40, "MOST_OPEN_FILES": 3, "MOST_SMALL": 3, "MOST_PARTS": 3,
+        "BACKFILL_ROWS": 120, "FILLED_SEGMENTS": 1_000, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40, "MOST_OPEN_FILES": 3,
+        "MOST_SMALL": 3, "MOST_PARTS": 3,
     }.items():  # fmt: skip
         monkeypatch.setattr(segments, name, value)
 
@@ -94,6 +96,21 @@ def test_the_copy_on_disk_holds_what_the_copy_in_memory_holds(
     assert any(one.closed for one in facts._shown.segments)
     assert same(facts, copied(either))
     assert facts.extent == copied(either).extent
+    assert queries.tie_out(facts, EVERYTHING).exact
+
+
+def test_processes_of_their_own_fill_what_is_much(
+    either: Ledger, stored: Stored, copied: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segments, "BACKFILL_ROWS", 100)
+    monkeypatch.setattr(segments, "PAGE_ROWS", 3)
+    busy(either)
+    facts = stored(either)
+    filled = [one.rows for one in facts._shown.segments]
+    assert filled[:2] == [100, 100]
+    assert sum(filled) == len(either.entries)
+    assert same(facts, copied(either))
+    assert not list(facts.store.glob("*.part"))
     assert queries.tie_out(facts, EVERYTHING).exact
 
 
@@ -228,6 +245,76 @@ def test_a_rebuild_gives_the_same_rows_in_new_files(ledger: Ledger, tmp_path: Pa
         assert syncer.manifest.entries == len(ledger.entries)
 
 
+def test_old_days_leave_the_copy_and_it_still_ties_out(
+    either: Ledger, stored: Stored, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Segments before, across and after the bound; late entries of old days; a later day; all of it kept again."""
+    facts = stored(busy(either))
+    reader = stored(either)
+    syncer = facts._syncer
+    assert syncer is not None
+
+    def at_or_after(day: int) -> list[int]:
+        bound = START.replace(hour=0, minute=0) + timedelta(days=day)
+        return [row["id"] for row in either.entries if row["occurred_at"] >= bound]
+
+    def check(day: int) -> None:
+        for one in (facts, reader):
+            one.follow()
+            assert ids(one) == at_or_after(day)
+            assert one.begin is not None
+            assert one.begin.entries == len(either.entries) - len(at_or_after(day))
+            assert queries.tie_out(one, EVERYTHING).exact
+            assert sum(
+                one.rows(select(func.count(), func.sum(ENTRIES.d_avail_uc)).where(ENTRIES.hour >= 0))[0][:1]
+            ) == len(ids(one))
+
+    monkeypatch.setattr(segments, "clock", lambda: START + timedelta(days=33, hours=3))
+    assert not syncer.follow(keep_days=30).rebuilt
+    assert 0 < len(at_or_after(3)) < len(either.entries)
+    check(3)
+    either.fresh("a0", "long-ago", START - timedelta(days=2))
+    either.fresh("a0", "of-late", START + timedelta(days=12))
+    either.write()
+    check(3)
+    monkeypatch.setattr(segments, "clock", lambda: START + timedelta(days=36))
+    check(6)
+    assert syncer.follow(rebuild=True).rebuilt
+    assert syncer.manifest.keep_days == 30
+    check(6)
+    assert syncer.follow(keep_days=0).rebuilt
+    facts.follow()
+    assert (ids(facts), facts.begin) == ([row["id"] for row in either.entries], None)
+
+
+def test_everything_may_be_too_old(ledger: Ledger, stored: Stored, small: None) -> None:
+    facts = stored(busy(ledger, accounts=2, requests=40))
+    assert facts._syncer is not None
+    facts._syncer.follow(keep_days=30)
+    facts.follow()
+    assert (ids(facts), facts.extent.entries) == ([], 0)
+    assert facts.rows(select(ENTRIES.plan, func.count()).group_by(ENTRIES.plan)) == []
+    assert queries.tie_out(facts, EVERYTHING).exact
+
+
+def test_roll_ups_of_another_release_are_made_again_from_the_segments(
+    ledger: Ledger, stored: Stored, small: None, tmp_path: Path
+) -> None:
+    facts = stored(busy(ledger, accounts=3, requests=60))
+    expected = queries.daily(facts, EVERYTHING, "spent")
+    facts.close()
+    before = facts._shown
+    other = before.layout.replace("flow:", "flow:0")
+    manifest.write(facts.store, replace(before, layout=other))
+    again = stored(ledger)
+    after = again._shown
+    closed = [[one for one in at.segments if one.closed] for at in (before, after)]
+    assert [one.file for one in closed[0]] == [one.file for one in closed[1]]
+    assert [one.rollups["hours"] for one in closed[0]] == [one.rollups["hours"] for one in closed[1]]
+    assert {one.rollups["flow"] for one in closed[0]}.isdisjoint(one.rollups["flow"] for one in closed[1])
+    assert queries.daily(again, EVERYTHING, "spent").equals(expected)
+
+
 def test_another_ledger_at_the_same_place_is_copied_anew(ledger: Ledger, stored: Stored) -> None:
     busy(ledger, accounts=1, requests=5)
     facts = stored(ledger)
@@ -265,7 +352,7 @@ def test_a_damaged_manifest_and_one_of_another_release_say_what_to_do(
         reader.follow()
     path.unlink()
     reader.follow()
-    assert (reader.writes, ids(reader), document["format"]) == (True, [1], 1)
+    assert (reader.writes, ids(reader), document["format"]) == (True, [1], 2)
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/Santiago"])

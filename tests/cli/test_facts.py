@@ -45,6 +45,27 @@ def test_sync_copies_what_is_new_beside_the_ledger(run: Run, sqlite_ledger: str)
     assert (again["rows"], again["entries"]) == (made["entries"], made["entries"])
 
 
+def test_days_to_keep_are_remembered(run: Run) -> None:
+    made = run("demo", "--entries", "10000")[1]
+    kept = run("sync", "--keep-days", "30")[1]
+    assert kept["keep_days"] == 30
+    assert kept["begins_at"] is not None
+    assert kept["entries"] + kept["left_out"] == made["entries"]
+    again = run("sync", "--rebuild")[1]
+    assert (again["entries"], again["keep_days"]) == (kept["entries"], 30)
+    assert run("sync", "--keep-days", "0")[1]["entries"] == made["entries"]
+
+
+def test_facts_alone_say_what_they_are(run: Run, tmp_path: Path) -> None:
+    folder = str(tmp_path / "alone")
+    code, made = run("demo", "--entries", "10000", "--facts-only", "--facts", folder)
+    assert (code, made["folder"]) == (0, folder)
+    code, said = run("sync", "--facts", folder)
+    assert code == 2
+    assert "made up" in said
+    assert "--rebuild" in said
+
+
 def test_another_zone_is_told_and_the_next_sync_is_in_it(run: Run, sqlite_ledger: str) -> None:
     run("sync")
     assert run("config", "zone")[1] == {"reporting_zone": "UTC", "before": "UTC"}
@@ -56,7 +77,15 @@ def test_another_zone_is_told_and_the_next_sync_is_in_it(run: Run, sqlite_ledger
 
 
 @pytest.mark.parametrize(
-    "words", [("demo", "--entries", "9"), ("demo", "--entries", "10000", "--users", "5"), ("sync", "--every", "0")]
+    "words",
+    [
+        ("demo", "--entries", "9"),
+        ("demo", "--entries", "10000", "--users", "5"),
+        ("sync", "--every", "0"),
+        ("sync", "--keep-days", "-1"),
+        ("demo", "--facts-only"),
+        ("demo", "--entries", "10000", "--facts", "x"),
+    ],
 )
 def test_misuse_says_what_to_do(run: Run, words: tuple[str, ...]) -> None:
     code, said = run(*words)

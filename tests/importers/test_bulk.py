@@ -6,14 +6,20 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
 from credit_core import CreditCore, Request
+from credit_core.analytics import manifest, queries, relations
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.made_up import MadeUpFacts
+from credit_core.analytics.segments import Syncer
+from credit_core.analytics.stored import StoredFacts
 from credit_core.errors import Conflict
-from credit_core.importers import bulk
+from credit_core.importers import bulk, bulk_facts
 from credit_core.importers.bulk_world import World
 from credit_core.policy.decision import draw
 from credit_core.store import records
@@ -50,6 +56,63 @@ def test_a_ledger_in_bulk_holds_every_invariant_and_goes_on_living(own_ledger_ur
             core.settle("bulk-0000007", "now", at=UNTIL)
         core.reconcile(UNTIL)
         assert core.verify() == []
+
+
+def test_facts_alone_are_those_that_would_be_copied_from_the_ledger(
+    bulky: tuple[CreditCore, sqlite3.Connection], sqlite_ledger: str, tmp_path: Path
+) -> None:
+    path = bulky[1].execute("PRAGMA database_list").fetchone()[2]
+    with Syncer.open(f"sqlite:///{path}", tmp_path / "copied") as syncer:
+        entries = syncer.follow().rows
+    made = bulk_facts.make(sqlite_ledger, tmp_path / "alone", 10_000, UNTIL, days=DAYS)
+    assert made.entries == entries
+    copied, alone = (manifest.read(tmp_path / name) for name in ("copied", "alone"))
+    assert copied is not None
+    assert alone is not None
+    for table in relations.metadata.sorted_tables:
+        # A version of configuration says when it was made.
+        if table.name not in ("copy_state", "config_versions", "config_releases"):
+            ours, theirs = (
+                _rows(at, tmp_path / name, table.name) for at, name in ((alone, "alone"), (copied, "copied"))
+            )
+            assert ours == theirs, table.name
+    with CreditCore.open(sqlite_ledger) as core:
+        assert (core.users(), core.verify()) == (0, [])
+    with pytest.raises(Conflict, match="facts in .* already"):
+        bulk_facts.make(sqlite_ledger, tmp_path / "alone", 10_000, UNTIL, days=DAYS)
+
+
+def _rows(at: manifest.Manifest, folder: Path, table: str) -> list[str]:
+    files = [one.file for one in at.segments] if table == "facts" else at.tables[table]
+    return sorted(repr(row) for file in files for row in pq.read_table(folder / file).to_pylist())
+
+
+def test_facts_without_a_ledger_are_read_and_never_gone_on_from(sqlite_ledger: str, tmp_path: Path) -> None:
+    folder = tmp_path / "facts"
+    made = bulk_facts.make(sqlite_ledger, folder, 10_000, UNTIL, days=28)
+    facts = StoredFacts.at(sqlite_ledger, folder)
+    facts.follow()
+    assert (facts.extent.entries, facts.writes) == (made.entries, False)
+    tie = queries.tie_out(facts, Filters(Period(UNTIL - timedelta(days=7), UNTIL)))
+    assert tie.made_up is not None
+    assert "made up with seed 7" in tie.made_up
+    assert not tie.exact
+    assert {line.ledger for line in tie.lines} == {None}
+    facts.close()
+    with Syncer.open(sqlite_ledger, folder) as syncer:
+        with pytest.raises(Conflict, match="no ledger to go on from"):
+            syncer.follow()
+        assert syncer.follow(rebuild=True).rebuilt
+        assert (syncer.manifest.made_up, syncer.manifest.entries) == (None, 0)
+
+
+def test_facts_that_were_cut_off_leave_an_empty_folder(
+    sqlite_ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MadeUpFacts, "finish", lambda *_: (_ for _ in ()).throw(RuntimeError("the power went")))
+    with pytest.raises(RuntimeError, match="the power went"):
+        bulk_facts.make(sqlite_ledger, tmp_path / "facts", 10_000, UNTIL, days=28)
+    assert not list((tmp_path / "facts").glob("*.parquet"))
 
 
 def test_its_guards_are_back(bulky: tuple[CreditCore, sqlite3.Connection], sqlite_template: Path) -> None:

@@ -36,10 +36,11 @@ from sqlalchemy import SelectBase, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from credit_core.analytics import manifest, relations, segments
+from credit_core.analytics import manifest, relations
 from credit_core.analytics.clickhouse import tables
 from credit_core.analytics.clickhouse.dialect import SETTINGS, Query, compiled, written_out
 from credit_core.analytics.clickhouse.tables import KEYED, Site
+from credit_core.analytics.layout import layout_of
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.relations import ENTRY_COLUMNS
 from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark, columns_of
@@ -210,7 +211,7 @@ class ClickHouseFacts(Facts):
         and where the copy has begun.
         """
         found = manifest.read(folder)
-        if found is None or found.layout != segments.layout_of():
+        if found is None or found.layout != layout_of():
             raise InvalidRequest(f"{folder} has no segments of this release. Make them: python -m credit_core sync")
         with self._lock, told(), asked(self._at):
             if found.last_hash != self._origin.hash_of(found.id):

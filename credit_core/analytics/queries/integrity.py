@@ -15,7 +15,7 @@ from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.overview import STUCK_AFTER_US
 from credit_core.analytics.sync import Facts
 from credit_core.store import schema
-from credit_core.units import MICRO, to_us
+from credit_core.units import MICRO, from_us, to_us
 
 _NAMES = ("entries", "spent_uc", "granted_uc", "d_avail_uc", "d_held_uc")
 #: Of all accounts, whatever the filter: on one side the entries' sums, on the other the balances.
@@ -23,40 +23,53 @@ BALANCES = ("avail_uc", "held_uc")
 
 
 class Line(NamedTuple):
-    """One total, from both sides; micro-credits or entries."""
+    """One total, from both sides; micro-credits or entries. ``ledger``: None where there is no ledger behind the facts."""
 
     name: str
     facts: int
-    ledger: int
+    ledger: int | None
     difference: int
 
 
 class TieOut(NamedTuple):
-    """Facts against the ledger for one filter, and all entries against all balances. ``exact``: nothing differs."""
+    """Facts against the ledger for one filter, and all entries against all balances. ``exact``: nothing differs.
+
+    ``made_up``: what the facts are where there is no ledger to compare them with, in words.
+    """
 
     lines: tuple[Line, ...]
     exact: bool
+    made_up: str | None = None
 
 
 def tie_out(facts: Facts, filters: Filters) -> TieOut:
     """Sum the facts and, directly, the ledger's own tables, for the same filter and up to the same entry.
 
-    An entry forged before it was copied is the same on both sides; it shows in the balances, which it did not move.
+    An entry forged before it was copied is the same on both sides; it shows in the balances, which it did not move. Where the
+    copy begins later than the ledger, so does the ledger's side, and what was moved before counts among the balances.
     """
     # One statement: the watermark and the sums are of one instant of the copy.
     copied = _totals(relations.facts, filters).subquery("copied")
     whole = _moved(relations.facts).subquery("whole")
     mark = relations.copy_state.c
-    tx, last_id, *ours = facts.rows(select(mark.tx, mark.id, *copied.c, *whole.c))[0]
+    with facts.exchange:
+        tx, last_id, *ours = facts.rows(select(mark.tx, mark.id, *copied.c, *whole.c))[0]
+        begin, made_up = facts.begin, facts.made_up
+    if made_up is not None:
+        return TieOut(
+            tuple(Line(name, int(mine), None, 0) for name, mine in zip(_NAMES, ours, strict=False)), False, made_up
+        )
     # One statement again: entries on their way and the balances they moved are of one instant of the ledger.
-    ledger = _totals(relations.ledger_facts(facts.copied(tx, last_id)), filters).subquery("ledger")
+    since = true() if begin is None else schema.ledger_entries.c.occurred_at >= from_us(begin.at_us)
+    ledger = _totals(relations.ledger_facts(facts.copied(tx, last_id) & since), filters).subquery("ledger")
     coming = _moved(schema.ledger_entries).where(facts.coming(tx, last_id)).subquery("coming")
     balances = select(*(_sum(schema.accounts.c[name]).label(name) for name in BALANCES)).subquery("balances")
     sources = ledger.join(coming, true()).join(balances, true())
     with facts.engine.connect() as connection:
         late, theirs = _parted(connection.execute(select(*coming.c, *ledger.c, *balances.c).select_from(sources)).one())
-    for place, amount in enumerate(late, len(_NAMES)):
-        ours[place] += amount
+    before = (0, 0) if begin is None else (begin.avail_uc, begin.held_uc)
+    for place, amounts in enumerate(zip(late, before, strict=True), len(_NAMES)):
+        ours[place] += sum(amounts)
     sides = zip((*_NAMES, *BALANCES), map(int, ours), theirs, strict=True)
     lines = tuple(Line(name, mine, its, mine - its) for name, mine, its in sides)
     return TieOut(lines, all(line.difference == 0 for line in lines))

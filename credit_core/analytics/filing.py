@@ -1,0 +1,160 @@
+"""Closed segments as files: entries in the columns of ``facts``, row group by row group, and the roll-ups beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+from sqlalchemy import Date, SmallInteger, Table
+
+from credit_core.analytics import manifest as manifests
+from credit_core.analytics import relations, rollups
+from credit_core.analytics.lanes import FEW_VALUES
+from credit_core.analytics.manifest import Segment
+from credit_core.analytics.source import ARROW
+from credit_core.analytics.sync import LOCAL, incoming
+
+#: DuckDB skips and spreads whole row groups of this size.
+GROUP_ROWS = 122_880
+#: How DuckDB writes them.
+PARQUET = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {GROUP_ROWS}"
+_TYPES = {**ARROW, Date: pa.date32(), SmallInteger: pa.int16()}
+
+
+def table_schema(table: Table) -> pa.Schema:
+    """A table of the copy as Arrow has it."""
+    return pa.schema([pa.field(column.name, _TYPES[type(column.type)]) for column in table.columns])
+
+
+#: Texts of few different values go by dictionary; in the file they are texts.
+SCHEMA = pa.schema([
+    pa.field(field.name, pa.dictionary(pa.int32(), pa.string())) if field.name in (*FEW_VALUES, "lot_kind") else field
+    for field in table_schema(relations.facts)
+])  # fmt: skip
+#: Columns of which nearly every row is another: a dictionary of them is made and thrown away.
+_DISTINCT = frozenset({"id", "seq", "leg_id", "request_id", "occurred_at", "recorded_at"})
+_REPEATED = [field.name for field in SCHEMA if field.name not in _DISTINCT and not pa.types.is_floating(field.type)]
+
+#: Columns by whose bounds row groups are passed over.
+_BOUNDED = ["id", "occurred_at", "day"]
+
+
+def complete(database: duckdb.DuckDBPyConnection, entries: pa.Table, of_lots: Mapping[str, Any], zone: str) -> pa.Table:
+    """The entries in the columns of ``facts``, with day, hour and weekday in ``zone``; what they do not have is missing.
+
+    ``of_lots``: what their lots say (:func:`lot_columns`).
+    """
+    local = LOCAL.replace("$zone", quoted(zone))
+    with incoming(database, entries.select(["occurred_at"])):
+        clock = database.sql(
+            f"SELECT CAST({local} AS DATE) AS day, CAST(hour({local}) AS SMALLINT) AS hour, "
+            f"CAST(isodow({local}) AS SMALLINT) AS dow FROM incoming"
+        ).to_arrow_table()
+    known = dict(zip(entries.column_names, entries.columns, strict=True)) | dict(of_lots)
+    known |= {name: clock[name] for name in clock.column_names}
+    columns = [
+        known[name] if name in known else pa.nulls(len(entries), SCHEMA.field(name).type) for name in SCHEMA.names
+    ]
+    return pa.table(columns, names=SCHEMA.names).cast(SCHEMA)
+
+
+def lot_columns(entries: pa.Table, lots: pa.Table) -> dict[str, Any]:
+    """Kind and price of each entry's lot; ``lots`` has all that they name, once each."""
+    named = entries["lot_id"].combine_chunks().dictionary_encode()
+    place = pc.index_in(named.dictionary, value_set=lots["lot_id"]).take(named.indices)
+    return {"lot_kind": lots["kind"].take(place), "unit_price_usd_micro": lots["unit_price_usd_micro"].take(place)}
+
+
+class SegmentFile:
+    """A closed segment in the making: rows come piece by piece, in memory stays one piece."""
+
+    def __init__(self, path: Path) -> None:
+        """``path`` must not exist."""
+        self.path = path
+        self.rows = 0
+        self.first_us: int | None = None
+        self.last_us: int | None = None
+        self._waiting: list[pa.Table] = []
+        self._writer = pq.ParquetWriter(
+            path, SCHEMA, compression="snappy", use_dictionary=_REPEATED, write_statistics=_BOUNDED, store_schema=False
+        )
+
+    def __enter__(self) -> SegmentFile:
+        """The file itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Have it on disk; nothing stays of one that failed."""
+        if self._waiting and kind is None:
+            self._writer.write_table(pa.concat_tables(self._waiting).unify_dictionaries(), row_group_size=GROUP_ROWS)
+        self._writer.close()
+        if kind is None:
+            manifests.sync_file(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
+
+    def add(self, rows: pa.Table) -> None:
+        """Rows of ``facts``, of any number."""
+        if not rows.num_rows:
+            return
+        span = pc.min_max(rows["occurred_at"]).as_py()
+        self.first_us = span["min"] if self.first_us is None else min(self.first_us, span["min"])
+        self.last_us = span["max"] if self.last_us is None else max(self.last_us, span["max"])
+        self.rows += rows.num_rows
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= GROUP_ROWS:
+            every = pa.concat_tables(self._waiting).unify_dictionaries()
+            whole = len(every) // GROUP_ROWS * GROUP_ROWS
+            self._writer.write_table(every.slice(0, whole), row_group_size=GROUP_ROWS)
+            self._waiting = [every.slice(whole)] if whole < len(every) else []
+
+
+def rolled_up(
+    database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path], wanted: Iterable[str] | None = None
+) -> dict[str, Path]:
+    """Write the roll-ups of a segment, on disk when it returns; ``file_of`` names the file of each kind."""
+    made = {}
+    for one in rollups.ROLLUPS:
+        if wanted is None or one.name in wanted:
+            made[one.name] = file_of(f"rollup-{one.name}")
+            copy_to(database, one.made_from(f"read_parquet({quoted(str(path))})"), made[one.name])
+    return made
+
+
+def copy_to(database: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
+    """Have the rows of a statement in a file on disk."""
+    database.execute(f"COPY ({rows}) TO {quoted(str(path))} ({PARQUET})")
+    manifests.sync_file(path)
+
+
+def closed(file: SegmentFile, sums: dict[str, Path]) -> Segment:
+    """What a manifest says of a written segment."""
+    assert file.first_us is not None, "a segment has rows"
+    assert file.last_us is not None, "a segment has rows"
+    names = {name: path.name for name, path in sums.items()}
+    return Segment(file.path.name, file.rows, file.first_us, file.last_us, True, names)
+
+
+def newest_rows(folder: Path, parts: tuple[str, ...]) -> str:
+    """SQL: of each account the rows of the last file that names it."""
+    every = f"read_parquet({paths(folder, parts)}, filename = true)"
+    newest = f"SELECT account_id, max(filename) AS filename FROM {every} GROUP BY account_id"
+    return f"SELECT p.* EXCLUDE (filename) FROM {every} p JOIN ({newest}) n USING (account_id, filename)"
+
+
+def paths(folder: Path, files: Any) -> str:
+    """A list of files for ``read_parquet``."""
+    return "[" + ", ".join(quoted(str(folder / file)) for file in files) + "]"
+
+
+def quoted(text: str) -> str:
+    """Text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
