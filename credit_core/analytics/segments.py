@@ -26,7 +26,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import relations, rollups
+from credit_core.analytics import carrying, relations, rollups
 from credit_core.analytics.dimensions import BY_ACCOUNT, FEW, Dimensions, new_lots
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
@@ -108,6 +108,7 @@ class Syncer:
             if not (rows and self._now.settled):
                 self._refresh_dimensions(copied=rows > 0)
             self._compact()
+            self._add_up()
             self._finish()
         self._sweep()
         at = self._now
@@ -168,7 +169,8 @@ class Syncer:
     def _whole(self, manifest: Manifest) -> bool:
         """Whether every file that was not waited for can be read: a power cut may have left less of it."""
         small = [one.file for one in manifest.segments if not one.closed]
-        for file in (*small, *(file for files in manifest.tables.values() for file in files)):
+        tables = [files for name, files in manifest.tables.items() if name in relations.metadata.tables]
+        for file in (*small, *(file for files in tables for file in files)):
             try:
                 pq.read_metadata(self.folder / file)
             except (OSError, pa.ArrowInvalid):
@@ -241,7 +243,7 @@ class Syncer:
         file = self._file("facts", rows)
         written = f"read_parquet({self._quoted_path(file)})"
         count, first, last = self._one(f"SELECT count(*), min(occurred_at), max(occurred_at) FROM {written}")
-        sums = {one.name: self._file(f"rollup-{one.name}", one.made_from(written)) for one in rollups.ROLLUPS}
+        sums = {one.key: self._file(f"rollup-{one.name}", one.made_from(written)) for one in rollups.ROLLUPS}
         return Segment(file, count, first, last, True, sums)
 
     def _open(self, rows: str) -> Segment:
@@ -295,6 +297,12 @@ class Syncer:
                 made.append(made_of(f"{rows} {condition} ORDER BY occurred_at, id"))
         kept = tuple(one for one in self._now.segments if one not in segments)
         self._publish(replace(self._now, segments=(*kept, *made)))
+
+    def _add_up(self) -> None:
+        """Roll-ups that a segment of another release lacks, and what is carried to the end of each week."""
+        made = carrying.completed(self._now, self.folder, self._file)
+        if made.segments != self._now.segments or made.tables != self._now.tables:
+            self._publish(replace(self._now, segments=made.segments, tables=made.tables))
 
     # Small tables ------------------------------------------------------------------------------------------------
 
@@ -357,10 +365,9 @@ class Syncer:
 
 @cache
 def layout_of() -> str:
-    """Changes with the tables' and roll-ups' definitions: a copy of another layout is made anew."""
+    """Changes with the tables' definitions: a copy of another layout is made anew."""
     tables = [relations.create_statement(table) for table in relations.metadata.sorted_tables]
-    sums = [one.made_from("facts") for one in rollups.ROLLUPS]
-    return hashlib.blake2b(";".join([*tables, *sums]).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(";".join(tables).encode(), digest_size=8).hexdigest()
 
 
 def newest_rows(folder: Path, parts: tuple[str, ...]) -> str:

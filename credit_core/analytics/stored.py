@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -19,7 +20,7 @@ import duckdb
 from sqlalchemy import SelectBase
 
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import relations
+from credit_core.analytics import carrying, relations
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
@@ -28,7 +29,8 @@ from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer, layout_of, paths
 from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
-from credit_core.units import from_us
+from credit_core.policy.cycles import local_day
+from credit_core.units import checked_zone, from_us
 
 _PARTLY = (*BY_ACCOUNT, relations.lots)
 #: A manifest may be replaced, and its files deleted, while they are read; the next one names others.
@@ -166,9 +168,8 @@ class StoredFacts(Facts):
                         f'INSERT INTO "{name}" SELECT * FROM read_parquet({self._paths(found.tables[name])})'
                     )
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
-            first, last = self._one(f"SELECT min(day), max(day) FROM {ROLLUPS[0].table}")
-        fresh = any(not one.closed for one in found.segments)
-        self._rolled_up = None if first is None else RolledUp(found.zone, first, last, fresh)
+            first, last = self._days_of(found)
+        self._rolled_up = None if first is None else self._what_is_rolled_up(found, first, last)
         self._shown, self.zone = found, found.zone
         self.extent = Extent(found.first_us, found.last_us, found.entries)
         self.version += 1
@@ -186,13 +187,43 @@ class StoredFacts(Facts):
             "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
         )
         for one in ROLLUPS:
-            sums = [[segment.rollups[one.name] for segment in segments] for segments in (before, after)]
+            sums = [
+                [segment.rollups[one.key] for segment in segments if one.key in segment.rollups]
+                for segments in (before, after)
+            ]
             if one.in_memory:
                 self._into_new(one.table, *sums)
             elif sums[1]:
-                writer.execute(
-                    f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM read_parquet({self._paths(sums[1])})"
-                )
+                self._view(one.table, sums[1])
+
+    def _what_is_rolled_up(self, found: Manifest, first: date, last: date) -> RolledUp:
+        closed = [one for one in found.segments if one.closed]
+        there = [one for one in ROLLUPS if all(one.key in segment.rollups for segment in closed)]
+        days: list[tuple[str, tuple[date, ...]]] = []
+        late: set[str] = set()
+        for one in there:
+            if one.carried:
+                held = carrying.carried(found, one)
+                days.append((one.name, tuple(held.files)))
+                for day, file in held.files.items():
+                    self._view(one.until(day), [file])
+                if held.late:
+                    self._view(one.late, held.late)
+                    late.add(one.name)
+        fresh = len(closed) < len(found.segments)
+        return RolledUp(found.zone, first, last, fresh, frozenset(one.name for one in there), tuple(days), frozenset(late))
+
+    def _days_of(self, found: Manifest) -> tuple[date | None, date | None]:
+        """The first and the last day that closed segments touch."""
+        closed = [one for one in found.segments if one.closed]
+        if not closed:
+            return None, None
+        place = checked_zone(found.zone)
+        ends = min(one.first_us for one in closed), max(one.last_us for one in closed)
+        return local_day(from_us(ends[0]), place), local_day(from_us(ends[1]), place)
+
+    def _view(self, name: str, files: Sequence[str]) -> None:
+        self._writer.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({self._paths(files)})")
 
     def _into_new(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Have the rows of these files in memory; those that are there already stay."""
