@@ -106,22 +106,23 @@ def _up_to(
     at: Manifest, rollup: RollUp, folder: Path, files: Mapping[date, str], before: date | None, day: date
 ) -> str:
     """SQL of everything up to the end of ``day``: what it comes to ``before``, and the days since."""
-    since_us = None if before is None else _end_us(at, before)
+    since_us = None if before is None else end_us(at, before)
     among = [
         one.rollups[rollup.key]
         for one in at.segments
-        if one.closed and one.first_us < _end_us(at, day) and (since_us is None or one.last_us >= since_us)
+        if one.closed and one.first_us < end_us(at, day) and (since_us is None or one.last_us >= since_us)
     ]
     parts = []
     if among:
         condition = f"day <= DATE '{day}'" + ("" if before is None else f" AND day > DATE '{before}'")
-        parts.append(f"SELECT * FROM read_parquet({_list(folder, among)}) WHERE {condition}")
+        parts.append(f"SELECT * FROM read_parquet({file_list(folder, among)}) WHERE {condition}")
     if before is not None:
-        parts.append(f"SELECT * FROM read_parquet({_list(folder, [files[before]])})")
+        parts.append(f"SELECT * FROM read_parquet({file_list(folder, [files[before]])})")
     return rollup.added_up(f"({' UNION ALL '.join(parts)})", day) + " ORDER BY ALL"
 
 
-def _end_us(at: Manifest, day: date) -> int:
+def end_us(at: Manifest, day: date) -> int:
+    """The instant at which a reporting day ends."""
     return to_us(first_instant(day + timedelta(days=1), checked_zone(at.zone)))
 
 
@@ -147,7 +148,8 @@ def _day_of(file: str) -> date:
     return date.fromisoformat(file.split("-")[1])
 
 
-def _list(folder: Path, files: Sequence[str]) -> str:
+def file_list(folder: Path, files: Sequence[str]) -> str:
+    """Files of the folder for ``read_parquet``."""
     return "[" + ", ".join(f"'{_quoted(folder, file)}'" for file in files) + "]"
 
 

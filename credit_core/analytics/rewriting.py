@@ -56,6 +56,7 @@ class Rolled(NamedTuple):
 class RolledUp(NamedTuple):
     """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
 
+    ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
     ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for
     entries that came later, where it is among ``late``.
     """
@@ -63,6 +64,7 @@ class RolledUp(NamedTuple):
     zone: str
     first: date
     last: date
+    last_us: int | None
     fresh: bool
     names: frozenset[str]
     carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
@@ -116,7 +118,8 @@ class Rewriter:
                 made = translation.select(select)
             except _NotKnown:
                 continue
-            within = {_day_cut(at, there.zone) for at in translation.cuts}
+            beyond = float("inf") if there.last_us is None else there.last_us
+            within = {_day_cut(at, there.zone) for at in translation.cuts if at <= beyond}
             cut = sorted(day for day in within if day and there.first <= day <= there.last)
             carried = _carried(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
             made["from_table"] = self._source(rolled.rollup, cut, carried, there)

@@ -20,7 +20,8 @@ import duckdb
 from sqlalchemy import SelectBase
 
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import carrying, relations
+from credit_core.analytics import carrying, counting, day_ends, relations
+from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
@@ -53,6 +54,7 @@ class StoredFacts(Facts):
         self._shown = Manifest(layout_of(), "")
         self._rewriter = Rewriter(database.cursor(), ROLLUPS)
         self._rolled_up: RolledUp | None = None
+        self._day_ends: DayEnds | None = None
 
     @classmethod
     def at(
@@ -108,6 +110,10 @@ class StoredFacts(Facts):
         self._rewriter.close()
         super().close()
 
+    def day_ends(self) -> DayEnds | None:
+        """The days of which the folder says where accounts stood."""
+        return self._day_ends
+
     def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
         """From roll-ups where they can answer."""
         sql, parameters = compiled(statement)
@@ -128,6 +134,7 @@ class StoredFacts(Facts):
             writer.execute(f"CREATE VIEW {one.table} AS SELECT * FROM {one.table}_new")
             writer.execute(f"CREATE VIEW {one.fresh} AS {one.alike('facts_new')}")
             writer.execute(f"CREATE VIEW {one.closed} AS {one.alike('facts_closed')}")
+        writer.execute(relations.create_statement(day_ends.moved))
         writer.execute("INSERT INTO copy_state VALUES ('', '', 0, 0, NULL, 0)")
 
     def _load(self) -> None:
@@ -169,6 +176,7 @@ class StoredFacts(Facts):
                     )
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
             first, last = self._days_of(found)
+            self._day_ends = self._take_up_day_ends(found)
         self._rolled_up = None if first is None else self._what_is_rolled_up(found, first, last)
         self._shown, self.zone = found, found.zone
         self.extent = Extent(found.first_us, found.last_us, found.entries)
@@ -211,7 +219,23 @@ class StoredFacts(Facts):
                     self._view(one.late, held.late)
                     late.add(one.name)
         fresh = len(closed) < len(found.segments)
-        return RolledUp(found.zone, first, last, fresh, frozenset(one.name for one in there), tuple(days), frozenset(late))
+        return RolledUp(found.zone, first, last, found.last_us, fresh, frozenset(one.name for one in there), tuple(days), frozenset(late))
+
+    def _take_up_day_ends(self, found: Manifest) -> DayEnds | None:
+        """Where accounts stood when days ended, and whose cycles are others than when that was counted."""
+        held, writer = counting.there(found), self._writer
+        if not held.days:
+            return None
+        self._view(day_ends.day_ends.name, list(held.files.values()))
+        writer.execute(f"DELETE FROM {day_ends.moved.name}")
+        moved = counting.moved_cycles(found, self.store)
+        if moved is None:
+            return DayEnds(held.days, False)
+        writer.execute(f"INSERT INTO {day_ends.moved.name} SELECT DISTINCT account_id FROM ({moved})")
+        theirs = f"account_id IN (SELECT account_id FROM {day_ends.moved.name})"
+        then = counting.of_parts(self.store, found.tables[counting.CYCLES_THEN], theirs)
+        writer.execute(f"CREATE OR REPLACE VIEW {day_ends.cycles_then.name} AS {then}")
+        return DayEnds(held.days, self._one(f"SELECT count(*) FROM {day_ends.moved.name}")[0] > 0)
 
     def _days_of(self, found: Manifest) -> tuple[date | None, date | None]:
         """The first and the last day that closed segments touch."""

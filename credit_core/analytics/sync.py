@@ -28,6 +28,7 @@ from sqlalchemy import ColumnElement, Select, SelectBase, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import relations
+from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.source import START, Chunk, Watermark
@@ -210,6 +211,10 @@ class Facts:
     def place(self) -> Place:
         """Where the copy lies, and who keeps it up to date."""
         return Place(None, True, 0, 0)
+
+    def day_ends(self) -> DayEnds | None:
+        """The days of which it is counted where accounts stood; None where nothing is."""
+        return None
 
     def coming(self, tx: int, last_id: int) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: written after that watermark."""

@@ -5,35 +5,18 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Date,
-    Double,
-    Select,
-    and_,
-    case,
-    cast,
-    column,
-    func,
-    literal_column,
-    or_,
-    select,
-    values,
-)
+from sqlalchemy import BigInteger, ColumnElement, Double, Select, Table, and_, case, cast, func, literal_column, or_, select
 
-from credit_core.analytics import measures, relations
+from credit_core.analytics import day_ends, measures, relations
+from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
-from credit_core.policy.lots import PACED_KINDS
 from credit_core.policy.plans import CYCLED
 from credit_core.units import DAY_US, MICRO, to_us
 
-#: Surplus days from which on an account counts as behind or ahead (SPEC 6).
-BEHIND, AHEAD = -3.0, 3.0
 RUNWAY_DAYS = 7
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 
@@ -52,7 +35,8 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
 
     An account's state is the one after its last entry before the reporting midnight, before closings at that instant;
     paused accounts, those of plans that are not paced, and those without a cycle over that midnight are left out. Days that
-    have not ended are missing.
+    have not ended are missing. Quantiles are exact where every account is looked at, and right to half a step of
+    :data:`day_ends.STEP_DAYS` where days are counted already; accounts and shares are always exact.
     """
     days = reporting_days(filters.period, facts.zone)
     last = facts.extent.last_us
@@ -61,22 +45,68 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
     columns = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
     if not ended:
         return frame.reindex(columns=columns)
-    at_end = _at_ends(ended, filters).subquery("at_end")
-    x = at_end.c.surplus_days
+    counted = None if filters.users or filters.teams else facts.day_ends()
+    found = _bands(facts, filters, ended) if counted is None else _counted_bands(facts, filters, ended, counted)
+    found["day"] = pd.to_datetime(found["day"])
+    return frame.merge(found, on="day", how="left")[columns]
+
+
+def _bands(facts: Facts, filters: Filters, ended: list[Day]) -> pd.DataFrame:
+    standing = _paced_ends(day_ends.at_ends(ended), filters, relations.cycles).subquery("standing")
+    x = standing.c.surplus_days
     quantiles = func.quantile_cont(x, literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]"))
     statement = select(
-        at_end.c.day,
+        standing.c.day,
         func.count().label("accounts"),
         quantiles.label("quantiles"),
         func.avg(case((x < BEHIND, 1.0), else_=0.0)).label("behind_share"),
         func.avg(case((x > AHEAD, 1.0), else_=0.0)).label("ahead_share"),
-    ).group_by(at_end.c.day)
+    ).group_by(standing.c.day)
     found = facts.frame(statement)
     found[list(_QUANTILES)] = pd.DataFrame(
         found.pop("quantiles").to_list(), index=found.index, columns=list(_QUANTILES), dtype="float64"
     )
-    found["day"] = pd.to_datetime(found["day"])
-    return frame.merge(found, on="day", how="left")[columns]
+    return found
+
+
+def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayEnds) -> pd.DataFrame:
+    """From what is counted of days that are over, mended by accounts whose cycles are others by now; and from the other days."""
+    known, rest = ([day for day in ended if (day.day in there.days) is side] for side in (True, False))
+    e = day_ends.day_ends.c
+    parts = []
+    if known:
+        within = (e.day >= known[0].day, e.day <= known[-1].day, e.day.in_([day.day for day in known]))
+        of_days = select(e.day, e.step, *(e[name] for name in day_ends.FIGURES)).where(*within, _paced(e.plan, filters, e.region))
+        parts.append(_by_step(facts, of_days, 1))
+        if there.moved:
+            for cycles, sign in ((day_ends.cycles_then, -1), (relations.cycles, 1)):
+                theirs = day_ends.at_ends(known, cycles, day_ends.moved)
+                parts.append(_by_step(facts, day_ends.counted(_paced_ends(theirs, filters, cycles)), sign))
+    if rest:
+        parts.append(_by_step(facts, day_ends.counted(_paced_ends(day_ends.at_ends(rest), filters, relations.cycles)), 1))
+    counts = pd.concat(parts).groupby(["day", "step"], as_index=False)[list(day_ends.FIGURES)].sum()
+    rows = []
+    for day, part in counts[counts["accounts"] > 0].groupby("day", sort=True):
+        accounts, behind, ahead = (int(part[name].sum()) for name in day_ends.FIGURES)
+        told = day_ends.quantiles(part["step"].to_numpy(), part["accounts"].to_numpy(), list(_QUANTILES.values()))
+        rows.append((day, accounts, *told, behind / accounts, ahead / accounts))
+    return pd.DataFrame(rows, columns=["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"])
+
+
+def _by_step(facts: Facts, rows: Select[Any], sign: int) -> pd.DataFrame:
+    r = rows.subquery("rows").c
+    sums = (cast(func.sum(r[name]) * sign, BigInteger).label(name) for name in day_ends.FIGURES)
+    found = facts.frame(select(r.day, r.step, *sums).group_by(r.day, r.step))
+    return found.astype({"step": "int64"} | dict.fromkeys(day_ends.FIGURES, "int64"))
+
+
+def _paced(plan: ColumnElement[Any], filters: Filters, region: ColumnElement[Any]) -> ColumnElement[bool]:
+    kept = [of.in_(names) for of, names in ((plan, filters.plans), (region, filters.regions)) if names]
+    return and_(relations.paced(plan), relations.within(plan, filters), *kept)
+
+
+def _paced_ends(standing: Select[Any], filters: Filters, cycles: Table) -> Select[Any]:
+    return standing.where(relations.paced(cycles.c.plan), relations.of_accounts(cycles, filters))
 
 
 def surplus_now(facts: Facts, filters: Filters) -> pd.DataFrame:
@@ -226,50 +256,6 @@ def _first_grants(from_us: int) -> Select[Any]:
     )
 
 
-def _paced_uc(f: Any) -> ColumnElement[Any]:
-    return case((f.lot_kind.in_(sorted(PACED_KINDS)), f.d_avail_uc), else_=0)
-
-
-def _pauses(f: Any) -> ColumnElement[Any]:
-    return case((f.kind == "pause", 1), (f.kind == "resume", -1), else_=0)
-
-
-def _at_ends(ended: list[Day], filters: Filters) -> Select[Any]:
-    """account × day: surplus_days of accounts whose cycle covers the day's end and that are not paused."""
-    bounds = [(day.day, day.end_us) for day in ended]
-    days = values(column("day", Date), column("end_us", BigInteger), name="days").data(bounds)
-    f, c, d = relations.facts.c, relations.cycles.c, days.c
-    # What came before the first day counts as of it.
-    day = func.greatest(f.day, ended[0].day).label("day")
-    changes = (
-        select(f.account_id, day, func.sum(_paced_uc(f)).label("paced_uc"), func.sum(_pauses(f)).label("pauses"))
-        .where(f.day <= ended[-1].day)
-        .group_by(f.account_id, day)
-        .subquery("changes")
-    )
-    account, order = changes.c.account_id, changes.c.day
-    states = select(
-        account,
-        order,
-        cast(func.sum(changes.c.paced_uc).over(partition_by=account, order_by=order), BigInteger).label("paced_uc"),
-        func.sum(changes.c.pauses).over(partition_by=account, order_by=order).label("pauses"),
-        func.lead(order).over(partition_by=account, order_by=order).label("next_day"),
-    ).subquery("states")
-    held = and_(d.day >= states.c.day, or_(states.c.next_day.is_(None), d.day < states.c.next_day))
-    covers = and_(c.account_id == states.c.account_id, c.start_at < d.end_us, c.end_at >= d.end_us)
-    length, left = (c.end_at - c.start_at) / float(DAY_US), (c.end_at - d.end_us) / float(DAY_US)
-    return (
-        select(d.day, (states.c.paced_uc * length / c.quota_uc - left).label("surplus_days"))
-        .select_from(states.join(days, held).join(relations.cycles, covers))
-        .where(
-            states.c.pauses == 0,
-            c.quota_uc > 0,
-            relations.paced(c.plan),
-            relations.of_accounts(relations.cycles, filters),
-        )
-    )
-
-
 def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
     f, c, a = relations.facts.c, relations.cycles.c, relations.accounts.c
     owner = owners().subquery("owner")
@@ -277,10 +263,10 @@ def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
     states = (
         select(
             f.account_id,
-            measures.total(_paced_uc)(f).label("paced_uc"),
+            measures.total(day_ends.paced_uc)(f).label("paced_uc"),
             measures.total(lambda g: g.d_avail_uc)(f).label("available_uc"),
             measures.total(lambda g: case((recent, measures.spent_uc(g)), else_=0))(f).label("burned_uc"),
-            func.sum(_pauses(f)).label("pauses"),
+            func.sum(day_ends.pauses(f)).label("pauses"),
         )
         .where(f.occurred_at < at_us)
         .group_by(f.account_id)
