@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from credit_core.analytics import spells
 from credit_core.analytics.manifest import Manifest, Segment
 from credit_core.analytics.rollups import ROLLUPS, RollUp
 from credit_core.policy.cycles import first_instant, local_day
@@ -64,18 +65,18 @@ def completed(at: Manifest, folder: Path, written: Written) -> Manifest:
     return at
 
 
+def kept_of(entries: str) -> dict[str, tuple[str, str]]:
+    """What a closed segment keeps beside its entries: key → kind of file and SQL of its rows over a relation like ``facts``."""
+    sums = {one.key: (f"rollup-{one.name}", one.made_from(entries)) for one in ROLLUPS}
+    return sums | {spells.key(): (spells.NAME, spells.made_from(entries))}
+
+
 def _with_rollups(segment: Segment, folder: Path, written: Written) -> Segment:
-    known = {one.key for one in ROLLUPS}
-    if known == set(segment.rollups):
+    kept = kept_of(f"read_parquet('{_quoted(folder, segment.file)}')")
+    if set(kept) == set(segment.rollups):
         return segment
-    entries = f"read_parquet('{_quoted(folder, segment.file)}')"
-    return replace(
-        segment,
-        rollups={
-            one.key: segment.rollups.get(one.key) or written(f"rollup-{one.name}", one.made_from(entries))
-            for one in ROLLUPS
-        },
-    )
+    files = {key: segment.rollups.get(key) or written(*what) for key, what in kept.items()}
+    return replace(segment, rollups=files)
 
 
 def _carried_on(at: Manifest, rollup: RollUp, folder: Path, written: Written) -> Manifest:

@@ -26,7 +26,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import carrying, counting, relations, rollups
+from credit_core.analytics import carrying, counting, relations
 from credit_core.analytics.dimensions import BY_ACCOUNT, FEW, Dimensions, new_lots
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
@@ -243,7 +243,7 @@ class Syncer:
         file = self._file("facts", rows)
         written = f"read_parquet({self._quoted_path(file)})"
         count, first, last = self._one(f"SELECT count(*), min(occurred_at), max(occurred_at) FROM {written}")
-        sums = {one.key: self._file(f"rollup-{one.name}", one.made_from(written)) for one in rollups.ROLLUPS}
+        sums = {key: self._file(*what) for key, what in carrying.kept_of(written).items()}
         return Segment(file, count, first, last, True, sums)
 
     def _open(self, rows: str) -> Segment:

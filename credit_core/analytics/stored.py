@@ -17,16 +17,17 @@ from tempfile import mkdtemp
 from typing import Any
 
 import duckdb
-from sqlalchemy import SelectBase
+from sqlalchemy import FromClause, Select, SelectBase
 
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import carrying, counting, day_ends, relations
+from credit_core.analytics import carrying, counting, day_ends, relations, spells
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
 from credit_core.analytics.rewriting import Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
+from credit_core.analytics.sharing import Shared
 from credit_core.analytics.segments import Syncer, layout_of, paths
 from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
@@ -55,6 +56,8 @@ class StoredFacts(Facts):
         self._rewriter = Rewriter(database.cursor(), ROLLUPS)
         self._rolled_up: RolledUp | None = None
         self._day_ends: DayEnds | None = None
+        self._spells = False
+        self._shared = Shared(database)
 
     @classmethod
     def at(
@@ -109,6 +112,20 @@ class StoredFacts(Facts):
             self._syncer.close()
         self._rewriter.close()
         super().close()
+
+    def run_out_events(self) -> FromClause:
+        """Kept apart beside closed segments."""
+        return spells.kept() if self._spells else super().run_out_events()
+
+    def shared(self, statement: Select[Any]) -> FromClause:
+        """A relation that several questions of a page rest on, worked out when the first of them is asked."""
+        sql, parameters = self._asked(statement)
+        return self._shared(sql, parameters, self.version, statement.selected_columns.keys())
+
+    def forget(self) -> None:
+        """Ask everything anew, for those who measure."""
+        super().forget()
+        self._shared.forget()
 
     def day_ends(self) -> DayEnds | None:
         """The days of which the folder says where accounts stood."""
@@ -194,6 +211,13 @@ class StoredFacts(Facts):
         writer.execute(
             "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
         )
+        kept = [one.rollups[spells.key()] for one in after if spells.key() in one.rollups]
+        self._spells = 0 < len(kept) == len(after)
+        if self._spells:
+            of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
+            writer.execute(
+                f"CREATE OR REPLACE VIEW {spells.NAME} AS {of_closed} UNION ALL ({spells.made_from('facts_new')})"
+            )
         for one in ROLLUPS:
             sums = [
                 [segment.rollups[one.key] for segment in segments if one.key in segment.rollups]

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-from sqlalchemy import ColumnElement, Select, SelectBase, select
+from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from credit_core.analytics import relations
+from credit_core.analytics import relations, spells
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
@@ -169,6 +169,14 @@ class Facts:
     def _fetched(self, _statement: SelectBase, sql: str, parameters: list[Any]) -> pd.DataFrame:
         with self._database.cursor() as cursor:
             return cursor.execute(sql, parameters).df()
+
+    def run_out_events(self) -> FromClause:
+        """The entries that run-outs are told from (:mod:`credit_core.analytics.spells`)."""
+        return spells.events().subquery("events")
+
+    def shared(self, statement: Select[Any]) -> FromClause:
+        """A relation that several questions of a page rest on."""
+        return statement.subquery("shared")
 
     def forget(self) -> None:
         """Ask everything anew, for those who measure."""
