@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from credit_core.analytics import spells
+from credit_core.analytics import forced, spells
 from credit_core.analytics.manifest import Manifest, Segment
 from credit_core.analytics.rollups import ROLLUPS, RollUp
 from credit_core.policy.cycles import first_instant, local_day
@@ -68,7 +68,7 @@ def completed(at: Manifest, folder: Path, written: Written) -> Manifest:
 def kept_of(entries: str) -> dict[str, tuple[str, str]]:
     """What a closed segment keeps beside its entries: key → kind of file and SQL of its rows over a relation like ``facts``."""
     sums = {one.key: (f"rollup-{one.name}", one.made_from(entries)) for one in ROLLUPS}
-    return sums | {spells.key(): (spells.NAME, spells.made_from(entries))}
+    return sums | {apart.key(): (apart.NAME, apart.made_from(entries)) for apart in (spells, forced)}
 
 
 def _with_rollups(segment: Segment, folder: Path, written: Written) -> Segment:

@@ -346,6 +346,11 @@ class _Translation:
         if kind == "FUNCTION" and node["is_operator"] and node["function_name"] in ("+", "-"):
             arguments = [one | {"expression": self._linear(one["expression"])} for one in node["arguments"]]
             return node | {"arguments": arguments}
+        if kind == "FUNCTION" and node["is_operator"] and node["function_name"] == "*":
+            times, amount = node["arguments"]
+            if self._constant(times["expression"]) is None:
+                raise _NotKnown
+            return node | {"arguments": [times, amount | {"expression": self._linear(amount["expression"])}]}
         if kind == "CASE":
             checks = [
                 {"when_expr": self._translated(one["when_expr"]), "then_expr": self._linear(one["then_expr"])}

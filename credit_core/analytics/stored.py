@@ -20,7 +20,7 @@ import duckdb
 from sqlalchemy import FromClause, Select, SelectBase
 
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import carrying, counting, day_ends, relations, spells
+from credit_core.analytics import carrying, counting, day_ends, forced, relations, spells
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.manifest import Manifest
@@ -56,7 +56,8 @@ class StoredFacts(Facts):
         self._rewriter = Rewriter(database.cursor(), ROLLUPS)
         self._rolled_up: RolledUp | None = None
         self._day_ends: DayEnds | None = None
-        self._spells = False
+        #: What is kept apart beside every closed segment.
+        self._apart: set[str] = set()
         self._shared = Shared(database)
 
     @classmethod
@@ -115,7 +116,11 @@ class StoredFacts(Facts):
 
     def run_out_events(self) -> FromClause:
         """Kept apart beside closed segments."""
-        return spells.kept() if self._spells else super().run_out_events()
+        return spells.kept() if spells.NAME in self._apart else super().run_out_events()
+
+    def forced_spending(self) -> FromClause:
+        """Kept apart beside closed segments."""
+        return forced.kept().subquery("spending") if forced.NAME in self._apart else super().forced_spending()
 
     def shared(self, statement: Select[Any]) -> FromClause:
         """A relation that several questions of a page rest on, worked out when the first of them is asked."""
@@ -211,13 +216,14 @@ class StoredFacts(Facts):
         writer.execute(
             "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
         )
-        kept = [one.rollups[spells.key()] for one in after if spells.key() in one.rollups]
-        self._spells = 0 < len(kept) == len(after)
-        if self._spells:
-            of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
-            writer.execute(
-                f"CREATE OR REPLACE VIEW {spells.NAME} AS {of_closed} UNION ALL ({spells.made_from('facts_new')})"
-            )
+        fresh_rows = {spells: spells.made_from("facts_new"), forced: forced.fresh_from("facts_new")}
+        for apart, rows in fresh_rows.items():
+            kept = [one.rollups[apart.key()] for one in after if apart.key() in one.rollups]
+            self._apart.discard(apart.NAME)
+            if 0 < len(kept) == len(after):
+                of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
+                writer.execute(f"CREATE OR REPLACE VIEW {apart.NAME} AS {of_closed} UNION ALL ({rows})")
+                self._apart.add(apart.NAME)
         for one in ROLLUPS:
             sums = [
                 [segment.rollups[one.key] for segment in segments if one.key in segment.rollups]

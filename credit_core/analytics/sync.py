@@ -27,7 +27,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from credit_core.analytics import relations, spells
+from credit_core.analytics import forced, relations, spells
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
@@ -173,6 +173,10 @@ class Facts:
     def run_out_events(self) -> FromClause:
         """The entries that run-outs are told from (:mod:`credit_core.analytics.spells`)."""
         return spells.events().subquery("events")
+
+    def forced_spending(self) -> FromClause:
+        """What was spent on requests that rule 5 made fresh (:mod:`credit_core.analytics.forced`)."""
+        return forced.spending().subquery("spending")
 
     def shared(self, statement: Select[Any]) -> FromClause:
         """A relation that several questions of a page rest on."""
