@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,8 +13,8 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from sqlalchemy import Date, SmallInteger, Table
 
+from credit_core.analytics import forced, relations, rollups, spells
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import relations, rollups
 from credit_core.analytics.lanes import FEW_VALUES
 from credit_core.analytics.manifest import Segment
 from credit_core.analytics.source import ARROW
@@ -117,15 +117,18 @@ class SegmentFile:
             self._waiting = [every.slice(whole)] if whole < len(every) else []
 
 
-def rolled_up(
-    database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path], wanted: Iterable[str] | None = None
-) -> dict[str, Path]:
-    """Write the roll-ups of a segment, on disk when it returns; ``file_of`` names the file of each kind."""
+def kept_of(entries: str) -> dict[str, tuple[str, str]]:
+    """What a closed segment keeps beside its entries: key → kind of file and SQL of its rows over a relation like ``facts``."""
+    sums = {one.key: (f"rollup-{one.name}", one.made_from(entries)) for one in rollups.ROLLUPS}
+    return sums | {apart.key(): (apart.NAME, apart.made_from(entries)) for apart in (spells, forced)}
+
+
+def rolled_up(database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path]) -> dict[str, Path]:
+    """Write what is kept beside a segment, on disk when it returns; ``file_of`` names the file of each kind."""
     made = {}
-    for one in rollups.ROLLUPS:
-        if wanted is None or one.name in wanted:
-            made[one.name] = file_of(f"rollup-{one.name}")
-            copy_to(database, one.made_from(f"read_parquet({quoted(str(path))})"), made[one.name])
+    for key, (kind, rows) in kept_of(f"read_parquet({quoted(str(path))})").items():
+        made[key] = file_of(kind)
+        copy_to(database, rows, made[key])
     return made
 
 
@@ -143,14 +146,16 @@ def closed(file: SegmentFile, sums: dict[str, Path]) -> Segment:
     return Segment(file.path.name, file.rows, file.first_us, file.last_us, True, names)
 
 
-def newest_rows(folder: Path, parts: tuple[str, ...]) -> str:
-    """SQL: of each account the rows of the last file that names it."""
+def newest_rows(folder: Path, parts: Sequence[str], among: str = "TRUE") -> str:
+    """SQL: of each account ``among`` those the rows of the last file that names it."""
+    if len(parts) == 1:
+        return f"SELECT * FROM read_parquet({paths(folder, parts)}) WHERE {among}"
     every = f"read_parquet({paths(folder, parts)}, filename = true)"
-    newest = f"SELECT account_id, max(filename) AS filename FROM {every} GROUP BY account_id"
+    newest = f"SELECT account_id, max(filename) AS filename FROM {every} WHERE {among} GROUP BY account_id"
     return f"SELECT p.* EXCLUDE (filename) FROM {every} p JOIN ({newest}) n USING (account_id, filename)"
 
 
-def paths(folder: Path, files: Any) -> str:
+def paths(folder: Path, files: Sequence[str]) -> str:
     """A list of files for ``read_parquet``."""
     return "[" + ", ".join(quoted(str(folder / file)) for file in files) + "]"
 

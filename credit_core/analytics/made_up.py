@@ -9,16 +9,17 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from credit_core.analytics import counting, relations
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import relations
 from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions
-from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, rolled_up, table_schema
+from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, copy_to, rolled_up, table_schema
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
@@ -79,6 +80,8 @@ class MadeUpFacts:
             layout_of(), self._zone, version=1, id=self._rows, number=self._number, segments=tuple(self._segments),
             tables=files, settled=True, written_at=time.time(), made_up=self._words,
         )  # fmt: skip
+        made = counting.completed(made, self.folder, self._database, self._written)
+        made = replace(made, number=self._number)
         manifests.write(self.folder, made)
         return made
 
@@ -117,6 +120,11 @@ class MadeUpFacts:
                     pa.table({field.name: (known | missing)[field.name] for field in schema}).cast(schema)
                 )
         manifests.sync_file(path)
+        return path.name
+
+    def _written(self, kind: str, rows: str) -> str:
+        path = self._path(kind)
+        copy_to(self._database, rows, path)
         return path.name
 
     def _path(self, kind: str) -> Path:

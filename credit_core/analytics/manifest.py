@@ -19,6 +19,7 @@ import orjson
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from credit_core.analytics.relations import metadata
 from credit_core.analytics.source import START, Watermark
 from credit_core.errors import Conflict, LedgerUnavailable
 
@@ -149,7 +150,8 @@ def read(folder: Path, name: str = NAME) -> Manifest | None:
 def whole(folder: Path, manifest: Manifest) -> bool:
     """Whether every file that was not waited for can be read: a power cut may have left less of it."""
     small = [one.file for one in manifest.segments if not one.closed]
-    for file in (*small, *(file for files in manifest.tables.values() for file in files)):
+    tables = [files for name, files in manifest.tables.items() if name in metadata.tables]
+    for file in (*small, *(file for files in tables for file in files)):
         try:
             pq.read_metadata(folder / file)
         except (OSError, pa.ArrowInvalid):

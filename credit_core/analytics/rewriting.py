@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -54,12 +54,21 @@ class Rolled(NamedTuple):
 
 
 class RolledUp(NamedTuple):
-    """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet."""
+    """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
+
+    ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
+    ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for
+    entries that came later, where it is among ``late``.
+    """
 
     zone: str
     first: date
     last: date
+    last_us: int | None
     fresh: bool
+    names: frozenset[str]
+    carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
+    late: frozenset[str] = frozenset()
 
 
 class Rewriter:
@@ -102,26 +111,40 @@ class Rewriter:
 
     def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
         for rolled in self._rollups:
+            if rolled.rollup.name not in there.names:
+                continue
             translation = _Translation(rolled, values, self._expression)
             try:
                 made = translation.select(select)
             except _NotKnown:
                 continue
-            within = {_day_cut(at, there.zone) for at in translation.cuts}
+            beyond = float("inf") if there.last_us is None else there.last_us
+            within = {_day_cut(at, there.zone) for at in translation.cuts if at <= beyond}
             cut = sorted(day for day in within if day and there.first <= day <= there.last)
-            made["from_table"] = self._source(rolled.rollup, cut, there.fresh)
+            carried = _carried(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
+            made["from_table"] = self._source(rolled.rollup, cut, carried, there)
             select.clear()
             select.update(made)
             return True
         return False
 
-    def _source(self, rollup: RollUp, cut: Sequence[date], fresh: bool) -> Node:
-        """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up."""
+    def _source(self, rollup: RollUp, cut: Sequence[date], carried: date | None, there: RolledUp) -> Node:
+        """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
+
+        What came until the day ``carried`` is there as one row for each of the roll-up's keys.
+        """
         among = ", ".join(f"DATE '{day}'" for day in cut)
-        parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE day NOT IN ({among})" if cut else "")]
+        conditions = [f"day NOT IN ({among})"] if cut else []
+        if carried is not None:
+            conditions.append(f"day > DATE '{carried}'")
+        parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")]
+        if carried is not None:
+            parts.append(f"SELECT * FROM {rollup.until(carried)}")
+            if rollup.name in there.late:
+                parts.append(f"SELECT * FROM {rollup.late} WHERE day <= DATE '{carried}'")
         if cut:
             parts.append(f"SELECT * FROM {rollup.closed} WHERE day IN ({among})")
-        if fresh:
+        if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
         source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {_FACTS}"))
         found: Node = source["statements"][0]["node"]["from_table"]
@@ -159,7 +182,10 @@ class Rewriter:
 
 
 class _Translation:
-    """One ``SELECT`` over ``facts`` in a roll-up's terms; ``cuts``: instants that split the entries it looks at."""
+    """One ``SELECT`` over ``facts`` in a roll-up's terms; ``cuts``: instants that split the entries it looks at.
+
+    ``days``: the first of the days that it tells from all those before them; ``by_day``: it tells every day from the others.
+    """
 
     def __init__(self, rolled: Rolled, values: Mapping[str, Any], expression: Callable[[str], Node]) -> None:
         self._rolled = rolled
@@ -168,6 +194,8 @@ class _Translation:
         self._keys = frozenset(rolled.rollup.keys)
         self._sums = frozenset(rolled.rollup.sums)
         self.cuts: set[int] = set()
+        self.days: set[date] = set()
+        self.by_day = False
 
     def select(self, select: Node) -> Node:
         made = copy.deepcopy(select)
@@ -198,6 +226,9 @@ class _Translation:
             if kind == "COMPARISON" and (cut := self._cut(node)) is not None:
                 self.cuts.add(cut)
                 return node
+            if (first := self._first_told(node)) is not None:
+                self.days.add(first)
+                return node
         if kind == "WINDOW":
             raise _NotKnown
         if kind == "COLUMN_REF":
@@ -210,6 +241,7 @@ class _Translation:
         """A column that the rows of the roll-up are told apart by, or one of another name: that of a column selected."""
         if node["column_names"][0] == _FACTS and node["column_names"][-1] not in self._keys:
             raise _NotKnown
+        self.by_day |= node["column_names"] == [_FACTS, "day"]
         return node
 
     def _cut(self, node: Node) -> int | None:
@@ -219,6 +251,23 @@ class _Translation:
                 bound = self._constant(node[other])
                 return None if bound is None else bound + steps[node["type"]]
         return None
+
+    def _first_told(self, node: Node) -> date | None:
+        """Of a comparison of the entry's day with a constant, and of the later one of both: the first day told from those before."""
+        if node["class"] == "COMPARISON" and node["type"] in _COMPARISONS:
+            left, right, later = node["left"], node["right"], _COMPARISONS[node["type"]]
+        elif node["class"] == "FUNCTION" and node["function_name"] == "greatest":
+            (left, right), later = (one["expression"] for one in node["arguments"]), 1
+        else:
+            return None
+        day = self._day(right) if left.get("column_names") == [_FACTS, "day"] else None
+        return None if day is None else day + timedelta(days=later)
+
+    def _day(self, node: Node) -> date | None:
+        if node["class"] == "CAST":
+            node = node["child"]
+        value = self._values[node["identifier"]] if node["class"] == "PARAMETER" else None
+        return value if isinstance(value, date) and not isinstance(value, datetime) else None
 
     def _constant(self, node: Node) -> int | None:
         if node["class"] == "PARAMETER":
@@ -297,6 +346,11 @@ class _Translation:
         if kind == "FUNCTION" and node["is_operator"] and node["function_name"] in ("+", "-"):
             arguments = [one | {"expression": self._linear(one["expression"])} for one in node["arguments"]]
             return node | {"arguments": arguments}
+        if kind == "FUNCTION" and node["is_operator"] and node["function_name"] == "*":
+            times, amount = node["arguments"]
+            if self._constant(times["expression"]) is None:
+                raise _NotKnown
+            return node | {"arguments": [times, amount | {"expression": self._linear(amount["expression"])}]}
         if kind == "CASE":
             checks = [
                 {"when_expr": self._translated(one["when_expr"]), "then_expr": self._linear(one["then_expr"])}
@@ -339,6 +393,18 @@ def _day_cut(at_us: int, zone: str) -> date | None:
         return None if first_instant(day, place) == from_us(at_us) else day
     except OverflowError:
         return None
+
+
+def _carried(asked: _Translation, days: Sequence[date], zone: str) -> date | None:
+    """The newest of these days up to whose end entries need not be told apart."""
+    if asked.by_day:
+        return None
+    place = checked_zone(zone)
+    try:
+        told = [*asked.days, *(local_day(from_us(at), place) for at in asked.cuts)]
+    except OverflowError:
+        return None
+    return max((day for day in days if all(day < first for first in told)), default=None)
 
 
 def _column(name: str, like: Node | None = None) -> Node:

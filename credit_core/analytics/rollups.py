@@ -7,8 +7,10 @@ as such, amounts that are added up, and what is counted. Which question it answe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case
@@ -17,6 +19,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from credit_core.analytics import measures, relations
 from credit_core.policy.lots import PACED_KINDS
 
+_FACTS = relations.facts.name
 _F = relations.facts.c
 _DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -28,6 +31,7 @@ class RollUp:
     ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as truth values, keys too. ``sums``: whole-number
     columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
     a condition. ``latest``: the newest instant of those that do. ``in_memory``: small however long the ledger is.
+    ``carried``: sums of everything up to the end of some days are kept too (:mod:`credit_core.analytics.carrying`).
     """
 
     name: str
@@ -38,6 +42,12 @@ class RollUp:
     counts: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
     latest: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
     in_memory: bool = True
+    carried: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name and definition: rows of another definition are of another roll-up."""
+        return f"{self.name}-{hashlib.blake2b(self.made_from(_FACTS).encode(), digest_size=4).hexdigest()}"
 
     @property
     def table(self) -> str:
@@ -53,6 +63,15 @@ class RollUp:
     def fresh(self) -> str:
         """The entries that are not rolled up yet, in its columns."""
         return f"fresh_{self.name}"
+
+    def until(self, day: date) -> str:
+        """Everything up to the end of a day, added up."""
+        return f"until_{self.name}_{day:%Y%m%d}"
+
+    @property
+    def late(self) -> str:
+        """Its rows that were not there yet when everything was added up."""
+        return f"late_{self.name}"
 
     def made_from(self, relation: str) -> str:
         """SQL of its rows over entries; the instant kept is one of the group's, all of which are of one day."""
@@ -71,6 +90,19 @@ class RollUp:
             "min(occurred_at) AS occurred_at",
         ]
         return f"SELECT {', '.join(parts)} FROM {relation} AS facts GROUP BY ALL"
+
+    def added_up(self, relation: str, day: date) -> str:
+        """SQL of its own rows as those of one day, which is what everything up to its end comes to."""
+        amounts = (*self.sums, *(f"known_{name}" for name in self.sums), *self.measures, *self.counts)
+        parts = [
+            *(f"DATE '{day}' AS day" if key == "day" else f'"{key}"' for key in self.keys),
+            *self.conditions,
+            *(f'CAST(sum("{name}") AS BIGINT) AS "{name}"' for name in amounts),
+            *(f"max({name}) AS {name}" for name in self.latest),
+            "CAST(sum(n) AS BIGINT) AS n",
+            "min(occurred_at) AS occurred_at",
+        ]
+        return f"SELECT {', '.join(parts)} FROM {relation} GROUP BY ALL"
 
     def alike(self, relation: str) -> str:
         """SQL of entries in its columns, each by itself."""
@@ -152,5 +184,6 @@ ROLLUPS = (
         },
         latest={"requested_at": measures.requested(_F)},
         in_memory=False,
+        carried=True,
     ),
 )  # fmt: skip

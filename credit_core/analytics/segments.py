@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -26,8 +26,8 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from sqlalchemy import Table
 
+from credit_core.analytics import counting, relations
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import relations
 from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions, lots_named
 from credit_core.analytics.filing import (
     SegmentFile,
@@ -42,7 +42,7 @@ from credit_core.analytics.filing import (
     table_schema,
 )
 from credit_core.analytics.filling import Fillers, Terms
-from credit_core.analytics.layout import changed_rollups, layout_of
+from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import ASIDE, NAME, Left, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.retention import begins_us, parted
@@ -144,6 +144,7 @@ class Syncer:
             if not (rows and self._now.settled):
                 self._refresh_dimensions(copied=rows > 0)
             self._compact()
+            self._add_up()
             self._finish()
         self._sweep()
         at = self._now
@@ -212,18 +213,6 @@ class Syncer:
         self._manifest = replace(there, number=max([there.number, *numbers]))
         if there.settled:
             self._dimensions.settle(there.tokens)
-        self._roll_up_again(layout)
-
-    def _roll_up_again(self, layout: str) -> None:
-        """Make those roll-ups anew that another release defined otherwise: the entries are read from the segments."""
-        other = changed_rollups(self._now.layout, layout)
-        if not other:
-            return
-        segments = tuple(
-            replace(one, rollups=one.rollups | self._sums_of(one.file, other)) if one.closed else one
-            for one in self._now.segments
-        )
-        self._publish(replace(self._now, layout=layout, segments=segments))
 
     def _publish(self, manifest: Manifest) -> None:
         manifest = replace(manifest, version=manifest.version + 1, written_at=time.time())
@@ -317,13 +306,13 @@ class Syncer:
     def _named(self, segment: Segment) -> Segment:
         """A segment that another process wrote, under this folder's numbers."""
 
-        def named(kind: str, file: str) -> str:
-            path = self._path(kind)
+        def named(file: str) -> str:
+            path = self._path(file.rsplit("-", 2)[0])
             (self.folder / file).rename(path)
             return path.name
 
-        sums = {name: named(f"rollup-{name}", file) for name, file in segment.rollups.items()}
-        return replace(segment, file=named("facts", segment.file), rollups=sums)
+        sums = {key: named(file) for key, file in segment.rollups.items()}
+        return replace(segment, file=named(segment.file), rollups=sums)
 
     # Keeping few and large files ---------------------------------------------------------------------------------
 
@@ -350,18 +339,20 @@ class Syncer:
         self._publish(replace(self._now, segments=(*kept, *made)))
 
     def _sorted(self, rows: str) -> Segment:
-        path = self._path("facts")
-        copy_to(self._database, rows, path)
+        path = self.folder / self._written("facts", rows)
         counted = f"SELECT count(*), min(occurred_at), max(occurred_at) FROM read_parquet({quoted(str(path))})"
         found, first_us, last_us = self._one(counted)
-        return Segment(path.name, found, first_us, last_us, True, self._sums_of(path.name))
+        sums = {key: kept.name for key, kept in rolled_up(self._database, path, self._path).items()}
+        return Segment(path.name, found, first_us, last_us, True, sums)
 
     def _reopened(self, rows: str) -> Segment:
         return self._open(self._database.sql(rows).to_arrow_table())
 
-    def _sums_of(self, file: str, wanted: Collection[str] | None = None) -> dict[str, str]:
-        made = rolled_up(self._database, self.folder / file, self._path, wanted)
-        return {name: path.name for name, path in made.items()}
+    def _add_up(self) -> None:
+        """Roll-ups that a segment of another release lacks, and what is added up over segments."""
+        made = counting.completed(self._now, self.folder, self._database, self._written)
+        if made.segments != self._now.segments or made.tables != self._now.tables:
+            self._publish(replace(self._now, segments=made.segments, tables=made.tables))
 
     def _retain(self) -> None:
         """Let go of the entries of days that are too old."""
@@ -419,9 +410,8 @@ class Syncer:
         """All parts but the first as one, or all of them where they grew beside it: an account's newest rows count."""
         rows = {file: pq.read_metadata(self.folder / file).num_rows for file in parts}
         whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
-        path = self._path(name)
-        copy_to(self._database, newest_rows(self.folder, parts if whole else parts[1:]), path)
-        return (path.name,) if whole else (parts[0], path.name)
+        folded = self._written(name, newest_rows(self.folder, parts if whole else parts[1:]))
+        return (folded,) if whole else (parts[0], folded)
 
     # Files -------------------------------------------------------------------------------------------------------
 
@@ -435,6 +425,12 @@ class Syncer:
         """A few rows, not waited for: what a power cut damages is found at the next start."""
         path = self._path(kind)
         pq.write_table(rows, path, store_schema=False)
+        return path.name
+
+    def _written(self, kind: str, rows: str) -> str:
+        """The rows of a statement in a new file, on disk when it returns."""
+        path = self._path(kind)
+        copy_to(self._database, rows, path)
         return path.name
 
     def _paths(self, segments: list[Segment]) -> str:

@@ -11,26 +11,30 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import duckdb
-from sqlalchemy import SelectBase
+from sqlalchemy import FromClause, Select, SelectBase
 
+from credit_core.analytics import carrying, counting, day_ends, forced, relations, spells
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics import relations
+from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
-from credit_core.analytics.filing import paths
+from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
 from credit_core.analytics.rewriting import Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
+from credit_core.analytics.sharing import Shared
 from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
-from credit_core.units import from_us
+from credit_core.policy.cycles import local_day
+from credit_core.units import checked_zone, from_us
 
 _PARTLY = (*BY_ACCOUNT, relations.lots)
 #: A manifest may be replaced, and its files deleted, while they are read; the next one names others.
@@ -53,6 +57,10 @@ class StoredFacts(Facts):
         self._shown = Manifest(layout_of(), "")
         self._rewriter = Rewriter(database.cursor(), ROLLUPS)
         self._rolled_up: RolledUp | None = None
+        self._day_ends: DayEnds | None = None
+        #: What is kept apart beside every closed segment.
+        self._apart: set[str] = set()
+        self._shared = Shared(database)
 
     @classmethod
     def at(
@@ -108,6 +116,28 @@ class StoredFacts(Facts):
         self._rewriter.close()
         super().close()
 
+    def run_out_events(self) -> FromClause:
+        """Kept apart beside closed segments."""
+        return spells.kept() if spells.NAME in self._apart else super().run_out_events()
+
+    def forced_spending(self) -> FromClause:
+        """Kept apart beside closed segments."""
+        return forced.kept().subquery("spending") if forced.NAME in self._apart else super().forced_spending()
+
+    def shared(self, statement: Select[Any]) -> FromClause:
+        """A relation that several questions of a page rest on, worked out when the first of them is asked."""
+        sql, parameters = self._asked(statement)
+        return self._shared(sql, parameters, self.version, statement.selected_columns.keys())
+
+    def forget(self) -> None:
+        """Ask everything anew, for those who measure."""
+        super().forget()
+        self._shared.forget()
+
+    def day_ends(self) -> DayEnds | None:
+        """The days of which the folder says where accounts stood."""
+        return self._day_ends
+
     def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
         """From roll-ups where they can answer."""
         sql, parameters = compiled(statement)
@@ -128,6 +158,7 @@ class StoredFacts(Facts):
             writer.execute(f"CREATE VIEW {one.table} AS SELECT * FROM {one.table}_new")
             writer.execute(f"CREATE VIEW {one.fresh} AS {one.alike('facts_new')}")
             writer.execute(f"CREATE VIEW {one.closed} AS {one.alike('facts_closed')}")
+        writer.execute(relations.create_statement(day_ends.moved))
         writer.execute("INSERT INTO copy_state VALUES ('', '', 0, 0, NULL, 0)")
 
     def _load(self) -> None:
@@ -174,9 +205,9 @@ class StoredFacts(Facts):
                         f'INSERT INTO "{name}" SELECT * FROM read_parquet({self._paths(found.tables[name])})'
                     )
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
-            first, last = self._one(f"SELECT min(day), max(day) FROM {ROLLUPS[0].table}")
-        fresh = any(not one.closed for one in found.segments)
-        self._rolled_up = None if first is None else RolledUp(found.zone, first, last, fresh)
+            first, last = self._days_of(found)
+            self._day_ends = self._take_up_day_ends(found)
+        self._rolled_up = None if first is None else self._what_is_rolled_up(found, first, last)
         self._shown, self.zone = found, found.zone
         self.extent = Extent(found.first_us, found.last_us, found.entries)
         self.version += 1
@@ -193,16 +224,79 @@ class StoredFacts(Facts):
         writer.execute(
             "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
         )
+        fresh_rows = {spells: spells.made_from("facts_new"), forced: forced.fresh_from("facts_new")}
+        for apart, rows in fresh_rows.items():
+            kept = [one.rollups[apart.key()] for one in after if apart.key() in one.rollups]
+            self._apart.discard(apart.NAME)
+            if 0 < len(kept) == len(after):
+                of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
+                writer.execute(f"CREATE OR REPLACE VIEW {apart.NAME} AS {of_closed} UNION ALL ({rows})")
+                self._apart.add(apart.NAME)
         for one in ROLLUPS:
-            sums = [[segment.rollups[one.name] for segment in segments] for segments in (before, after)]
+            sums = [
+                [segment.rollups[one.key] for segment in segments if one.key in segment.rollups]
+                for segments in (before, after)
+            ]
             if one.in_memory:
                 self._into_new(one.table, *sums)
             elif sums[1]:
-                writer.execute(
-                    f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM read_parquet({self._paths(sums[1])})"
-                )
+                self._view(one.table, sums[1])
             else:
                 writer.execute(f"CREATE OR REPLACE VIEW {one.table} AS SELECT * FROM {one.table}_new")
+
+    def _what_is_rolled_up(self, found: Manifest, first: date, last: date) -> RolledUp:
+        closed = [one for one in found.segments if one.closed]
+        there = [one for one in ROLLUPS if all(one.key in segment.rollups for segment in closed)]
+        days: list[tuple[str, tuple[date, ...]]] = []
+        late: set[str] = set()
+        for one in there:
+            if one.carried:
+                held = carrying.carried(found, one)
+                days.append((one.name, tuple(held.files)))
+                for day, file in held.files.items():
+                    self._view(one.until(day), [file])
+                if held.late:
+                    self._view(one.late, held.late)
+                    late.add(one.name)
+        fresh = len(closed) < len(found.segments)
+        return RolledUp(
+            found.zone,
+            first,
+            last,
+            found.last_us,
+            fresh,
+            frozenset(one.name for one in there),
+            tuple(days),
+            frozenset(late),
+        )
+
+    def _take_up_day_ends(self, found: Manifest) -> DayEnds | None:
+        """Where accounts stood when days ended, and whose cycles are others than when that was counted."""
+        held, writer = counting.there(found), self._writer
+        if not held.days:
+            return None
+        self._view(day_ends.day_ends.name, list(held.files.values()))
+        writer.execute(f"DELETE FROM {day_ends.moved.name}")
+        moved = counting.moved_cycles(found, self.store)
+        if moved is None:
+            return DayEnds(held.days, False)
+        writer.execute(f"INSERT INTO {day_ends.moved.name} SELECT DISTINCT account_id FROM ({moved})")
+        theirs = f"account_id IN (SELECT account_id FROM {day_ends.moved.name})"
+        then = newest_rows(self.store, found.tables[counting.CYCLES_THEN], theirs)
+        writer.execute(f"CREATE OR REPLACE VIEW {day_ends.cycles_then.name} AS {then}")
+        return DayEnds(held.days, self._one(f"SELECT count(*) FROM {day_ends.moved.name}")[0] > 0)
+
+    def _days_of(self, found: Manifest) -> tuple[date | None, date | None]:
+        """The first and the last day that closed segments touch."""
+        closed = [one for one in found.segments if one.closed]
+        if not closed:
+            return None, None
+        place = checked_zone(found.zone)
+        ends = min(one.first_us for one in closed), max(one.last_us for one in closed)
+        return local_day(from_us(ends[0]), place), local_day(from_us(ends[1]), place)
+
+    def _view(self, name: str, files: Sequence[str]) -> None:
+        self._writer.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({self._paths(files)})")
 
     def _into_new(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Have the rows of these files in memory; those that are there already stay."""

@@ -24,10 +24,11 @@ from typing import Any, NamedTuple
 import duckdb
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-from sqlalchemy import ColumnElement, Select, SelectBase, select
+from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, select
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from credit_core.analytics import relations
+from credit_core.analytics import forced, relations, spells
+from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.source import START, Chunk, Watermark
@@ -184,6 +185,18 @@ class Facts:
         with self._database.cursor() as cursor:
             return cursor.execute(sql, parameters).df()
 
+    def run_out_events(self) -> FromClause:
+        """The entries that run-outs are told from (:mod:`credit_core.analytics.spells`)."""
+        return spells.events().subquery("events")
+
+    def forced_spending(self) -> FromClause:
+        """What was spent on requests that rule 5 made fresh (:mod:`credit_core.analytics.forced`)."""
+        return forced.spending().subquery("spending")
+
+    def shared(self, statement: Select[Any]) -> FromClause:
+        """A relation that several questions of a page rest on."""
+        return statement.subquery("shared")
+
     def forget(self) -> None:
         """Ask everything anew, for those who measure."""
         with self._remembering:
@@ -229,6 +242,10 @@ class Facts:
     def place(self) -> Place:
         """Where the copy lies, and who keeps it up to date."""
         return Place(None, True, 0, 0)
+
+    def day_ends(self) -> DayEnds | None:
+        """The days of which it is counted where accounts stood; None where nothing is."""
+        return None
 
     def coming(self, tx: int, last_id: int) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: written after that watermark."""

@@ -25,6 +25,8 @@ from sqlalchemy import func, select, text
 
 from credit_core.analytics import manifest, queries, relations, segments, source
 from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.manifest import Segment
+from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
@@ -304,14 +306,20 @@ def test_roll_ups_of_another_release_are_made_again_from_the_segments(
     expected = queries.daily(facts, EVERYTHING, "spent")
     facts.close()
     before = facts._shown
-    other = before.layout.replace("flow:", "flow:0")
-    manifest.write(facts.store, replace(before, layout=other))
+    flow, hours = (next(one.key for one in ROLLUPS if one.name == name) for name in ("flow", "hours"))
+
+    def of_another_release(segment: Segment) -> Segment:
+        named = {("flow-0" if key == flow else key): file for key, file in segment.rollups.items()}
+        return replace(segment, rollups=named) if segment.closed else segment
+
+    there = tuple(of_another_release(one) for one in before.segments)
+    manifest.write(facts.store, replace(before, segments=there))
     again = stored(ledger)
     after = again._shown
     closed = [[one for one in at.segments if one.closed] for at in (before, after)]
     assert [one.file for one in closed[0]] == [one.file for one in closed[1]]
-    assert [one.rollups["hours"] for one in closed[0]] == [one.rollups["hours"] for one in closed[1]]
-    assert {one.rollups["flow"] for one in closed[0]}.isdisjoint(one.rollups["flow"] for one in closed[1])
+    assert [one.rollups[hours] for one in closed[0]] == [one.rollups[hours] for one in closed[1]]
+    assert {one.rollups[flow] for one in closed[0]}.isdisjoint(one.rollups[flow] for one in closed[1])
     assert queries.daily(again, EVERYTHING, "spent").equals(expected)
 
 
@@ -370,6 +378,8 @@ import sys
 from pathlib import Path
 from credit_core.analytics import segments, source
 segments.LEAST_CLOSED_ROWS, segments.MOST_OPEN_ROWS, segments.MOST_OPEN_FILES, segments.MOST_PARTS = 200, 300, 8, 8
+from credit_core.analytics.manifest import Segment
+from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 with Syncer.open(sys.argv[1], Path(sys.argv[2])) as syncer:
     while True:

@@ -189,13 +189,11 @@ def _library(facts: Facts, filters: Filters, config: Config, at: datetime) -> pd
 
 def _at_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     """genre, mood, at_risk_uc: spent on requests that rule 5 made fresh."""
-    f = relations.facts.c
-    opening = relations.facts.alias("opening")
-    forced = select(opening.c.user_id, opening.c.request_id).where(opening.c.rule == "coverage_miss").subquery("forced")
+    forced = facts.forced_spending()
+    f = forced.c
     statement = (
         select(f.genre, f.mood, measures.total(measures.spent_uc)(f).label("at_risk_uc"))
-        .join(forced, (forced.c.user_id == f.user_id) & (forced.c.request_id == f.request_id))
-        .where(relations.behind(relations.facts, filters), f.kind.in_(("settle", "refund")), f.genre.is_not(None))
+        .where(relations.behind(forced, filters))
         .group_by(f.genre, f.mood)
     )
     return facts.frame(statement)

@@ -13,8 +13,8 @@ from credit_core.analytics import relations
 from credit_core.analytics.days import reporting_days
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.metrics import Format, metric
+from credit_core.analytics.queries import standing
 from credit_core.analytics.queries.series import Value, lived_days, values
-from credit_core.analytics.queries.surplus import BEHIND, surplus_now
 from credit_core.analytics.sync import Facts
 from credit_core.policy.config import Config
 from credit_core.policy.plans import COUNTED
@@ -142,8 +142,8 @@ def slos(facts: Facts, filters: Filters, config: Config) -> pd.DataFrame:
     denominator. ``met`` is missing where the value is unknown.
     """
     targets = config.slos
-    now = surplus_now(facts, filters)["surplus_days"]
-    behind = Value(float((now < BEHIND).mean()) if len(now) else None, int((now < BEHIND).sum()), len(now))
+    now = standing.spread(facts, filters)
+    behind = Value(now.behind_share, now.behind, now.accounts)
     bounds = {
         "idle_library_share": targets.idle_library_share,
         "coverage_miss_rate": targets.coverage_miss_rate,

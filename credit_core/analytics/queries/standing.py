@@ -6,12 +6,14 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import pandas as pd
+from sqlalchemy import select
 
+from credit_core.analytics import measures
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries.burn import burn_against_pace
 from credit_core.analytics.queries.releases import release_marks
 from credit_core.analytics.queries.series import NONE, covered, daily
-from credit_core.analytics.queries.surplus import surplus_by_plan, surplus_now
+from credit_core.analytics.queries.surplus import ending, running, sides
 from credit_core.analytics.sync import Facts
 
 #: Less than this on one side of a release says nothing about it.
@@ -122,7 +124,7 @@ def since_release(facts: Facts, filters: Filters) -> SinceRelease | None:
 
 def running_out(facts: Facts, filters: Filters, before: datetime | None = None) -> RunningOut:
     """Who has no credits left, and whose end before their reset (and before ``before``) at their present burn, soonest first."""
-    frame = surplus_now(facts, filters)
+    frame = ending(facts, filters)
     empty = frame["available_credits"] <= 0
     ends = frame["runs_out_at"].notna() if before is None else frame["runs_out_at"] < before
     soon = frame[ends & ~empty].sort_values(["runs_out_at", "account_id"], ignore_index=True)
@@ -131,14 +133,13 @@ def running_out(facts: Facts, filters: Filters, before: datetime | None = None) 
 
 def spread(facts: Facts, filters: Filters) -> Spread:
     """How many accounts are behind (< −3 surplus days), on pace and ahead (> +3) at the period's end, or now."""
-    plans, people = surplus_by_plan(facts, filters), surplus_now(facts, filters)
-    behind, on_pace, ahead = (int(plans[name].sum()) for name in ("behind", "on_pace", "ahead"))
-    accounts = behind + on_pace + ahead
+    now = running(facts, filters)
+    median = measures.quantile("0.5", "surplus_days")(now.c)
+    accounts, behind, ahead, middle = facts.rows(select(*sides(now), median).select_from(now))[0]
     if not accounts:
         return NOBODY
-    return Spread(
-        accounts, behind, on_pace, ahead, float(people["surplus_days"].median()), behind / accounts, ahead / accounts
-    )
+    on_pace = accounts - behind - ahead
+    return Spread(accounts, behind, on_pace, ahead, float(middle), behind / accounts, ahead / accounts)
 
 
 _DAY = ("spent_uc", "spent_credits", "pace_credits")

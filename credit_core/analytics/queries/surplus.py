@@ -8,32 +8,28 @@ import pandas as pd
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Date,
     Double,
+    FromClause,
     Select,
+    Table,
     and_,
     case,
     cast,
-    column,
     func,
     literal_column,
     or_,
     select,
-    values,
 )
 
-from credit_core.analytics import measures, relations
+from credit_core.analytics import day_ends, measures, relations, spells
+from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
-from credit_core.policy.lots import PACED_KINDS
-from credit_core.policy.plans import CYCLED
 from credit_core.units import DAY_US, MICRO, to_us
 
-#: Surplus days from which on an account counts as behind or ahead (SPEC 6).
-BEHIND, AHEAD = -3.0, 3.0
 RUNWAY_DAYS = 7
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 
@@ -52,7 +48,8 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
 
     An account's state is the one after its last entry before the reporting midnight, before closings at that instant;
     paused accounts, those of plans that are not paced, and those without a cycle over that midnight are left out. Days that
-    have not ended are missing.
+    have not ended are missing. Quantiles are exact where every account is looked at, and right to half a step of
+    :data:`day_ends.STEP_DAYS` where days are counted already; accounts and shares are always exact.
     """
     days = reporting_days(filters.period, facts.zone)
     last = facts.extent.last_us
@@ -61,45 +58,125 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
     columns = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
     if not ended:
         return frame.reindex(columns=columns)
-    at_end = _at_ends(ended, filters).subquery("at_end")
-    x = at_end.c.surplus_days
-    quantiles = func.quantile_cont(x, literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]"))
-    statement = select(
-        at_end.c.day,
-        func.count().label("accounts"),
-        quantiles.label("quantiles"),
-        func.avg(case((x < BEHIND, 1.0), else_=0.0)).label("behind_share"),
-        func.avg(case((x > AHEAD, 1.0), else_=0.0)).label("ahead_share"),
-    ).group_by(at_end.c.day)
-    found = facts.frame(statement)
-    found[list(_QUANTILES)] = pd.DataFrame(
-        found.pop("quantiles").to_list(), index=found.index, columns=list(_QUANTILES), dtype="float64"
-    )
+    counted = None if filters.users or filters.teams else facts.day_ends()
+    found = _bands(facts, filters, ended) if counted is None else _counted_bands(facts, filters, ended, counted)
     found["day"] = pd.to_datetime(found["day"])
     return frame.merge(found, on="day", how="left")[columns]
 
 
-def surplus_now(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """Every running account of a titrated plan at the period's end, or as of the newest entry where that is first; most behind first.
+def _bands(facts: Facts, filters: Filters, ended: list[Day]) -> pd.DataFrame:
+    standing = _paced_ends(day_ends.at_ends(ended), filters, relations.cycles).subquery("standing")
+    x = standing.c.surplus_days
+    quantiles = func.quantile_cont(x, literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]"))
+    statement = select(
+        standing.c.day,
+        func.count().label("accounts"),
+        quantiles.label("quantiles"),
+        func.avg(case((x < BEHIND, 1.0), else_=0.0)).label("behind_share"),
+        func.avg(case((x > AHEAD, 1.0), else_=0.0)).label("ahead_share"),
+    ).group_by(standing.c.day)
+    found = facts.frame(statement)
+    found[list(_QUANTILES)] = pd.DataFrame(
+        found.pop("quantiles").to_list(), index=found.index, columns=list(_QUANTILES), dtype="float64"
+    )
+    return found
+
+
+def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayEnds) -> pd.DataFrame:
+    """From what is counted of days that are over, mended by accounts whose cycles are others by now; and from the other days."""
+    known, rest = ([day for day in ended if (day.day in there.days) is side] for side in (True, False))
+    e = day_ends.day_ends.c
+    parts = []
+    if known:
+        within = (e.day >= known[0].day, e.day <= known[-1].day, e.day.in_([day.day for day in known]))
+        of_days = select(e.day, e.step, *(e[name] for name in day_ends.FIGURES)).where(
+            *within, _paced(e.plan, filters, e.region)
+        )
+        parts.append(_by_step(facts, of_days, 1))
+        if there.moved:
+            for cycles, sign in ((day_ends.cycles_then, -1), (relations.cycles, 1)):
+                theirs = day_ends.at_ends(known, cycles, day_ends.moved)
+                parts.append(_by_step(facts, day_ends.counted(_paced_ends(theirs, filters, cycles)), sign))
+    if rest:
+        parts.append(
+            _by_step(facts, day_ends.counted(_paced_ends(day_ends.at_ends(rest), filters, relations.cycles)), 1)
+        )
+    counts = pd.concat(parts).groupby(["day", "step"], as_index=False)[list(day_ends.FIGURES)].sum()
+    rows = []
+    for day, part in counts[counts["accounts"] > 0].groupby("day", sort=True):
+        accounts, behind, ahead = (int(part[name].sum()) for name in day_ends.FIGURES)
+        told = day_ends.quantiles(part["step"].to_numpy(), part["accounts"].to_numpy(), list(_QUANTILES.values()))
+        rows.append((day, accounts, *told, behind / accounts, ahead / accounts))
+    return pd.DataFrame(rows, columns=["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"])
+
+
+def _by_step(facts: Facts, rows: Select[Any], sign: int) -> pd.DataFrame:
+    r = rows.subquery("rows").c
+    sums = (cast(func.sum(r[name]) * sign, BigInteger).label(name) for name in day_ends.FIGURES)
+    found = facts.frame(select(r.day, r.step, *sums).group_by(r.day, r.step))
+    return found.astype({"step": "int64"} | dict.fromkeys(day_ends.FIGURES, "int64"))
+
+
+def _paced(plan: ColumnElement[Any], filters: Filters, region: ColumnElement[Any]) -> ColumnElement[bool]:
+    kept = [of.in_(names) for of, names in ((plan, filters.plans), (region, filters.regions)) if names]
+    return and_(relations.paced(plan), relations.within(plan, filters), *kept)
+
+
+def _paced_ends(standing: Select[Any], filters: Filters, cycles: Table) -> Select[Any]:
+    return standing.where(relations.paced(cycles.c.plan), relations.of_accounts(cycles, filters))
+
+
+def surplus_now(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
+    """Running accounts of titrated plans at the period's end, or as of the newest entry where that is first; most behind first.
 
     Columns account_id, user_id, plan, region, surplus_days, surplus_credits, paced_credits, available_credits,
     quota_credits, burn_credits_per_day (of the last 7 days), runway_days (available / that), runs_out_at (where before the
-    reset), mode (as last decided), next_reset_at.
+    reset), mode (as last decided), next_reset_at. All of them, or the first ``limit``.
     """
+    now = running(facts, filters)
+    return _shown(facts, filters, select(now).order_by(now.c.surplus_days, now.c.account_id).limit(limit))
+
+
+def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """The accounts of :func:`surplus_now` that have nothing left, or whose credits end before their reset."""
+    now = running(facts, filters)
+    n = now.c
+    # A second more than asked for: what the columns say decides.
+    ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(n.burned_uc, 0)
+    runs_out = and_(n.burned_uc > 0, ends_us < n.left_us + MICRO)
+    kept = select(now).where(or_(n.available_uc <= 0, runs_out))
+    frame = _shown(facts, filters, kept.order_by(n.surplus_days, n.account_id))
+    return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
+
+
+def running(facts: Facts, filters: Filters) -> FromClause:
+    """What :func:`surplus_now` rests on, worked out once for all that ask: one row per account, amounts in micro-credits."""
+    return facts.shared(_at_instant(_now_us(facts, filters), filters))
+
+
+def sides(now: FromClause) -> tuple[ColumnElement[int], ColumnElement[int], ColumnElement[int]]:
+    """Of running accounts: all, those behind and those ahead."""
+    x = now.c.surplus_days
+    return func.count(), func.count().filter(x < BEHIND), func.count().filter(x > AHEAD)
+
+
+def _now_us(facts: Facts, filters: Filters) -> int:
     last = facts.extent.last_us
-    at_us = to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
-    frame = facts.frame(_at_instant(at_us, filters))
+    return to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
+
+
+def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
+    frame = facts.frame(rows)
     # Microseconds, so that no account's figures are rounded before they are divided.
     length, left = frame["length_us"] / DAY_US, frame["left_us"] / DAY_US
     quota = frame["quota_uc"].astype("float64")
-    frame["surplus_days"] = frame["paced_uc"] * length / quota - left
     frame["surplus_credits"] = (frame["paced_uc"] - quota * left / length) / MICRO
     for name in ("paced", "available", "quota"):
         frame[f"{name}_credits"] = frame[f"{name}_uc"].astype("float64") / MICRO
     burn = frame["burned_uc"].astype("float64") / MICRO / RUNWAY_DAYS
     frame["burn_credits_per_day"] = burn
     frame["runway_days"] = frame["available_credits"] / burn.where(burn > 0)
-    empty = pd.Timestamp(at_us, unit="us", tz="UTC").tz_convert(facts.zone) + pd.to_timedelta(
+    empty = pd.Timestamp(_now_us(facts, filters), unit="us", tz="UTC").tz_convert(facts.zone) + pd.to_timedelta(
         frame["runway_days"], unit="D"
     )
     frame["runs_out_at"] = empty.where(empty < frame["next_reset_at"])
@@ -107,167 +184,78 @@ def surplus_now(facts: Facts, filters: Filters) -> pd.DataFrame:
         "account_id", "user_id", "plan", "region", "surplus_days", "surplus_credits", "paced_credits", "available_credits",
         "quota_credits", "burn_credits_per_day", "runway_days", "runs_out_at", "mode", "next_reset_at",
     ]  # fmt: skip
-    return frame[columns].sort_values(["surplus_days", "account_id"]).reset_index(drop=True)
+    return frame[columns]
 
 
 def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
     """By plan, as :func:`surplus_now`: accounts, p05 … p95, behind, on_pace, ahead (accounts), behind_share, ahead_share."""
-    rows = []
-    for plan, days in surplus_now(facts, filters).groupby("plan", sort=True)["surplus_days"]:
-        behind, ahead = int((days < BEHIND).sum()), int((days > AHEAD).sum())
-        quantiles = [float(days.quantile(share)) for share in _QUANTILES.values()]
-        rows.append(
-            (
-                plan,
-                len(days),
-                *quantiles,
-                behind,
-                len(days) - behind - ahead,
-                ahead,
-                behind / len(days),
-                ahead / len(days),
-            )
-        )
-    columns = ["plan", "accounts", *_QUANTILES, "behind", "on_pace", "ahead", "behind_share", "ahead_share"]
-    return pd.DataFrame(rows, columns=columns)
+    now = running(facts, filters)
+    accounts, behind, ahead = sides(now)
+    quantiles = (measures.quantile(str(share), "surplus_days")(now.c).label(name) for name, share in _QUANTILES.items())
+    figures = (accounts.label("accounts"), *quantiles, behind.label("behind"), ahead.label("ahead"))
+    frame = facts.frame(select(now.c.plan, *figures).group_by(now.c.plan).order_by(now.c.plan))
+    frame["on_pace"] = frame["accounts"] - frame["behind"] - frame["ahead"]
+    for side in ("behind", "ahead"):
+        frame[f"{side}_share"] = frame[side] / frame["accounts"]
+    return frame[["plan", "accounts", *_QUANTILES, "behind", "on_pace", "ahead", "behind_share", "ahead_share"]]
 
 
 def surplus_histogram(facts: Facts, filters: Filters, width_days: float = 1.0) -> pd.DataFrame:
     """By plan and bin [from_days, to_days) of surplus days, as :func:`surplus_now`: accounts. Empty bins are left out."""
-    now = surplus_now(facts, filters)
-    bins = (now["surplus_days"] // width_days).astype("int64")
-    frame = now.groupby(["plan", bins.rename("bin")]).size().rename("accounts").reset_index()
+    now = running(facts, filters)
+    bins = cast(func.floor(now.c.surplus_days / width_days), BigInteger).label("bin")
+    counts = select(now.c.plan, bins, func.count().label("accounts")).group_by(now.c.plan, bins)
+    frame = facts.frame(counts.order_by(now.c.plan, bins))
     frame["from_days"] = frame["bin"] * width_days
     frame["to_days"] = frame["from_days"] + width_days
     return frame[["plan", "from_days", "to_days", "accounts"]]
 
 
-def run_outs(facts: Facts, filters: Filters) -> pd.DataFrame:
+def run_outs(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
     """Run-outs that began in the period, newest first: a first decision by rule 4, and the time until the next grant.
 
     Columns account_id, user_id, plan, region, run_out_at, granted_at, dry_days, dry_share (of the cycle; missing for plans
-    without one), ongoing. An ongoing one counts up to the newest entry.
+    without one), ongoing. An ongoing one counts up to the newest entry. All of them, or the first ``limit``.
     """
-    last = facts.extent.last_us
-    f = relations.facts.c
-    dry, granted = f.rule == "unaffordable", and_(f.kind == "grant", f.line == 1)
-    next_grant = func.min(case((granted, f.occurred_at))).over(
-        partition_by=f.account_id, order_by=(f.occurred_at, f.id), rows=(1, None)
-    )
-    events = (
-        select(
-            f.id,
-            f.account_id,
-            f.user_id,
-            f.plan,
-            f.region,
-            f.occurred_at,
-            case((f.quota_policy.in_(CYCLED), f.cycle_days)).label("cycle_days"),
-            f.rule,
-            next_grant.label("granted_at"),
-        )
-        .where(or_(dry, granted), f.occurred_at < to_us(filters.period.end))
-        .subquery("events")
-    )
-    # A grant after the period ends a run-out that began in it.
-    after = _first_grants(to_us(filters.period.end)).subquery("after")
-    e = events.c
-    ended = func.coalesce(e.granted_at, after.c.granted_at)
-    first = func.row_number().over(partition_by=(e.account_id, ended), order_by=(e.occurred_at, e.id))
-    spells = (
-        select(
-            e.account_id,
-            e.user_id,
-            e.plan,
-            e.region,
-            e.occurred_at.label("run_out_at"),
-            ended.label("granted_at"),
-            e.cycle_days,
-            first.label("place"),
-        )
-        .select_from(events.outerjoin(after, after.c.account_id == e.account_id))
-        .where(e.rule == "unaffordable")
-        .subquery("spells")
-    )
-    s = spells.c
-    dry_days = (cast(func.coalesce(s.granted_at, last), Double) - s.run_out_at) / DAY_US
-    conditions = [s[name].in_(kept) for name, kept in relations.entry_dimensions(filters) if kept and name != "model"]
-    statement = (
-        select(
-            s.account_id, s.user_id, s.plan, s.region, s.run_out_at, s.granted_at, dry_days.label("dry_days"),
-            (dry_days / s.cycle_days).label("dry_share"), s.granted_at.is_(None).label("ongoing"),
-        )
-        .where(s.place == 1, relations.in_period(s.run_out_at, filters), relations.within(s.plan, filters), *conditions)
-        .order_by(s.run_out_at.desc(), s.account_id)
+    s = _spells(facts, filters).c
+    dry_days, dry_share = _dry(facts, s)
+    statement = select(
+        s.account_id, s.user_id, s.plan, s.region, s.run_out_at, s.granted_at, dry_days.label("dry_days"),
+        dry_share.label("dry_share"), s.granted_at.is_(None).label("ongoing"),
     )  # fmt: skip
-    return facts.frame(statement)
+    return facts.frame(statement.order_by(s.run_out_at.desc(), s.account_id).limit(limit))
 
 
 def dry_time(facts: Facts, filters: Filters) -> Dry:
     """How long run-outs of the period lasted, and what part of a cycle that is per active account (SPEC 6, dry time)."""
-    spells = run_outs(facts, filters)
+    spells_ = _spells(facts, filters)
+    dry_days, dry_share = (
+        one.label(name) for one, name in zip(_dry(facts, spells_.c), ("dry_days", "share"), strict=True)
+    )
+    told = select(spells_.c.account_id, dry_days, dry_share).subquery("told")
+    middle = measures.quantile("0.5", "dry_days")(told.c)
+    figures = (func.count(), func.count(told.c.account_id.distinct()), middle, func.sum(told.c.share))
+    number, accounts, median, share = facts.rows(select(*figures).select_from(told))[0]
     active = value(facts, filters, "active_accounts").numerator
-    known = spells["dry_share"].dropna()
     return Dry(
-        len(spells),
-        spells["account_id"].nunique(),
-        None if spells.empty else float(spells["dry_days"].median()),
-        None if not active else float(known.sum()) / active,
+        number, accounts, None if not number else float(median), None if not active else float(share or 0.0) / active
     )
 
 
-def _first_grants(from_us: int) -> Select[Any]:
-    f = relations.facts.c
-    first = func.min(f.occurred_at).label("granted_at")
-    return (
-        select(f.account_id, first)
-        .where(f.kind == "grant", f.line == 1, f.occurred_at >= from_us)
-        .group_by(f.account_id)
+def _spells(facts: Facts, filters: Filters) -> FromClause:
+    found = spells.spells(facts.run_out_events(), lambda instant: relations.in_period(instant, filters)).subquery(
+        "spells"
     )
-
-
-def _paced_uc(f: Any) -> ColumnElement[Any]:
-    return case((f.lot_kind.in_(sorted(PACED_KINDS)), f.d_avail_uc), else_=0)
-
-
-def _pauses(f: Any) -> ColumnElement[Any]:
-    return case((f.kind == "pause", 1), (f.kind == "resume", -1), else_=0)
-
-
-def _at_ends(ended: list[Day], filters: Filters) -> Select[Any]:
-    """account × day: surplus_days of accounts whose cycle covers the day's end and that are not paused."""
-    bounds = [(day.day, day.end_us) for day in ended]
-    days = values(column("day", Date), column("end_us", BigInteger), name="days").data(bounds)
-    f, c, d = relations.facts.c, relations.cycles.c, days.c
-    # What came before the first day counts as of it.
-    day = func.greatest(f.day, ended[0].day).label("day")
-    changes = (
-        select(f.account_id, day, func.sum(_paced_uc(f)).label("paced_uc"), func.sum(_pauses(f)).label("pauses"))
-        .where(f.day <= ended[-1].day)
-        .group_by(f.account_id, day)
-        .subquery("changes")
+    kept = (
+        found.c[name].in_(names) for name, names in relations.entry_dimensions(filters) if names and name != "model"
     )
-    account, order = changes.c.account_id, changes.c.day
-    states = select(
-        account,
-        order,
-        cast(func.sum(changes.c.paced_uc).over(partition_by=account, order_by=order), BigInteger).label("paced_uc"),
-        func.sum(changes.c.pauses).over(partition_by=account, order_by=order).label("pauses"),
-        func.lead(order).over(partition_by=account, order_by=order).label("next_day"),
-    ).subquery("states")
-    held = and_(d.day >= states.c.day, or_(states.c.next_day.is_(None), d.day < states.c.next_day))
-    covers = and_(c.account_id == states.c.account_id, c.start_at < d.end_us, c.end_at >= d.end_us)
-    length, left = (c.end_at - c.start_at) / float(DAY_US), (c.end_at - d.end_us) / float(DAY_US)
-    return (
-        select(d.day, (states.c.paced_uc * length / c.quota_uc - left).label("surplus_days"))
-        .select_from(states.join(days, held).join(relations.cycles, covers))
-        .where(
-            states.c.pauses == 0,
-            c.quota_uc > 0,
-            relations.paced(c.plan),
-            relations.of_accounts(relations.cycles, filters),
-        )
-    )
+    return facts.shared(select(found).where(relations.within(found.c.plan, filters), *kept))
+
+
+def _dry(facts: Facts, s: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Days of a spell, and the share of a cycle that they are."""
+    days = (cast(func.coalesce(s.granted_at, facts.extent.last_us), Double) - s.run_out_at) / DAY_US
+    return days, days / s.cycle_days
 
 
 def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
@@ -277,18 +265,20 @@ def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
     states = (
         select(
             f.account_id,
-            measures.total(_paced_uc)(f).label("paced_uc"),
+            measures.total(day_ends.paced_uc)(f).label("paced_uc"),
             measures.total(lambda g: g.d_avail_uc)(f).label("available_uc"),
             measures.total(lambda g: case((recent, measures.spent_uc(g)), else_=0))(f).label("burned_uc"),
-            func.sum(_pauses(f)).label("pauses"),
+            func.sum(day_ends.pauses(f)).label("pauses"),
         )
         .where(f.occurred_at < at_us)
         .group_by(f.account_id)
         .subquery("states")
     )
     s = states.c
+    length, left = (c.end_at - c.start_at) / float(DAY_US), (c.end_at - at_us) / float(DAY_US)
     return (
         select(
+            (cast(s.paced_uc, Double) * length / c.quota_uc - left).label("surplus_days"),
             s.account_id, owner.c.user_id, c.plan, c.region, s.paced_uc, s.available_uc, s.burned_uc, c.quota_uc, a.mode,
             (c.end_at - c.start_at).label("length_us"), (c.end_at - at_us).label("left_us"), c.end_at.label("next_reset_at"),
         )

@@ -1,0 +1,83 @@
+"""Run-outs and the grants that end them: the few entries from which both are told, and how.
+
+A run-out is the first decision by rule 4 since the account's last grant. Of each stretch between two grants the first such
+decision is therefore all that is looked at, and each closed segment keeps those apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from sqlalchemy import FromClause, Select, TableClause, and_, case, column, func, literal_column, or_, select, table
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from credit_core.analytics import relations
+from credit_core.policy.plans import CYCLED
+
+#: The relation of :func:`events` where it is kept.
+NAME = "run_out_events"
+_TOLD = ("id", "account_id", "user_id", "team_id", "plan", "region", "occurred_at")
+_COLUMNS = (*_TOLD, "cycle_days", "dry")
+_DIALECT = PGDialect()  # type: ignore[no-untyped-call]
+
+
+def events() -> Select[Any]:
+    """Decisions by rule 4 (``dry``) and grants: who, when, and the length of the cycle of plans that have one, in days."""
+    f = relations.facts.c
+    dry, granted = f.rule == "unaffordable", and_(f.kind == "grant", f.line == 1)
+    length = case((f.quota_policy.in_(CYCLED), f.cycle_days)).label("cycle_days")
+    return select(*(f[name] for name in _TOLD), length, func.coalesce(dry, False).label("dry")).where(or_(dry, granted))
+
+
+def kept() -> TableClause:
+    """:func:`events`, where only the first dry one of a stretch need be there."""
+    return table(NAME, *(column(name) for name in _COLUMNS))
+
+
+def first_of_stretches() -> str:
+    """SQL: of :func:`events`, all grants, and after each of them the first dry one of the account."""
+    e = events().subquery("events")
+    order = (e.c.occurred_at, e.c.id)
+    stretch = func.count().filter(~e.c.dry).over(partition_by=e.c.account_id, order_by=order, rows=(None, 0))
+    parts = select(*e.c, stretch.label("stretch")).subquery("parts")
+    p = parts.c
+    place = func.row_number().over(partition_by=(p.account_id, p.stretch, p.dry), order_by=(p.occurred_at, p.id))
+    placed = select(*(p[name] for name in _COLUMNS), place.label("place")).subquery("placed")
+    chosen = select(*(placed.c[name] for name in _COLUMNS)).where(or_(~placed.c.dry, placed.c.place == 1))
+    return str(chosen.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+
+
+def made_from(relation: str) -> str:
+    """The same over a relation with the columns of ``facts``."""
+    return f"WITH facts AS (SELECT * FROM {relation}) {first_of_stretches()}"
+
+
+def key() -> str:
+    """Name and definition, as a segment names the file."""
+    return f"{NAME}-{hashlib.blake2b(first_of_stretches().encode(), digest_size=4).hexdigest()}"
+
+
+def spells(events: FromClause, period: Any) -> Select[Any]:
+    """Run-outs that began when ``period`` says of an instant: account_id, user_id, team_id, plan, region, run_out_at, granted_at, cycle_days."""
+    some = events.alias("some")
+    theirs = select(some.c.account_id).where(some.c.dry, period(some.c.occurred_at))
+    e = events.c
+    order = {"partition_by": e.account_id, "order_by": (e.occurred_at, e.id)}
+    granted, ran_dry = case((~e.dry, e.occurred_at)), case((e.dry, literal_column("1")), else_=literal_column("0"))
+    looked_at = (
+        select(
+            *(e[name] for name in (*_TOLD[1:], "cycle_days", "dry")),
+            func.min(granted).over(**order, rows=(1, None)).label("granted_at"),
+            # A dry one is the first of its stretch where a grant, or nothing, is right before it.
+            func.lag(ran_dry).over(**order).label("dry_before"),
+        )
+        .where(e.account_id.in_(theirs))
+        .subquery("looked_at")
+    )
+    s = looked_at.c
+    first = or_(s.dry_before.is_(None), s.dry_before == 0)
+    return select(
+        *(s[name] for name in ("account_id", "user_id", "team_id", "plan", "region")),
+        s.occurred_at.label("run_out_at"), s.granted_at, s.cycle_days,
+    ).where(s.dry, first, period(s.occurred_at))  # fmt: skip
