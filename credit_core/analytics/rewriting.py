@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from credit_core.analytics import relations
 from credit_core.analytics.rollups import RollUp, sql_of
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us
@@ -71,6 +72,21 @@ class RolledUp(NamedTuple):
     late: frozenset[str] = frozenset()
 
 
+class Cut(NamedTuple):
+    """A table that a rewritten statement asks, and the SQL of its rows: a day rolled up on either side of what cuts it."""
+
+    name: str
+    sql: str
+
+
+class Asked(NamedTuple):
+    """A statement, its parameters in order, and the tables that it needs made first."""
+
+    sql: str
+    parameters: list[Any]
+    cuts: tuple[Cut, ...] = ()
+
+
 class Rewriter:
     """Rewrites statements for one reporting zone. ``parser``: a connection that nobody else uses."""
 
@@ -79,9 +95,9 @@ class Rewriter:
         self._parser = parser
         self._rollups = [self._rolled(one) for one in rollups]
         self.parse = lru_cache(maxsize=_REMEMBERED)(self._parse)
-        self._known: dict[tuple[str, tuple[str, ...], RolledUp], tuple[str, list[Any]]] = {}
+        self._known: dict[tuple[str, tuple[str, ...], RolledUp], Asked] = {}
 
-    def __call__(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> tuple[str, list[Any]]:
+    def __call__(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> Asked:
         """The statement and its parameters, over roll-ups where they can answer."""
         key = (sql, tuple(map(repr, parameters)), there)
         if key not in self._known:
@@ -90,15 +106,16 @@ class Rewriter:
             self._known[key] = self._rewritten(sql, parameters, there)
         return self._known[key]
 
-    def _rewritten(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> tuple[str, list[Any]]:
+    def _rewritten(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> Asked:
         statement = copy.deepcopy(self.parse(sql))
         values = {str(place): value for place, value in enumerate(parameters, 1)}
         touched = False
+        cuts: dict[str, Cut] = {}
         for select in list(_selects(statement)):
             if _is_facts(select.get("from_table")):
-                touched |= self._rewrite(select, values, there)
+                touched |= self._rewrite(select, values, there, cuts)
         if not touched:
-            return sql, list(parameters)
+            return Asked(sql, list(parameters))
         kept: list[Any] = []
         numbers: dict[str, str] = {}
         for parameter in _nodes(statement, "PARAMETER"):
@@ -107,9 +124,9 @@ class Rewriter:
                 kept.append(values[name])
                 numbers[name] = str(len(kept))
             parameter["identifier"] = numbers[name]
-        return self._written(statement), kept
+        return Asked(self._written(statement), kept, tuple(cuts.values()))
 
-    def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
+    def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp, cuts: dict[str, Cut]) -> bool:
         for rolled in self._rollups:
             if rolled.rollup.name not in there.names:
                 continue
@@ -119,16 +136,21 @@ class Rewriter:
             except _NotKnown:
                 continue
             beyond = float("inf") if there.last_us is None else there.last_us
-            within = {_day_cut(at, there.zone) for at in translation.cuts if at <= beyond}
-            cut = sorted(day for day in within if day and there.first <= day <= there.last)
+            within: dict[date, list[int]] = {}
+            for at in sorted(translation.cuts):
+                day = _day_cut(at, there.zone) if at <= beyond else None
+                if day is not None and there.first <= day <= there.last:
+                    within.setdefault(day, []).append(at)
             carried = _carried(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
-            made["from_table"] = self._source(rolled.rollup, cut, carried, there)
+            made["from_table"] = self._source(rolled.rollup, within, carried, there, cuts)
             select.clear()
             select.update(made)
             return True
         return False
 
-    def _source(self, rollup: RollUp, cut: Sequence[date], carried: date | None, there: RolledUp) -> Node:
+    def _source(
+        self, rollup: RollUp, cut: Mapping[date, Sequence[int]], carried: date | None, there: RolledUp, cuts: dict[str, Cut]
+    ) -> Node:
         """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
 
         What came until the day ``carried`` is there as one row for each of the roll-up's keys.
@@ -142,8 +164,13 @@ class Rewriter:
             parts.append(f"SELECT * FROM {rollup.until(carried)}")
             if rollup.name in there.late:
                 parts.append(f"SELECT * FROM {rollup.late} WHERE day <= DATE '{carried}'")
-        if cut:
-            parts.append(f"SELECT * FROM {rollup.closed} WHERE day IN ({among})")
+        for day, at in cut.items():
+            if rollup.in_memory:
+                one = Cut(rollup.cut(day, at), rollup.cut_from(relations.facts.name + "_closed", day, at))
+                cuts[one.name] = one
+                parts.append(f"SELECT * FROM {one.name}")
+            else:
+                parts.append(f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'")
         if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
         source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {_FACTS}"))

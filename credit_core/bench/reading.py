@@ -34,6 +34,8 @@ from credit_core.units import from_us
 
 DAYS = 28
 TICK_ENTRIES = 1_000
+#: Rows of a list of accounts that a page asks for; the file that is downloaded has all.
+LISTED = 1_000
 Question = Callable[[Facts, Filters], Any]
 
 
@@ -68,7 +70,7 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
             marks, standing.pace_of_all, standing.pace_by_plan, standing.since_release, standing.fleet_burn, _before(standing.fleet_burn),
             standing.burn_by_day, _before(standing.burn_by_day), queries.burn_by_plan_model, _metric(queries.kpis, ("spent",)),
             _metric(queries.breakdown, "spent", "plan"), _metric(queries.hours_of_week, "spent"), _metric(queries.value, "requests"),
-            partial(queries.top_movers, by="user_id", limit=10), partial(queries.burn_by_account, limit=None),
+            partial(queries.top_movers, by="user_id", limit=10), partial(queries.burn_by_account, limit=LISTED),
         ),
         "coverage": (
             marks, _metric(queries.value, "coverage_miss_rate"), _metric(queries.daily, "coverage_miss_rate"),
@@ -76,8 +78,8 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
             partial(queries.cells, config=config), partial(gaps.pantry_effect, config=config),
         ),
         "surplus": (
-            marks, queries.surplus_now, standing.spread, _before(standing.spread), queries.surplus_bands, _before(queries.surplus_bands),
-            standing.running_out, queries.surplus_histogram, queries.surplus_by_plan, queries.run_outs,
+            marks, partial(queries.surplus_now, limit=LISTED), standing.spread, _before(standing.spread), queries.surplus_bands, _before(queries.surplus_bands),
+            standing.running_out, queries.surplus_histogram, queries.surplus_by_plan, partial(queries.run_outs, limit=LISTED), queries.dry_time,
             partial(settling.droop_by_plan, config=config, version=terms.version),
         ),
         "economics": (
@@ -89,7 +91,7 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
         ),
         "operations": (
             marks, _metric(queries.values, ("latency_p95_ms", "failure_rate")), _metric(queries.daily, "latency_p95_ms", "model"),
-            operations.rates_by_day, operations.incidents_by_day, operations.incidents, operations.models,
+            operations.rates_by_day, operations.incidents_by_day, partial(operations.incidents, limit=LISTED), operations.models,
         ),
         "explore": (
             marks, _metric(queries.kpis, ("fresh_rate",)), _metric(queries.daily, "fresh_rate", "plan"),
