@@ -37,7 +37,9 @@ class Counted(NamedTuple):
     def days(self) -> frozenset[date]:
         """The days that hold."""
         spans = ((first, min(last, self.through)) for first, last in self.files if self.through is not None)
-        return frozenset(date.fromordinal(day) for first, last in spans for day in range(first.toordinal(), last.toordinal() + 1))
+        return frozenset(
+            date.fromordinal(day) for first, last in spans for day in range(first.toordinal(), last.toordinal() + 1)
+        )
 
 
 def there(at: Manifest) -> Counted:
@@ -98,7 +100,8 @@ class _Views:
         people = [one.rollups[_PEOPLE.key] for one in closed]
         self._views = {_PEOPLE.table: f"SELECT * FROM read_parquet({file_list(folder, people)})"}
         self._views |= {
-            _PEOPLE.until(day): f"SELECT * FROM read_parquet({file_list(folder, [name])})" for day, name in held.files.items()
+            _PEOPLE.until(day): f"SELECT * FROM read_parquet({file_list(folder, [name])})"
+            for day, name in held.files.items()
         }
         if held.late:
             self._views[_PEOPLE.late] = f"SELECT * FROM read_parquet({file_list(folder, held.late)})"

@@ -126,8 +126,9 @@ def quantiles(steps: npt.NDArray[np.int64], accounts: npt.NDArray[np.int64], sha
     """Interpolated quantiles in days of counted accounts; ``steps`` ascend."""
     reached = np.cumsum(accounts)
     place = (reached[-1] - 1) * np.array(shares)
-    low, high = (steps[np.searchsorted(reached, np.array(end, dtype=np.int64), side="right")] for end in (np.floor(place), np.ceil(place)))
+    low, high = (
+        steps[np.searchsorted(reached, np.array(end, dtype=np.int64), side="right")]
+        for end in (np.floor(place), np.ceil(place))
+    )
     found = low + (high - low) * (place - np.floor(place))
     return [float(one) for one in found * STEP_DAYS]
-
-

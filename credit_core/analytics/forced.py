@@ -43,9 +43,7 @@ def kept() -> Select[Any]:
     of_kept = table(NAME, column("part"), *(column(name) for name in _COLUMNS))
     e, o = of_kept.alias("ends"), of_kept.alias("openings")
     opened = exists().where(o.c.part == "opening", _same_request(o.c, e.c))
-    return select(*(e.c[name] for name in _COLUMNS)).where(
-        or_(e.c.part == "spent", and_(e.c.part == "stray", opened))
-    )
+    return select(*(e.c[name] for name in _COLUMNS)).where(or_(e.c.part == "spent", and_(e.c.part == "stray", opened)))
 
 
 def _parts(f: FromClause, *, closed: bool) -> str:
@@ -58,9 +56,7 @@ def _parts(f: FromClause, *, closed: bool) -> str:
         return select(literal(name).label("part"), *columns).where(condition)
 
     ends = [part("spent", and_(_ends(f.c), forced)), part("stray", and_(_ends(f.c), ~begins))]
-    every = union_all(
-        *(ends if closed else [part("stray", _ends(f.c))]), part("opening", f.c.rule == "coverage_miss")
-    )
+    every = union_all(*(ends if closed else [part("stray", _ends(f.c))]), part("opening", f.c.rule == "coverage_miss"))
     return str(every.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 

@@ -25,8 +25,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from credit_core.analytics import manifest as manifests
 from credit_core.analytics import carrying, counting, relations
+from credit_core.analytics import manifest as manifests
 from credit_core.analytics.dimensions import BY_ACCOUNT, FEW, Dimensions, new_lots
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
@@ -299,7 +299,7 @@ class Syncer:
         self._publish(replace(self._now, segments=(*kept, *made)))
 
     def _add_up(self) -> None:
-        """Roll-ups that a segment of another release lacks, what is carried to each week's end, and where accounts stood when days ended."""
+        """Roll-ups that a segment of another release lacks, what is carried to weeks' ends, and where accounts stood at days' ends."""
         made = carrying.completed(self._now, self.folder, self._file)
         made = counting.completed(made, self.folder, self._database, self._file)
         if made.segments != self._now.segments or made.tables != self._now.tables:

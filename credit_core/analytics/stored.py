@@ -20,16 +20,16 @@ from typing import Any
 import duckdb
 from sqlalchemy import FromClause, Select, SelectBase
 
-from credit_core.analytics import manifest as manifests
 from credit_core.analytics import carrying, counting, day_ends, forced, relations, spells
+from credit_core.analytics import manifest as manifests
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
 from credit_core.analytics.rewriting import Cut, Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
-from credit_core.analytics.sharing import Shared
 from credit_core.analytics.segments import Syncer, layout_of, paths
+from credit_core.analytics.sharing import Shared
 from credit_core.analytics.sync import Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.policy.cycles import local_day
@@ -109,6 +109,11 @@ class StoredFacts(Facts):
             rows, seconds = max(0, self._shown.entries - before.entries), time.perf_counter() - started
             as_of = None if self.extent.last_us is None else from_us(self.extent.last_us)
             return Follow(rows, self._shown.watermark, seconds, as_of, self.version, rebuilt)
+
+    def look(self) -> None:
+        """Take up what the folder has, and neither become its writer nor ask the ledger. Raises :class:`LedgerUnavailable`."""
+        with self._lock:
+            self._load()
 
     def close(self) -> None:
         """Give back memory and connections; segments stay, and another process may write them."""
@@ -271,7 +276,16 @@ class StoredFacts(Facts):
                     self._view(one.late, held.late)
                     late.add(one.name)
         fresh = len(closed) < len(found.segments)
-        return RolledUp(found.zone, first, last, found.last_us, fresh, frozenset(one.name for one in there), tuple(days), frozenset(late))
+        return RolledUp(
+            found.zone,
+            first,
+            last,
+            found.last_us,
+            fresh,
+            frozenset(one.name for one in there),
+            tuple(days),
+            frozenset(late),
+        )
 
     def _take_up_day_ends(self, found: Manifest) -> DayEnds | None:
         """Where accounts stood when days ended, and whose cycles are others than when that was counted."""

@@ -65,12 +65,15 @@ def subscriptions(
     else:
         statement = _of_accounts(filters, edges[-1], by, only)
     found: dict[str, Amounts] = {}
+    prices: dict[tuple[str, str], int | None] = {}
     for of, plan, region, start, end, stops, now, paused, number in facts.rows(statement):
         runs_on = now and not paused and plan in catalog.plans and not catalog.plans[plan].cycled
         last = edges[-1] if runs_on else stops
         if last <= edges[0]:
             continue
-        price = _price(catalog, plan, region)
+        if (plan, region) not in prices:
+            prices[plan, region] = _price(catalog, plan, region)
+        price = prices[plan, region]
         amounts = found.setdefault(of, [0] * (len(edges) - 1))
         for place, (low, high) in enumerate(itertools.pairwise(edges)):
             known = amounts[place]

@@ -5,18 +5,33 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import pandas as pd
-from sqlalchemy import BigInteger, ColumnElement, Double, FromClause, Select, Table, and_, case, cast, func, literal_column, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from credit_core.analytics import day_ends, measures, relations, spells
 from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
 from credit_core.units import DAY_US, MICRO, to_us
 
 RUNWAY_DAYS = 7
+#: Accounts and run-outs that a page lists; the file that is downloaded has all.
+LISTED = 1_000
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 
 
@@ -75,14 +90,18 @@ def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayE
     parts = []
     if known:
         within = (e.day >= known[0].day, e.day <= known[-1].day, e.day.in_([day.day for day in known]))
-        of_days = select(e.day, e.step, *(e[name] for name in day_ends.FIGURES)).where(*within, _paced(e.plan, filters, e.region))
+        of_days = select(e.day, e.step, *(e[name] for name in day_ends.FIGURES)).where(
+            *within, _paced(e.plan, filters, e.region)
+        )
         parts.append(_by_step(facts, of_days, 1))
         if there.moved:
             for cycles, sign in ((day_ends.cycles_then, -1), (relations.cycles, 1)):
                 theirs = day_ends.at_ends(known, cycles, day_ends.moved)
                 parts.append(_by_step(facts, day_ends.counted(_paced_ends(theirs, filters, cycles)), sign))
     if rest:
-        parts.append(_by_step(facts, day_ends.counted(_paced_ends(day_ends.at_ends(rest), filters, relations.cycles)), 1))
+        parts.append(
+            _by_step(facts, day_ends.counted(_paced_ends(day_ends.at_ends(rest), filters, relations.cycles)), 1)
+        )
     counts = pd.concat(parts).groupby(["day", "step"], as_index=False)[list(day_ends.FIGURES)].sum()
     rows = []
     for day, part in counts[counts["accounts"] > 0].groupby("day", sort=True):
@@ -127,7 +146,7 @@ def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
     ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(n.burned_uc, 0)
     runs_out = and_(n.burned_uc > 0, ends_us < n.left_us + MICRO)
     kept = select(now).where(or_(n.available_uc <= 0, runs_out))
-    frame = _shown(facts, filters, kept.order_by(n.surplus_days, n.account_id))
+    frame = _shown(facts, filters, kept)
     return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
 
 
@@ -148,7 +167,21 @@ def _now_us(facts: Facts, filters: Filters) -> int:
 
 
 def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
-    frame = facts.frame(rows)
+    """Rows of :func:`running` with their owners, in the columns of :func:`surplus_now` and its order."""
+    chosen, a = rows.subquery("chosen"), relations.accounts
+    u = relations.users.c
+    theirs = select(u.account_id, func.min(u.user_id).label("user_id")).where(
+        u.account_id.in_(select(chosen.c.account_id))
+    )
+    owner = theirs.group_by(u.account_id).subquery("owner")
+    frame = facts.frame(
+        select(*chosen.c, owner.c.user_id, a.c["mode"])
+        .select_from(
+            chosen.outerjoin(a, a.c.account_id == chosen.c.account_id)
+            .outerjoin(owner, owner.c.account_id == chosen.c.account_id)
+        )
+        .order_by(chosen.c.surplus_days, chosen.c.account_id)
+    )  # fmt: skip
     # Microseconds, so that no account's figures are rounded before they are divided.
     length, left = frame["length_us"] / DAY_US, frame["left_us"] / DAY_US
     quota = frame["quota_uc"].astype("float64")
@@ -211,7 +244,9 @@ def run_outs(facts: Facts, filters: Filters, limit: int | None = None) -> pd.Dat
 def dry_time(facts: Facts, filters: Filters) -> Dry:
     """How long run-outs of the period lasted, and what part of a cycle that is per active account (SPEC 6, dry time)."""
     spells_ = _spells(facts, filters)
-    dry_days, dry_share = (one.label(name) for one, name in zip(_dry(facts, spells_.c), ("dry_days", "share"), strict=True))
+    dry_days, dry_share = (
+        one.label(name) for one, name in zip(_dry(facts, spells_.c), ("dry_days", "share"), strict=True)
+    )
     told = select(spells_.c.account_id, dry_days, dry_share).subquery("told")
     middle = measures.quantile("0.5", "dry_days")(told.c)
     figures = (func.count(), func.count(told.c.account_id.distinct()), middle, func.sum(told.c.share))
@@ -223,8 +258,12 @@ def dry_time(facts: Facts, filters: Filters) -> Dry:
 
 
 def _spells(facts: Facts, filters: Filters) -> FromClause:
-    found = spells.spells(facts.run_out_events(), lambda instant: relations.in_period(instant, filters)).subquery("spells")
-    kept = (found.c[name].in_(names) for name, names in relations.entry_dimensions(filters) if names and name != "model")
+    found = spells.spells(facts.run_out_events(), lambda instant: relations.in_period(instant, filters)).subquery(
+        "spells"
+    )
+    kept = (
+        found.c[name].in_(names) for name, names in relations.entry_dimensions(filters) if names and name != "model"
+    )
     return facts.shared(select(found).where(relations.within(found.c.plan, filters), *kept))
 
 
@@ -235,8 +274,7 @@ def _dry(facts: Facts, s: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
 
 
 def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
-    f, c, a = relations.facts.c, relations.cycles.c, relations.accounts.c
-    owner = owners().subquery("owner")
+    f, c = relations.facts.c, relations.cycles.c
     recent = f.occurred_at >= at_us - RUNWAY_DAYS * DAY_US
     states = (
         select(
@@ -255,13 +293,11 @@ def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
     return (
         select(
             (cast(s.paced_uc, Double) * length / c.quota_uc - left).label("surplus_days"),
-            s.account_id, owner.c.user_id, c.plan, c.region, s.paced_uc, s.available_uc, s.burned_uc, c.quota_uc, a.mode,
+            s.account_id, c.plan, c.region, s.paced_uc, s.available_uc, s.burned_uc, c.quota_uc,
             (c.end_at - c.start_at).label("length_us"), (c.end_at - at_us).label("left_us"), c.end_at.label("next_reset_at"),
         )
         .select_from(
             states.join(relations.cycles, and_(c.account_id == s.account_id, c.start_at < at_us, c.end_at >= at_us))
-            .outerjoin(relations.accounts, a.account_id == s.account_id)
-            .outerjoin(owner, owner.c.account_id == s.account_id)
         )
         .where(s.pauses == 0, c.quota_uc > 0, relations.paced(c.plan), relations.of_accounts(relations.cycles, filters))
     )  # fmt: skip
