@@ -5,6 +5,7 @@ import streamlit as st
 
 from credit_core.analytics import queries
 from credit_core.analytics.queries import settling, standing
+from credit_core.analytics.queries.surplus import LISTED, Dry
 from credit_core.service import configure
 from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
@@ -166,8 +167,8 @@ def settles() -> None:
     st.page_link("pages/tuning.py", label="Tuning offers the gain that holds people nearer", icon=":material/tune:")
 
 
-def people(now: pd.DataFrame) -> None:
-    """Every account, most behind first."""
+def people(now: pd.DataFrame, accounts: int) -> None:
+    """The accounts that are most behind; all ``accounts`` are in the file."""
     st.subheader("Accounts")
     tables.show(
         now,
@@ -188,6 +189,8 @@ def people(now: pd.DataFrame) -> None:
         key="accounts",
         zone=zone,
         on_row=drill.to_user,
+        csv_rows=lambda: queries.surplus_now(session.facts(), chosen),
+        total=accounts,
         file_name="surplus_now",
         alt="Accounts by surplus days, most behind first.",
     )
@@ -197,8 +200,8 @@ def people(now: pd.DataFrame) -> None:
 def ran_out() -> None:
     """Who met an empty balance in the period."""
     st.subheader("Run-outs in the period")
-    rows = ask(queries.run_outs, chosen)
-    st.markdown(sentences.joined(*dry_words()))
+    rows, dry = ask(queries.run_outs, chosen, LISTED), ask(queries.dry_time, chosen)
+    st.markdown(sentences.joined(*dry_words(dry)))
     if rows.empty:
         states.unknown("Nobody met an empty balance in this period.")
         return
@@ -216,14 +219,16 @@ def ran_out() -> None:
         key="run_outs",
         zone=zone,
         on_row=drill.to_user,
+        csv_rows=lambda: queries.run_outs(session.facts(), chosen),
+        total=dry.run_outs,
         file_name="run_outs",
         alt="Users who ran out of credits in the period.",
     )
 
 
-def dry_words() -> list[str]:
+def dry_words(dry: Dry) -> list[str]:
     """How long people were dry, and how much of what could be given was."""
-    dry, found = ask(queries.dry_time, chosen), []
+    found = []
     if dry.run_outs:
         per = "" if dry.share is None else f", in all **{numbers.share(dry.share)}** of a cycle per active account"
         found.append(
@@ -291,7 +296,7 @@ if not filters.only_paced("surplus"):
     drill.entries(chosen, "surplus")
     st.stop()
 with states.loading(420):
-    everybody = ask(queries.surplus_now, chosen)
+    everybody = ask(queries.surplus_now, chosen, LISTED)
     whole = ask(standing.spread, chosen)
     before = ask(standing.spread, chosen.compared()) if chosen.compare else None
     course = ask(queries.surplus_bands, chosen)
@@ -305,7 +310,7 @@ bands(course)
 kpi.row(top, key="surplus")
 run_out.show(chosen)
 now_by_plan()
-people(everybody)
+people(everybody, whole.accounts)
 ran_out()
 settles()
 drill.entries(chosen, "surplus")

@@ -124,8 +124,8 @@ class _Views:
 
     def count(self, span: tuple[date, date], written: Written) -> str:
         """The file with the counts of these days."""
-        sql, parameters = self._rewriter(*compiled(counted(at_ends(_days(*span, self._zone)))), self._rolled)
-        self._database.execute(f"CREATE OR REPLACE TEMP TABLE {_KIND} AS {sql}", parameters)
+        asked = self._rewriter(*compiled(counted(at_ends(_days(*span, self._zone)))), self._rolled)
+        self._database.execute(f"CREATE OR REPLACE TEMP TABLE {_KIND} AS {asked.sql}", asked.parameters)
         return written(f"{_KIND}-{span[0]:%Y%m%d}-{span[1]:%Y%m%d}", f"SELECT * FROM {_KIND} ORDER BY ALL")
 
 

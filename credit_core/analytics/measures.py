@@ -170,10 +170,11 @@ def sold(f: Any) -> ColumnElement[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A figure over rows, and the condition on a row that it goes into the figure."""
+    """A figure over rows, and the condition on a row that it goes into the figure; ``told_apart``: it counts accounts."""
 
     figure: Expression
     rows: Expression
+    told_apart: bool = False
 
     def __call__(self, f: Any) -> ColumnElement[Any]:
         """The figure."""
@@ -197,7 +198,7 @@ def rows(_: Any) -> ColumnElement[Any]:
 
 def accounts(condition: Expression) -> Aggregate:
     """Number of distinct accounts with a row that meets a condition."""
-    return Aggregate(lambda f: func.count(distinct(f.account_id)).filter(condition(f)), condition)
+    return Aggregate(lambda f: func.count(distinct(f.account_id)).filter(condition(f)), condition, True)
 
 
 def quantile(share: str, column: str) -> Aggregate:

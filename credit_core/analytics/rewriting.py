@@ -9,25 +9,32 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import duckdb
 
+from credit_core.analytics import relations
+from credit_core.analytics.parsed import (
+    AGGREGATES,
+    FACTS,
+    Node,
+    adds_up,
+    column,
+    is_facts,
+    nodes,
+    normal,
+    selects,
+    times_n,
+)
 from credit_core.analytics.rollups import RollUp, sql_of
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us
 
-Node = dict[str, Any]
-_FACTS = "facts"
 #: Statements whose rewriting is kept: a page asks the same ones again and again.
 _REMEMBERED = 1_024
-#: Of a parsed expression, what does not change its meaning.
-_ASIDE = frozenset(
-    {"alias", "query_location", "query_location_length", "qualified_name", "schema", "catalog", "export_state"}
-)
 _COMPARISONS = {
     "COMPARE_GREATERTHANOREQUALTO": 0, "COMPARE_LESSTHAN": 0, "COMPARE_GREATERTHAN": 1, "COMPARE_LESSTHANOREQUALTO": 1,
 }  # fmt: skip
@@ -71,6 +78,21 @@ class RolledUp(NamedTuple):
     late: frozenset[str] = frozenset()
 
 
+class Cut(NamedTuple):
+    """A table that a rewritten statement asks, and the SQL of its rows: a day rolled up on either side of what cuts it."""
+
+    name: str
+    sql: str
+
+
+class Asked(NamedTuple):
+    """A statement, its parameters in order, and the tables that it needs made first."""
+
+    sql: str
+    parameters: list[Any]
+    cuts: tuple[Cut, ...] = ()
+
+
 class Rewriter:
     """Rewrites statements for one reporting zone. ``parser``: a connection that nobody else uses."""
 
@@ -79,9 +101,9 @@ class Rewriter:
         self._parser = parser
         self._rollups = [self._rolled(one) for one in rollups]
         self.parse = lru_cache(maxsize=_REMEMBERED)(self._parse)
-        self._known: dict[tuple[str, tuple[str, ...], RolledUp], tuple[str, list[Any]]] = {}
+        self._known: dict[tuple[str, tuple[str, ...], RolledUp], Asked] = {}
 
-    def __call__(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> tuple[str, list[Any]]:
+    def __call__(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> Asked:
         """The statement and its parameters, over roll-ups where they can answer."""
         key = (sql, tuple(map(repr, parameters)), there)
         if key not in self._known:
@@ -90,26 +112,27 @@ class Rewriter:
             self._known[key] = self._rewritten(sql, parameters, there)
         return self._known[key]
 
-    def _rewritten(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> tuple[str, list[Any]]:
+    def _rewritten(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> Asked:
         statement = copy.deepcopy(self.parse(sql))
         values = {str(place): value for place, value in enumerate(parameters, 1)}
         touched = False
-        for select in list(_selects(statement)):
-            if _is_facts(select.get("from_table")):
-                touched |= self._rewrite(select, values, there)
+        cuts: dict[str, Cut] = {}
+        for select in list(selects(statement)):
+            if is_facts(select.get("from_table")):
+                touched |= self._rewrite(select, values, there, cuts)
         if not touched:
-            return sql, list(parameters)
+            return Asked(sql, list(parameters))
         kept: list[Any] = []
         numbers: dict[str, str] = {}
-        for parameter in _nodes(statement, "PARAMETER"):
+        for parameter in nodes(statement, "PARAMETER"):
             name = parameter["identifier"]
             if name not in numbers:
                 kept.append(values[name])
                 numbers[name] = str(len(kept))
             parameter["identifier"] = numbers[name]
-        return self._written(statement), kept
+        return Asked(self._written(statement), kept, tuple(cuts.values()))
 
-    def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
+    def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp, cuts: dict[str, Cut]) -> bool:
         for rolled in self._rollups:
             if rolled.rollup.name not in there.names:
                 continue
@@ -119,16 +142,26 @@ class Rewriter:
             except _NotKnown:
                 continue
             beyond = float("inf") if there.last_us is None else there.last_us
-            within = {_day_cut(at, there.zone) for at in translation.cuts if at <= beyond}
-            cut = sorted(day for day in within if day and there.first <= day <= there.last)
+            within: dict[date, list[int]] = {}
+            for at in sorted(translation.cuts):
+                day = _day_cut(at, there.zone) if at <= beyond else None
+                if day is not None and there.first <= day <= there.last:
+                    within.setdefault(day, []).append(at)
             carried = _carried(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
-            made["from_table"] = self._source(rolled.rollup, cut, carried, there)
+            made["from_table"] = self._source(rolled.rollup, within, carried, there, cuts)
             select.clear()
             select.update(made)
             return True
         return False
 
-    def _source(self, rollup: RollUp, cut: Sequence[date], carried: date | None, there: RolledUp) -> Node:
+    def _source(
+        self,
+        rollup: RollUp,
+        cut: Mapping[date, Sequence[int]],
+        carried: date | None,
+        there: RolledUp,
+        cuts: dict[str, Cut],
+    ) -> Node:
         """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
 
         What came until the day ``carried`` is there as one row for each of the roll-up's keys.
@@ -142,17 +175,22 @@ class Rewriter:
             parts.append(f"SELECT * FROM {rollup.until(carried)}")
             if rollup.name in there.late:
                 parts.append(f"SELECT * FROM {rollup.late} WHERE day <= DATE '{carried}'")
-        if cut:
-            parts.append(f"SELECT * FROM {rollup.closed} WHERE day IN ({among})")
+        for day, at in cut.items():
+            if rollup.in_memory:
+                one = Cut(rollup.cut(day, at), rollup.cut_from(relations.facts.name + "_closed", day, at))
+                cuts[one.name] = one
+                parts.append(f"SELECT * FROM {one.name}")
+            else:
+                parts.append(f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'")
         if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
-        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {_FACTS}"))
+        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {FACTS}"))
         found: Node = source["statements"][0]["node"]["from_table"]
         return found
 
     def _rolled(self, rollup: RollUp) -> Rolled:
         said = (
-            {_normal(self._expression(sql_of(expression)), {}): name for name, expression in group.items()}
+            {normal(self._expression(sql_of(expression)), {}): name for name, expression in group.items()}
             for group in (rollup.conditions, rollup.measures, rollup.counts, rollup.latest)
         )
         return Rolled(rollup, *said)
@@ -200,7 +238,7 @@ class _Translation:
     def select(self, select: Node) -> Node:
         made = copy.deepcopy(select)
         distinct = any(one["type"] == "DISTINCT_MODIFIER" for one in made["modifiers"])
-        if not (made["group_expressions"] or distinct or any(map(_adds_up, made["select_list"]))):
+        if not (made["group_expressions"] or distinct or any(map(adds_up, made["select_list"]))):
             raise _NotKnown
         for name in ("select_list", "group_expressions"):
             made[name] = [self._translated(one) for one in made[name]]
@@ -218,11 +256,11 @@ class _Translation:
         if not isinstance(node, dict):
             return node
         kind = node.get("class")
-        if kind == "FUNCTION" and not node["is_operator"] and node["function_name"] in _AGGREGATES:
+        if kind == "FUNCTION" and not node["is_operator"] and node["function_name"] in AGGREGATES:
             return self._aggregate(node)
         if kind in ("COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CASE"):
             if (name := self._rolled.conditions.get(self._normal(node))) is not None:
-                return _column(name, node)
+                return column(name, node)
             if kind == "COMPARISON" and (cut := self._cut(node)) is not None:
                 self.cuts.add(cut)
                 return node
@@ -239,15 +277,15 @@ class _Translation:
 
     def _checked(self, node: Node) -> Node:
         """A column that the rows of the roll-up are told apart by, or one of another name: that of a column selected."""
-        if node["column_names"][0] == _FACTS and node["column_names"][-1] not in self._keys:
+        if node["column_names"][0] == FACTS and node["column_names"][-1] not in self._keys:
             raise _NotKnown
-        self.by_day |= node["column_names"] == [_FACTS, "day"]
+        self.by_day |= node["column_names"] == [FACTS, "day"]
         return node
 
     def _cut(self, node: Node) -> int | None:
         """Where a comparison of the entry's instant with a constant splits entries: the first instant of the later part."""
         for instant, other, steps in (("left", "right", _COMPARISONS), ("right", "left", _MIRRORED)):
-            if node[instant].get("column_names") == [_FACTS, "occurred_at"] and node["type"] in steps:
+            if node[instant].get("column_names") == [FACTS, "occurred_at"] and node["type"] in steps:
                 bound = self._constant(node[other])
                 return None if bound is None else bound + steps[node["type"]]
         return None
@@ -260,7 +298,7 @@ class _Translation:
             (left, right), later = (one["expression"] for one in node["arguments"]), 1
         else:
             return None
-        day = self._day(right) if left.get("column_names") == [_FACTS, "day"] else None
+        day = self._day(right) if left.get("column_names") == [FACTS, "day"] else None
         return None if day is None else day + timedelta(days=later)
 
     def _day(self, node: Node) -> date | None:
@@ -284,19 +322,19 @@ class _Translation:
             return self._counted(node, condition)
         if name == "count" and node["distinct"]:
             return self._of_keys(node)
-        if name == "max" and condition is not None and given[0].get("column_names") == [_FACTS, "occurred_at"]:
+        if name == "max" and condition is not None and given[0].get("column_names") == [FACTS, "occurred_at"]:
             return self._newest(node, condition)
         if name in ("min", "max"):
             return self._of_keys(node)
         if name == "count" and given[0].get("column_names", [""])[-1] in self._sums:
-            return self._summed(node, _column(f"known_{given[0]['column_names'][-1]}"), condition, counted=True)
+            return self._summed(node, column(f"known_{given[0]['column_names'][-1]}"), condition, counted=True)
         if name == "sum" and not node["distinct"]:
             if condition is not None and (kept := self._kept_amount(given[0], condition)) is not None:
                 return self._summed(node, kept, None)
             try:
                 amount = self._linear(given[0])
             except _NotKnown:
-                amount = _times_n(self._expression, self._translated(given[0]))
+                amount = times_n(self._expression, self._translated(given[0]))
             return self._summed(node, amount, condition)
         raise _NotKnown
 
@@ -304,19 +342,19 @@ class _Translation:
         """The newest instant of the entries that meet a condition."""
         if (name := self._rolled.latest.get(self._normal(condition))) is None:
             raise _NotKnown
-        return node | {"arguments": [node["arguments"][0] | {"expression": _column(name)}], "filter": None}
+        return node | {"arguments": [node["arguments"][0] | {"expression": column(name)}], "filter": None}
 
     def _kept_amount(self, amount: Node, condition: Node) -> Node | None:
         """An amount that is kept of entries that meet a condition alone."""
         chosen = self._expression("CASE WHEN facts.own THEN facts.n END")
         chosen["case_checks"][0] |= {"when_expr": condition, "then_expr": amount}
         name = self._rolled.measures.get(self._normal(chosen))
-        return None if name is None else _column(name)
+        return None if name is None else column(name)
 
     def _counted(self, node: Node, condition: Node | None) -> Node:
         if condition is not None and (name := self._rolled.counts.get(self._normal(condition))) is not None:
-            return self._summed(node, _column(name), None, counted=True)
-        return self._summed(node, _column("n"), condition, counted=True)
+            return self._summed(node, column(name), None, counted=True)
+        return self._summed(node, column("n"), condition, counted=True)
 
     def _of_keys(self, node: Node) -> Node:
         """Distinct values, the least and the greatest are the same however often a row stands for."""
@@ -337,7 +375,7 @@ class _Translation:
     def _linear(self, node: Node) -> Node:
         """An amount of which sums of entries are the amount of their sums: added, taken away, or chosen by keys."""
         if (measure := self._rolled.measures.get(self._normal(node))) is not None:
-            return _column(measure)
+            return column(measure)
         kind = node["class"]
         if kind == "COLUMN_REF":
             if node["column_names"][-1] not in self._sums:
@@ -362,27 +400,7 @@ class _Translation:
         raise _NotKnown
 
     def _normal(self, node: Node) -> str:
-        return _normal(node, self._values)
-
-
-_AGGREGATES = frozenset({
-    "count_star", "count", "sum", "min", "max", "avg", "quantile_cont", "percentile_cont", "median", "first", "last", "any_value",
-    "list", "string_agg", "arg_max", "arg_min", "bool_or", "bool_and", "stddev", "stddev_samp", "var_samp", "approx_count_distinct",
-    "quantile_disc", "mode", "histogram", "product", "array_agg", "count_if",
-})  # fmt: skip
-
-
-def _adds_up(node: Any) -> bool:
-    return any(one["function_name"] in _AGGREGATES for one in _nodes(node, "FUNCTION"))
-
-
-def _is_facts(table: Any) -> bool:
-    return (
-        isinstance(table, dict)
-        and table["type"] == "BASE_TABLE"
-        and table["table_name"] == _FACTS
-        and not table["alias"]
-    )
+        return normal(node, self._values)
 
 
 def _day_cut(at_us: int, zone: str) -> date | None:
@@ -405,57 +423,3 @@ def _carried(asked: _Translation, days: Sequence[date], zone: str) -> date | Non
     except OverflowError:
         return None
     return max((day for day in days if all(day < first for first in told)), default=None)
-
-
-def _column(name: str, like: Node | None = None) -> Node:
-    alias = "" if like is None else like["alias"]
-    return {
-        "class": "COLUMN_REF", "type": "COLUMN_REF", "alias": alias, "query_location": 0, "query_location_length": 0,
-        "column_names": [_FACTS, name],
-    }  # fmt: skip
-
-
-def _times_n(expression: Callable[[str], Node], amount: Node) -> Node:
-    product = expression("facts.n * facts.n")
-    product["arguments"][1]["expression"] = amount
-    return product
-
-
-def _normal(node: Any, values: Mapping[str, Any]) -> str:
-    """The same text for expressions that mean the same, whether a constant is written or bound."""
-    return json.dumps(_plain(node, values), sort_keys=True)
-
-
-def _plain(node: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(node, list):
-        return [_plain(one, values) for one in node]
-    if not isinstance(node, dict):
-        return node
-    kind = node.get("class")
-    if kind == "PARAMETER":
-        return {"constant": str(values.get(node["identifier"]))}
-    if kind == "CONSTANT":
-        return {"constant": node["literal"].get("text")}
-    return {name: _plain(part, values) for name, part in node.items() if name not in _ASIDE}
-
-
-def _selects(node: Any) -> Iterator[Node]:
-    if isinstance(node, list):
-        for one in node:
-            yield from _selects(one)
-    elif isinstance(node, dict):
-        if node.get("type") == "SELECT_NODE":
-            yield node
-        for part in node.values():
-            yield from _selects(part)
-
-
-def _nodes(node: Any, kind: str) -> Iterator[Node]:
-    if isinstance(node, list):
-        for one in node:
-            yield from _nodes(one, kind)
-    elif isinstance(node, dict):
-        if node.get("class") == kind:
-            yield node
-        for part in node.values():
-            yield from _nodes(part, kind)

@@ -8,7 +8,7 @@ as such, amounts that are added up, and what is counted. Which question it answe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -67,6 +67,17 @@ class RollUp:
     def until(self, day: date) -> str:
         """Everything up to the end of a day, added up."""
         return f"until_{self.name}_{day:%Y%m%d}"
+
+    def cut(self, day: date, at: Sequence[int]) -> str:
+        """A day's rows where these instants tell its entries apart."""
+        return f"cut_{self.name}_{day:%Y%m%d}_" + "_".join(map(str, at))
+
+    def cut_from(self, relation: str, day: date, at: Sequence[int]) -> str:
+        """SQL of :meth:`cut` over entries."""
+        sides = ", ".join(f"occurred_at >= {one} AS side_{number}" for number, one in enumerate(at))
+        names = ", ".join(f"side_{number}" for number in range(len(at)))
+        rows = self.made_from(f"(SELECT * FROM {relation} WHERE day = DATE '{day}')")
+        return f"SELECT * EXCLUDE ({names}) FROM ({rows.replace('SELECT ', f'SELECT {sides}, ', 1)})"
 
     @property
     def late(self) -> str:

@@ -25,11 +25,14 @@ class Shared:
         self._database = database
         self._lock = threading.Lock()
         self._kept: dict[_Key, TableClause] = {}
+        self._lasting: set[_Key] = set()
         self._making: dict[_Key, threading.Lock] = {}
         self._numbers = itertools.count(1)
 
-    def __call__(self, sql: str, parameters: Sequence[Any], version: int, names: Sequence[str]) -> FromClause:
-        """The rows of a statement, whose columns have these names, as a relation."""
+    def __call__(
+        self, sql: str, parameters: Sequence[Any], version: int, names: Sequence[str], *, lasting: bool = False
+    ) -> FromClause:
+        """The rows of a statement, whose columns have these names, as a relation; ``lasting``: :meth:`forget` leaves it."""
         key = (sql, tuple(map(repr, parameters)), version)
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
@@ -37,14 +40,14 @@ class Shared:
         with making:
             with self._lock:
                 known = self._kept.get(key)
-            return self._made(key, list(parameters), names) if known is None else known
+            return self._made(key, list(parameters), names, lasting) if known is None else known
 
     def forget(self) -> None:
-        """Keep nothing."""
+        """Keep nothing that answers a question by itself."""
         with self._lock:
-            self._kept.clear()
+            self._kept = {key: one for key, one in self._kept.items() if key in self._lasting}
 
-    def _made(self, key: _Key, parameters: list[Any], names: Sequence[str]) -> TableClause:
+    def _made(self, key: _Key, parameters: list[Any], names: Sequence[str], lasting: bool) -> TableClause:
         name = f"shared_{next(self._numbers)}"
         with self._database.cursor() as cursor:
             cursor.execute(f"CREATE TABLE {name} AS {key[0]}", parameters)
@@ -55,6 +58,7 @@ class Shared:
             while len(self._kept) >= MOST:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = made
+            self._lasting = {known for known in self._lasting if known in self._kept} | ({key} if lasting else set())
             self._making.pop(key, None)
         return made
 

@@ -59,7 +59,7 @@ def key() -> str:
 
 
 def spells(events: FromClause, period: Any) -> Select[Any]:
-    """Run-outs that began when ``period`` says of an instant: account_id, user_id, team_id, plan, region, run_out_at, granted_at, cycle_days."""
+    """Run-outs that began when ``period`` says of an instant: whose, run_out_at, granted_at (or missing), cycle_days."""
     some = events.alias("some")
     theirs = select(some.c.account_id).where(some.c.dry, period(some.c.occurred_at))
     e = events.c

@@ -8,6 +8,7 @@ manifest, and take over when it ends.
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,7 +28,7 @@ from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
-from credit_core.analytics.rewriting import Rewriter, RolledUp
+from credit_core.analytics.rewriting import Cut, Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared
@@ -61,6 +62,8 @@ class StoredFacts(Facts):
         #: What is kept apart beside every closed segment.
         self._apart: set[str] = set()
         self._shared = Shared(database)
+        self._cutting = threading.Lock()
+        self._cuts: dict[str, int] = {}
 
     @classmethod
     def at(
@@ -109,6 +112,11 @@ class StoredFacts(Facts):
             as_of = None if self.extent.last_us is None else from_us(self.extent.last_us)
             return Follow(rows, self._shown.watermark, seconds, as_of, self.version, rebuilt)
 
+    def look(self) -> None:
+        """Take up what the folder has, and neither become its writer nor ask the ledger. Raises :class:`LedgerUnavailable`."""
+        with self._lock:
+            self._load()
+
     def close(self) -> None:
         """Give back memory and connections; segments stay, and another process may write them."""
         if self._syncer is not None:
@@ -124,15 +132,17 @@ class StoredFacts(Facts):
         """Kept apart beside closed segments."""
         return forced.kept().subquery("spending") if forced.NAME in self._apart else super().forced_spending()
 
-    def shared(self, statement: Select[Any]) -> FromClause:
+    def shared(self, statement: Select[Any], *, lasting: bool = False) -> FromClause:
         """A relation that several questions of a page rest on, worked out when the first of them is asked."""
         sql, parameters = self._asked(statement)
-        return self._shared(sql, parameters, self.version, statement.selected_columns.keys())
+        return self._shared(sql, parameters, self.version, statement.selected_columns.keys(), lasting=lasting)
 
     def forget(self) -> None:
         """Ask everything anew, for those who measure."""
         super().forget()
         self._shared.forget()
+        with self._cutting:
+            self._cuts = dict.fromkeys(self._cuts, -1)
 
     def day_ends(self) -> DayEnds | None:
         """The days of which the folder says where accounts stood."""
@@ -141,7 +151,24 @@ class StoredFacts(Facts):
     def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
         """From roll-ups where they can answer."""
         sql, parameters = compiled(statement)
-        return (sql, parameters) if self._rolled_up is None else self._rewriter(sql, parameters, self._rolled_up)
+        if self._rolled_up is None:
+            return sql, parameters
+        asked = self._rewriter(sql, parameters, self._rolled_up)
+        if asked.cuts:
+            self._cut(asked.cuts)
+        return asked.sql, asked.parameters
+
+    def _cut(self, cuts: Sequence[Cut]) -> None:
+        """Have the days that a question cuts through, and that the others of its page cut through too."""
+        with self._cutting, self._database.cursor() as cursor:
+            for one in cuts:
+                if self._cuts.get(one.name) != self.version:
+                    cursor.execute(f"CREATE OR REPLACE TABLE {one.name} AS {one.sql}")
+                    self._cuts[one.name] = self.version
+            # Those of the version before may still be asked.
+            for name in [name for name, version in self._cuts.items() if version < self.version - 1]:
+                cursor.execute(f"DROP TABLE IF EXISTS {name}")
+                del self._cuts[name]
 
     # Taking up a manifest ----------------------------------------------------------------------------------------
 

@@ -193,8 +193,8 @@ class Facts:
         """What was spent on requests that rule 5 made fresh (:mod:`credit_core.analytics.forced`)."""
         return forced.spending().subquery("spending")
 
-    def shared(self, statement: Select[Any]) -> FromClause:
-        """A relation that several questions of a page rest on."""
+    def shared(self, statement: Select[Any], *, lasting: bool = False) -> FromClause:
+        """A relation that several questions of a page rest on; a ``lasting`` one is small, and no answer by itself."""
         return statement.subquery("shared")
 
     def forget(self) -> None:

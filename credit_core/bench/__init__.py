@@ -24,6 +24,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from credit_core import settings
 from credit_core.bench import laboratory, reading, subjects
 from credit_core.bench.measure import fsync_ms
 from credit_core.bench.subjects import Scale
@@ -59,6 +60,14 @@ def main(argv: list[str] | None = None) -> int:
         metavar="N",
         help="pages: entries per ledger, one after the other (default 1000000)",
     )
+    parser.add_argument("--times", type=int, help="pages: how often each is asked (default 20)")
+    parser.add_argument(
+        "--facts", type=Path, nargs="+", default=[], metavar="DIR",
+        help="pages: over folders of facts that are there, one after the other, and nothing else",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ledger", metavar="URL", help="with --facts: the ledger that they are of; default: the deployment's"
+    )
     parser.add_argument(
         "--postgres", metavar="URL", help="an empty PostgreSQL database; default: a temporary server, if installed"
     )
@@ -70,9 +79,9 @@ def main(argv: list[str] | None = None) -> int:
     if options.users is not None:
         scale = scale._replace(users=options.users)
     entries = options.entries or ([10_000] if options.small else [1_000_000])
-    times = 2 if options.small else 20
+    times = options.times or (2 if options.small else 20)
     engines: tuple[str, ...] = _ENGINES if options.engine is None else (options.engine,)
-    if set(options.only) == {"laboratory"}:
+    if set(options.only) == {"laboratory"} or options.facts:
         engines = ()
     figures: dict[str, Any] = {
         "python": platform.python_version(),
@@ -94,7 +103,10 @@ def main(argv: list[str] | None = None) -> int:
                     if url is None
                     else _engine(url, scale, options.only) | read(partial(reading.new_database, url))
                 )
-    if "laboratory" in options.only:
+    if options.facts:
+        url = options.ledger or settings.database_url()
+        figures["facts"] = {str(folder): reading.of_folder(url, folder, times) for folder in options.facts}
+    elif "laboratory" in options.only:
         figures["laboratory"] = laboratory.measure(options.small)
     _print(figures)
     options.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -162,7 +174,11 @@ def _print(figures: dict[str, Any]) -> None:
                 print(f"{name:<12}" + "".join(f"{row[key]:>12.{decimals}f}" for key, _, decimals in columns))
     for name, found in engines.items():
         for entries, row in found.get("pages", {}).items():
-            _print_pages(name, entries, row)
+            _print_pages(f"{entries} entries ({name})", row)
+        _print_growth({row["entries"]: row["pages"] for row in found.get("pages", {}).values()})
+    for folder, row in figures.get("facts", {}).items():
+        _print_pages(f"{row['entries']} entries ({Path(folder).name})", row)
+    _print_growth({row["entries"]: row["pages"] for row in figures.get("facts", {}).values()})
     if lab := figures.get("laboratory"):
         print(
             f"\nLaboratory, {lab['threads']} threads\n"
@@ -178,14 +194,30 @@ def _print(figures: dict[str, Any]) -> None:
             print(f"{name}: {found['violations']} invariants do not hold", file=sys.stderr)
 
 
-def _print_pages(engine: str, entries: str, row: dict[str, Any]) -> None:
-    print(
-        f"\nPages over {entries} entries ({engine}): written {row['written_per_s']:.0f}/s, copied {row['copied_per_s']:.0f}/s, "
-        f"tick {row['tick_ms']:.0f} ms, start {row['start_ms']:.0f} ms, peak {row['peak_mb']:.0f} MB"
-    )
+def _print_pages(what: str, row: dict[str, Any]) -> None:
+    made = ""
+    if "written_per_s" in row:
+        made = (
+            f"written {row['written_per_s']:.0f}/s, copied {row['copied_per_s']:.0f}/s, tick {row['tick_ms']:.0f} ms, "
+        )
+    peak = f", peak {row['peak_mb']:.0f} MB" if "peak_mb" in row else ""
+    print(f"\nPages over {what}: {made}start {row['start_ms']:.0f} ms{peak}")
     for page, taken in row["pages"].items():
-        print(f"  {page:<12}{taken['p50_ms']:>10.0f} ms median{taken['p95_ms']:>10.0f} ms p95")
-    for question, times in row["ledger"].items():
+        print(
+            f"  {page:<12}{taken['p50_ms']:>10.0f} ms median{taken['p95_ms']:>10.0f} ms p95"
+            f"{taken['cpu_ms']:>10.0f} ms of processor"
+        )
+    for question, times in row.get("ledger", {}).items():
         print(
             f"  {question:<12}{times['copy_ms']:>10.1f} ms{times['ledger_ms']:>14.0f} ms on the ledger: {times['ratio']:.0f} times"
         )
+
+
+def _print_growth(by_entries: dict[int, dict[str, dict[str, float]]]) -> None:
+    """How many times longer a page takes over the most entries than over the fewest, by the medians."""
+    if len(by_entries) < 2:
+        return
+    fewest, most = min(by_entries), max(by_entries)
+    print(f"\nMedian over {most} entries by that over {fewest}")
+    for page, taken in by_entries[most].items():
+        print(f"  {page:<12}{taken['p50_ms'] / by_entries[fewest][page]['p50_ms']:>10.1f}")

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import BigInteger, ColumnElement, Double, Select, and_, case, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Double, FromClause, Select, and_, case, cast, func, or_, select
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.days import Day, reporting_days
@@ -149,6 +149,35 @@ def _running_until() -> ColumnElement[int]:
     return case((paused, func.least(c.end_at, a.paused_at)), else_=c.end_at)
 
 
+def cycle_spans(facts: Facts, filters: Filters) -> FromClause:
+    """Cycles by what they share: many accounts' begin and end at the same instants. Users and teams alone are filtered.
+
+    Columns plan, region, start_at, end_at, until (when it stopped running), running (it is its account's present one),
+    paused (its account is), cycles (how many), quota_uc (of all of them).
+    """
+    c, a = relations.cycles.c, relations.accounts.c
+    running = (a.cycle_no == c.cycle_no).label("running")
+    keys = (
+        c.plan, c.region, c.start_at, c.end_at, _running_until().label("until"), running,
+        a.paused_at.is_not(None).label("paused"),
+    )  # fmt: skip
+    # Whoever has no quota, or owes one, has no pace.
+    quota = cast(func.sum(func.greatest(c.quota_uc, 0)), BigInteger).label("quota_uc")
+    whose = relations.of_accounts(relations.cycles, Filters(filters.period, users=filters.users, teams=filters.teams))
+    statement = (
+        select(*keys, func.count().label("cycles"), quota)
+        .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
+        .where(whose)
+        .group_by(*keys)
+    )
+    return facts.shared(statement, lasting=True)
+
+
+def of_spans(spans: FromClause, filters: Filters) -> ColumnElement[bool]:
+    """Condition on plan and region of :func:`cycle_spans`."""
+    return relations.of_accounts(spans, filters.narrowed(users=(), teams=()))
+
+
 def _pace_of_accounts(filters: Filters, part: Period) -> Select[tuple[str, float]]:
     c, a = relations.cycles.c, relations.accounts.c
     until = _running_until()
@@ -169,21 +198,13 @@ def _pace_of_accounts(filters: Filters, part: Period) -> Select[tuple[str, float
 
 def _pace_by_day(facts: Facts, filters: Filters, days: list[Day]) -> pd.DataFrame:
     """day, plan, pace_credits: of each cycle, Q times the share of it that lies in the day and the period."""
-    c, a = relations.cycles.c, relations.accounts.c
-    until = _running_until().label("until")
     first, last = to_us(filters.period.start), to_us(filters.period.end)
-    # Many accounts share their cycle's bounds: add those up first.
+    spans_ = cycle_spans(facts, filters)
+    c = spans_.c
     statement = (
-        select(
-            c.plan,
-            c.start_at.label("start_us"),
-            c.end_at.label("end_us"),
-            until,
-            cast(func.sum(c.quota_uc), BigInteger).label("quota_uc"),
-        )
-        .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
-        .where(c.start_at < last, until > first, c.quota_uc > 0, relations.of_accounts(relations.cycles, filters))
-        .group_by(c.plan, c.start_at, c.end_at, until)
+        select(c.plan, c.start_at, c.end_at, c.until, cast(func.sum(c.quota_uc), BigInteger))
+        .where(c.start_at < last, c.until > first, c.quota_uc > 0, of_spans(spans_, filters))
+        .group_by(c.plan, c.start_at, c.end_at, c.until)
     )
     spans = facts.rows(statement)
     starts = np.array([max(day.start_us, first) for day in days])

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries.burn import _running_until
+from credit_core.analytics.queries.burn import _running_until, cycle_spans, of_spans
 from credit_core.analytics.queries.series import NONE, breakdown, covered
 from credit_core.analytics.sync import Facts
 from credit_core.policy import plans, pricing
@@ -55,25 +55,25 @@ def subscriptions(
     only: Iterable[str] | None = None,
 ) -> dict[str, Amounts]:
     """Plan (or account_id) → what its subscriptions earned between each two of ``edges`` (µs); None: the price is unknown."""
-    c, a = relations.cycles.c, relations.accounts.c
-    until = _running_until().label("until")
-    running = (a.cycle_no == c.cycle_no).label("running")
-    columns = (c[by].label("of"), c.plan, c.region, c.start_at, c.end_at, until, running, a.paused_at.is_not(None))
-    # Many accounts share their cycle's bounds: each of them is worked out once.
-    statement = (
-        select(*columns, func.count())
-        .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id)
-        .where(c.start_at < edges[-1], relations.of_accounts(relations.cycles, filters))
-        .where(*(() if only is None else (c.account_id.in_(only),)))
-        .group_by(*columns)
-    )
+    if by == "plan" and only is None:
+        spans = cycle_spans(facts, filters)
+        c = spans.c
+        statement = select(
+            c.plan.label("of"), c.plan, c.region, c.start_at, c.end_at, c.until, c.running, c.paused, func.sum(c.cycles)
+        ).where(c.start_at < edges[-1], c.running.is_not(None), of_spans(spans, filters))
+        statement = statement.group_by(c.plan, c.region, c.start_at, c.end_at, c.until, c.running, c.paused)
+    else:
+        statement = _of_accounts(filters, edges[-1], by, only)
     found: dict[str, Amounts] = {}
+    prices: dict[tuple[str, str], int | None] = {}
     for of, plan, region, start, end, stops, now, paused, number in facts.rows(statement):
         runs_on = now and not paused and plan in catalog.plans and not catalog.plans[plan].cycled
         last = edges[-1] if runs_on else stops
         if last <= edges[0]:
             continue
-        price = _price(catalog, plan, region)
+        if (plan, region) not in prices:
+            prices[plan, region] = _price(catalog, plan, region)
+        price = prices[plan, region]
         amounts = found.setdefault(of, [0] * (len(edges) - 1))
         for place, (low, high) in enumerate(itertools.pairwise(edges)):
             known = amounts[place]
@@ -84,6 +84,21 @@ def subscriptions(
                 + number * (_earned(price, start, end, min(high, last)) - _earned(price, start, end, min(low, last)))
             )
     return found
+
+
+def _of_accounts(filters: Filters, before_us: int, by: str, only: Iterable[str] | None) -> Select[Any]:
+    """The same, by a column of ``cycles``, of some accounts alone."""
+    c, a = relations.cycles.c, relations.accounts.c
+    running = (a.cycle_no == c.cycle_no).label("running")
+    until = _running_until().label("until")
+    columns = (c[by].label("of"), c.plan, c.region, c.start_at, c.end_at, until, running, a.paused_at.is_not(None))
+    return (
+        select(*columns, func.count())
+        .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id)
+        .where(c.start_at < before_us, relations.of_accounts(relations.cycles, filters))
+        .where(*(() if only is None else (c.account_id.in_(only),)))
+        .group_by(*columns)
+    )
 
 
 def _earned(price: int, start: int, end: int, at: int) -> int:

@@ -14,7 +14,7 @@ from credit_core.analytics.days import reporting_days
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.metrics import Format, metric
 from credit_core.analytics.queries import standing
-from credit_core.analytics.queries.series import Value, lived_days, values
+from credit_core.analytics.queries.series import Value, lived_days, tells_apart, values
 from credit_core.analytics.sync import Facts
 from credit_core.policy.config import Config
 from credit_core.policy.plans import COUNTED
@@ -125,8 +125,13 @@ def as_of(facts: Facts, now: datetime) -> AsOf:
 def daily_outcomes(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Per reporting day: active_accounts, requests, fresh, library, misses, declined, limit_hits, generations."""
     f = relations.facts.c
-    counts = [metric(slug).numerator(f).label(name) for name, slug in _DAILY.items()]
-    found = facts.frame(select(f.day, *counts).where(relations.behind(relations.facts, filters)).group_by(f.day))
+    kept, parts = relations.behind(relations.facts, filters), []
+    # Accounts are told apart by other rows than what can be added up.
+    for apart in (False, True):
+        counted = [(name, metric(slug)) for name, slug in _DAILY.items() if tells_apart(metric(slug)) is apart]
+        figures = (declared.numerator(f).label(name) for name, declared in counted)
+        parts.append(facts.frame(select(f.day, *figures).where(kept).group_by(f.day)))
+    found = parts[0].merge(parts[1], on="day", how="outer")
     found["day"] = pd.to_datetime(found["day"])
     frame = pd.DataFrame({"day": pd.to_datetime([one.day for one in reporting_days(filters.period, facts.zone)])})
     frame = frame.merge(found, on="day", how="left").astype(dict.fromkeys(_DAILY, "Int64"))

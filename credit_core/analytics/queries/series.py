@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Date, FromClause, Select, Text, case, cast
 from credit_core.analytics import relations
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters, Period, fair
+from credit_core.analytics.measures import Aggregate
 from credit_core.analytics.metrics import METRICS, Metric, checked_dimension, metric, relation_of
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidRequest
@@ -44,7 +45,7 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     wanted = [metric(slug) for slug in slugs]
     found: dict[str, Value] = {}
     days = elapsed_days(facts, filters.period)
-    # Quantiles apart: they alone need every entry, where sums may come from roll-ups.
+    # Quantiles apart: they alone need every entry, where sums may come from roll-ups. Numbers of accounts too.
     ordered = sorted(wanted, key=_asked_together)
     for _, group in groupby(ordered, key=_asked_together):
         together = list(group)
@@ -62,8 +63,13 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     return {slug: found[slug] for slug in slugs}
 
 
-def _asked_together(declared: Metric) -> tuple[str, str, bool]:
-    return declared.relation, declared.span, declared.format == "ms"
+def _asked_together(declared: Metric) -> tuple[str, str, bool, bool]:
+    return declared.relation, declared.span, declared.format == "ms", tells_apart(declared)
+
+
+def tells_apart(declared: Metric) -> bool:
+    """Whether a metric counts accounts, which needs more rows than sums do."""
+    return isinstance(declared.numerator, Aggregate) and declared.numerator.told_apart
 
 
 def kpis(facts: Facts, filters: Filters, slugs: Sequence[str]) -> pd.DataFrame:

@@ -25,12 +25,13 @@ from credit_core.analytics import day_ends, measures, relations, spells
 from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
 from credit_core.units import DAY_US, MICRO, to_us
 
 RUNWAY_DAYS = 7
+#: Accounts and run-outs that a page lists; the file that is downloaded has all.
+LISTED = 1_000
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 
 
@@ -145,7 +146,7 @@ def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
     ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(n.burned_uc, 0)
     runs_out = and_(n.burned_uc > 0, ends_us < n.left_us + MICRO)
     kept = select(now).where(or_(n.available_uc <= 0, runs_out))
-    frame = _shown(facts, filters, kept.order_by(n.surplus_days, n.account_id))
+    frame = _shown(facts, filters, kept)
     return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
 
 
@@ -166,7 +167,21 @@ def _now_us(facts: Facts, filters: Filters) -> int:
 
 
 def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
-    frame = facts.frame(rows)
+    """Rows of :func:`running` with their owners, in the columns of :func:`surplus_now` and its order."""
+    chosen, a = rows.subquery("chosen"), relations.accounts
+    u = relations.users.c
+    theirs = select(u.account_id, func.min(u.user_id).label("user_id")).where(
+        u.account_id.in_(select(chosen.c.account_id))
+    )
+    owner = theirs.group_by(u.account_id).subquery("owner")
+    frame = facts.frame(
+        select(*chosen.c, owner.c.user_id, a.c["mode"])
+        .select_from(
+            chosen.outerjoin(a, a.c.account_id == chosen.c.account_id)
+            .outerjoin(owner, owner.c.account_id == chosen.c.account_id)
+        )
+        .order_by(chosen.c.surplus_days, chosen.c.account_id)
+    )  # fmt: skip
     # Microseconds, so that no account's figures are rounded before they are divided.
     length, left = frame["length_us"] / DAY_US, frame["left_us"] / DAY_US
     quota = frame["quota_uc"].astype("float64")
@@ -259,8 +274,7 @@ def _dry(facts: Facts, s: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
 
 
 def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
-    f, c, a = relations.facts.c, relations.cycles.c, relations.accounts.c
-    owner = owners().subquery("owner")
+    f, c = relations.facts.c, relations.cycles.c
     recent = f.occurred_at >= at_us - RUNWAY_DAYS * DAY_US
     states = (
         select(
@@ -279,13 +293,11 @@ def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
     return (
         select(
             (cast(s.paced_uc, Double) * length / c.quota_uc - left).label("surplus_days"),
-            s.account_id, owner.c.user_id, c.plan, c.region, s.paced_uc, s.available_uc, s.burned_uc, c.quota_uc, a.mode,
+            s.account_id, c.plan, c.region, s.paced_uc, s.available_uc, s.burned_uc, c.quota_uc,
             (c.end_at - c.start_at).label("length_us"), (c.end_at - at_us).label("left_us"), c.end_at.label("next_reset_at"),
         )
         .select_from(
             states.join(relations.cycles, and_(c.account_id == s.account_id, c.start_at < at_us, c.end_at >= at_us))
-            .outerjoin(relations.accounts, a.account_id == s.account_id)
-            .outerjoin(owner, owner.c.account_id == s.account_id)
         )
         .where(s.pauses == 0, c.quota_uc > 0, relations.paced(c.plan), relations.of_accounts(relations.cycles, filters))
     )  # fmt: skip
