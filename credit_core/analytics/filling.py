@@ -33,8 +33,8 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import credit_core
 from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, lot_columns, rolled_up
 from credit_core.analytics.lanes import open_lane
-from credit_core.analytics.manifest import PART, Left, Segment
-from credit_core.analytics.retention import parted
+from credit_core.analytics.manifest import PART, Segment
+from credit_core.analytics.retention import retained
 from credit_core.analytics.source import Watermark
 from credit_core.analytics.sync import open_database
 from credit_core.errors import LedgerUnavailable
@@ -47,7 +47,7 @@ _KNOWN_LOTS = 300_000
 
 
 class Terms(NamedTuple):
-    """What all segments of a backfill have in common; entries before ``begins_us`` are left out."""
+    """What all segments of a backfill have in common; those before ``begins_us`` are added up."""
 
     url: str
     folder: str
@@ -56,10 +56,10 @@ class Terms(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A written segment, None where nothing was kept, and what was left out."""
+    """A written segment, None where nothing was kept, and how many entries were left out."""
 
     segment: Segment | None
-    left: Left
+    left_out: int
 
 
 class Fillers:
@@ -132,7 +132,7 @@ class Fillers:
         if "error" in document:
             raise LedgerUnavailable(f"The ledger could not be read: {document['error']}. Check the database.")
         segment = document["segment"]
-        return Filled(None if segment is None else Segment(**segment), Left(*document["left"]))
+        return Filled(None if segment is None else Segment(**segment), document["left_out"])
 
 
 class _Filler:
@@ -147,12 +147,13 @@ class _Filler:
         self._number = 0
 
     def fill(self, terms: Terms, after: Watermark, up_to: Watermark) -> Filled:
-        left = Left()
+        left = 0
         with SegmentFile(self._path(terms, "facts")) as file:
             for entries in self._lane.entries(after, up_to, _PIECE_ROWS):
-                kept, gone = parted(entries, terms.begins_us)
-                left = left.plus(gone)
-                file.add(complete(self._database, kept, lot_columns(kept, self._lots_of(kept)), terms.zone))
+                rows = complete(self._database, entries, lot_columns(entries, self._lots_of(entries)), terms.zone)
+                kept, gone = retained(self._database, rows, terms.begins_us, terms.zone)
+                left += gone
+                file.add(kept)
         if not file.rows:
             file.path.unlink()
             return Filled(None, left)
@@ -192,7 +193,7 @@ def main(passing: Path, asked: TextIO, answers: TextIO) -> None:
             made = filler.fill(Terms(*terms), Watermark(*after), Watermark(*up_to))
             answer: dict[str, Any] = {
                 "segment": None if made.segment is None else asdict(made.segment),
-                "left": made.left,
+                "left_out": made.left_out,
             }
         except Exception as error:
             answer = {"error": str(error)}

@@ -46,21 +46,6 @@ class Segment:
     rollups: dict[str, str] = field(default_factory=dict)
 
 
-class Left(NamedTuple):
-    """What entries moved that are no longer in the copy, or never came into it, for their age."""
-
-    entries: int = 0
-    avail_uc: int = 0
-    held_uc: int = 0
-
-    def plus(self, other: Left) -> Left:
-        """Both together."""
-        return Left(*(one + more for one, more in zip(self, other, strict=True)))
-
-
-NOTHING = Left()
-
-
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole copy, and how far it has come: data and watermark move together.
@@ -68,7 +53,7 @@ class Manifest:
     ``tables``: files per small table; the first is whole, each later one has all rows of some accounts. ``settled``: the
     small tables are of this watermark; else they are read whole after a restart. ``made_up``: what the facts are where no
     ledger is behind them, in words; such a folder is only read. ``keep_days``: older entries are left out, None keeps all;
-    ``begins_us``: where the copy begins because of that, ``left``: what lies before.
+    ``begins_us``: where the copy begins because of that, ``left_out``: how many lie before.
     """
 
     layout: str
@@ -86,7 +71,7 @@ class Manifest:
     made_up: str | None = None
     keep_days: int | None = None
     begins_us: int | None = None
-    left: Left = NOTHING
+    left_out: int = 0
 
     @property
     def watermark(self) -> Watermark:
@@ -101,12 +86,15 @@ class Manifest:
     @property
     def first_us(self) -> int | None:
         """The first entry's instant, microseconds; None while there is none."""
-        return min((segment.first_us for segment in self.segments), default=None)
+        if self.last_us is None:
+            return None
+        return max(min(segment.first_us for segment in self.segments), self.begins_us or 0)
 
     @property
     def last_us(self) -> int | None:
         """The newest entry's instant, microseconds; None while there is none."""
-        return max((segment.last_us for segment in self.segments), default=None)
+        last = max((segment.last_us for segment in self.segments), default=None)
+        return None if last is None or last < (self.begins_us or 0) else last
 
     def files(self) -> set[str]:
         """Every file that it names."""
@@ -144,7 +132,7 @@ def read(folder: Path, name: str = NAME) -> Manifest | None:
         return None
     found["segments"] = tuple(Segment(**segment) for segment in found["segments"])
     found["tables"] = {table: tuple(files) for table, files in found["tables"].items()}
-    return Manifest(**found | {"left": Left(*found.get("left", ()))})
+    return Manifest(**found)
 
 
 def whole(folder: Path, manifest: Manifest) -> bool:

@@ -1,16 +1,23 @@
-"""Entries that are too old for the copy: where it begins, and what those that are left out had moved."""
+"""Entries that are too old for the copy: where it begins, and what those that are left out come to.
+
+Balances, surplus and run-outs rest on everything that came before. So what leaves the copy is added up into *openings*: an
+entry for each account and kind of lot, of the instant before the copy begins, which no period of it covers.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
 
+import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from credit_core.analytics.manifest import Left
+from credit_core.analytics.sync import incoming
 from credit_core.policy.cycles import first_instant, local_day
-from credit_core.units import checked_zone, to_us
+from credit_core.units import checked_zone, from_us, to_us
+
+OPENING = "opening"
+_WHOSE = "account_id, user_id, team_id, plan, region, quota_policy, lot_kind, unit_price_usd_micro"
+_PAUSES = "sum(CASE kind WHEN 'pause' THEN 1 WHEN 'resume' THEN -1 ELSE 0 END)"
 
 
 def begins_us(keep_days: int | None, zone: str, now: datetime) -> int | None:
@@ -21,19 +28,36 @@ def begins_us(keep_days: int | None, zone: str, now: datetime) -> int | None:
     return to_us(first_instant(local_day(now, place) - timedelta(days=keep_days), place))
 
 
-def parted(entries: pa.Table, begins: int | None) -> tuple[pa.Table, Left]:
-    """The entries from that instant on, and what the others moved."""
+def openings(relation: str, begins: int, zone: str) -> str:
+    """SQL of what the entries before that instant come to; columns that are not named have no value."""
+    then = f"{begins - 1} AS occurred_at, DATE '{local_day(from_us(begins - 1), checked_zone(zone))}' AS day"
+    older = f"FROM {relation} WHERE occurred_at < {begins}"
+    amounts = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in ("d_avail_uc", "d_held_uc"))
+    return (
+        f"SELECT {_WHOSE}, '{OPENING}' AS kind, {amounts}, max(id) AS id, {then} {older} "
+        f"GROUP BY {_WHOSE} HAVING sum(d_avail_uc) <> 0 OR sum(d_held_uc) <> 0 "
+        "UNION ALL BY NAME "
+        f"SELECT account_id, CASE WHEN {_PAUSES} > 0 THEN 'pause' ELSE 'resume' END AS kind, 0 AS d_avail_uc, 0 AS d_held_uc, "
+        f"max(id) AS id, {then} {older} GROUP BY account_id HAVING {_PAUSES} <> 0"
+    )
+
+
+def left_out(database: duckdb.DuckDBPyConnection, relation: str, begins: int) -> int:
+    """How many entries lie before that instant; what was added up before is not one."""
+    counted = f"SELECT count(*) FROM {relation} WHERE occurred_at < {begins} AND kind <> '{OPENING}'"
+    return int(database.execute(counted).fetchall()[0][0])
+
+
+def retained(
+    database: duckdb.DuckDBPyConnection, rows: pa.Table, begins: int | None, zone: str
+) -> tuple[pa.Table, int]:
+    """Rows of ``facts`` from that instant on with the openings of the others, and how many those are."""
     if begins is None:
-        return entries, Left()
-    late = pc.greater_equal(entries["occurred_at"], begins)
-    kept = entries.filter(late)
-    return kept, Left() if kept.num_rows == entries.num_rows else moved(entries.filter(pc.invert(late)))
-
-
-def moved(entries: pa.Table) -> Left:
-    """What entries moved."""
-    return Left(entries.num_rows, *(_sum(entries[name]) for name in ("d_avail_uc", "d_held_uc")))
-
-
-def _sum(amounts: Any) -> int:
-    return pc.sum(amounts).as_py() or 0
+        return rows, 0
+    with incoming(database, rows):
+        left = left_out(database, "incoming", begins)
+        if not left:
+            return rows, 0
+        kept = f"SELECT * FROM incoming WHERE occurred_at >= {begins}"
+        both = database.sql(f"{kept} UNION ALL BY NAME ({openings('incoming', begins, zone)})").to_arrow_table()
+    return both.cast(rows.schema), left

@@ -43,9 +43,9 @@ from credit_core.analytics.filing import (
 )
 from credit_core.analytics.filling import Fillers, Terms
 from credit_core.analytics.layout import layout_of
-from credit_core.analytics.manifest import ASIDE, NAME, Left, Lock, Manifest, Segment
+from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.retention import begins_us, parted
+from credit_core.analytics.retention import begins_us, left_out, openings, retained
 from credit_core.analytics.source import Chunk, Watermark
 from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
@@ -272,27 +272,31 @@ class Syncer:
         lots = self._refresh_dimensions(copied=True, publish=False) if tick else None
         if lots is None:
             lots = lots_named(self._origin.source, entries["lot_id"].unique().drop_null().to_pylist())
-        kept, left = parted(entries, self._now.begins_us)
-        written = self.write(kept, lots, closed=not tick)
+        written, left = self.write(entries, lots, closed=not tick)
         return self._copied(end, written, left, settled=tick)
 
-    def _copied(self, end: Watermark, written: tuple[Segment, ...], left: Left, *, settled: bool) -> int:
+    def _copied(self, end: Watermark, written: tuple[Segment, ...], left: int, *, settled: bool) -> int:
         """Publish that the copy reaches up to ``end``; gives how many entries that were."""
         at = self._now
         self._publish(
             replace(
                 at, tx=end.tx, id=end.id, last_hash=self._origin.hash_of(end.id), segments=(*at.segments, *written),
-                left=at.left.plus(left), settled=settled,
+                left_out=at.left_out + left, settled=settled,
             )
         )  # fmt: skip
-        return sum(one.rows for one in written) + left.entries
+        return sum(one.rows for one in written) + left
 
-    def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> tuple[Segment, ...]:
-        """A segment of these entries, if there are any, with the clock of the reporting zone and what their lots say."""
-        if not entries.num_rows:
-            return ()
-        rows = complete(self._database, entries, lot_columns(entries, lots), self._now.zone)
-        return (self._closed(rows) if closed else self._open(rows),)
+    def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> tuple[tuple[Segment, ...], int]:
+        """A segment of these entries, if any are kept, with the clock of the reporting zone and what their lots say.
+
+        And how many are too old to be kept.
+        """
+        at = self._now
+        rows = complete(self._database, entries, lot_columns(entries, lots), at.zone)
+        kept, left = retained(self._database, rows, at.begins_us, at.zone)
+        if not kept.num_rows:
+            return (), left
+        return (self._closed(kept) if closed else self._open(kept),), left
 
     def _closed(self, rows: pa.Table) -> Segment:
         with SegmentFile(self._path("facts")) as file:
@@ -355,23 +359,27 @@ class Syncer:
             self._publish(replace(self._now, segments=made.segments, tables=made.tables))
 
     def _retain(self) -> None:
-        """Let go of the entries of days that are too old."""
+        """Let go of the entries of days that are too old; what they come to stays."""
         at = self._now
         begins = begins_us(at.keep_days, at.zone, clock())
         if begins is None or at.begins_us == begins:
             return
-        kept, left = [], at.left
-        for one in at.segments:
-            if one.first_us >= begins:
-                kept.append(one)
-                continue
-            rows = f"SELECT * FROM read_parquet({self._paths([one])}) WHERE"
-            gone = self._one(f"SELECT count(*), sum(d_avail_uc), sum(d_held_uc) FROM ({rows} occurred_at < {begins})")
-            left = left.plus(Left(*map(int, gone)))
+        old = [one for one in at.segments if one.first_us < begins]
+        kept = [one for one in at.segments if one.first_us >= begins]
+        left = 0
+        if old:
+            every = f"read_parquet({self._paths(old)})"
+            left = left_out(self._database, every, begins)
+            # By name: entries have more columns than openings.
+            opened = f"SELECT * FROM {every} WHERE FALSE UNION ALL BY NAME ({openings(every, begins, at.zone)})"
+            if self._one(f"SELECT count(*) FROM ({opened})")[0]:
+                kept.append(self._sorted(f"{opened} ORDER BY account_id"))
+        for one in old:
             if one.last_us >= begins:
                 made_of = self._sorted if one.closed else self._reopened
-                kept.append(made_of(f"{rows} occurred_at >= {begins} ORDER BY occurred_at, id"))
-        self._publish(replace(self._now, segments=tuple(kept), begins_us=begins, left=left))
+                rows = f"SELECT * FROM read_parquet({self._paths([one])})"
+                kept.append(made_of(f"{rows} WHERE occurred_at >= {begins} ORDER BY occurred_at, id"))
+        self._publish(replace(self._now, segments=tuple(kept), begins_us=begins, left_out=at.left_out + left))
 
     # Small tables ------------------------------------------------------------------------------------------------
 

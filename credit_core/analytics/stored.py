@@ -215,7 +215,7 @@ class StoredFacts(Facts):
         with self.exchange:
             self._show(found)
             self.made_up = found.made_up
-            self.begin = None if found.begins_us is None else Begin(found.begins_us, *found.left)
+            self.begin = None if found.begins_us is None else Begin(found.begins_us, found.left_out)
 
     def _show(self, found: Manifest) -> None:
         shown = self._shown

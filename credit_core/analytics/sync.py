@@ -77,12 +77,10 @@ class Place(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """Where a copy begins that keeps so many days alone: the first instant in it, microseconds, and what was moved before."""
+    """Where a copy begins that keeps so many days alone: the first instant in it, microseconds, and how many entries came before."""
 
     at_us: int
-    entries: int
-    avail_uc: int
-    held_uc: int
+    left_out: int
 
 
 class Facts:

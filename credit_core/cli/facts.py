@@ -46,14 +46,12 @@ def _sync(options: argparse.Namespace, output: Output) -> int:
             words = f"{done.rows} new entries in {done.seconds:.1f} s{rate}; {at.entries} in {folder}."
             begins = None if at.begins_us is None else from_us(at.begins_us)
             if begins is not None:
-                words += (
-                    f" They begin {begins:%Y-%m-%d %H:%M} UTC; {at.left.entries} older ones are in the ledger alone."
-                )
+                words += f" They begin {begins:%Y-%m-%d %H:%M} UTC; {at.left_out} older ones are in the ledger alone."
             document |= {
                 "segments": len(at.segments),
                 "zone": at.zone,
                 "keep_days": at.keep_days,
-                "left_out": at.left.entries,
+                "left_out": at.left_out,
             }
             output.result(document | {"begins_at": None if begins is None else begins.isoformat()}, words)
             return 0

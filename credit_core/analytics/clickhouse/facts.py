@@ -213,6 +213,10 @@ class ClickHouseFacts(Facts):
         found = manifest.read(folder)
         if found is None or found.layout != layout_of():
             raise InvalidRequest(f"{folder} has no segments of this release. Make them: python -m credit_core sync")
+        if found.begins_us is not None:
+            raise InvalidRequest(
+                f"The segments in {folder} keep {found.keep_days} days alone. Begin with those of --keep-days 0."
+            )
         with self._lock, told(), asked(self._at):
             if found.last_hash != self._origin.hash_of(found.id):
                 raise InvalidRequest(f"The segments in {folder} are of another ledger. Name the folder of this one.")

@@ -46,15 +46,16 @@ def tie_out(facts: Facts, filters: Filters) -> TieOut:
     """Sum the facts and, directly, the ledger's own tables, for the same filter and up to the same entry.
 
     An entry forged before it was copied is the same on both sides; it shows in the balances, which it did not move. Where the
-    copy begins later than the ledger, so does the ledger's side, and what was moved before counts among the balances.
+    copy begins later than the ledger, so do both sides; what was moved before counts among the balances.
     """
     # One statement: the watermark and the sums are of one instant of the copy.
-    copied = _totals(relations.facts, filters).subquery("copied")
     whole = _moved(relations.facts).subquery("whole")
     mark = relations.copy_state.c
     with facts.exchange:
-        tx, last_id, *ours = facts.rows(select(mark.tx, mark.id, *copied.c, *whole.c))[0]
         begin, made_up = facts.begin, facts.made_up
+        kept = None if begin is None else relations.facts.c.occurred_at >= begin.at_us
+        copied = _totals(relations.facts, filters, kept).subquery("copied")
+        tx, last_id, *ours = facts.rows(select(mark.tx, mark.id, *copied.c, *whole.c))[0]
     if made_up is not None:
         return TieOut(
             tuple(Line(name, int(mine), None, 0) for name, mine in zip(_NAMES, ours, strict=False)), False, made_up
@@ -67,9 +68,8 @@ def tie_out(facts: Facts, filters: Filters) -> TieOut:
     sources = ledger.join(coming, true()).join(balances, true())
     with facts.engine.connect() as connection:
         late, theirs = _parted(connection.execute(select(*coming.c, *ledger.c, *balances.c).select_from(sources)).one())
-    before = (0, 0) if begin is None else (begin.avail_uc, begin.held_uc)
-    for place, amounts in enumerate(zip(late, before, strict=True), len(_NAMES)):
-        ours[place] += sum(amounts)
+    for place, amount in enumerate(late, len(_NAMES)):
+        ours[place] += amount
     sides = zip((*_NAMES, *BALANCES), map(int, ours), theirs, strict=True)
     lines = tuple(Line(name, mine, its, mine - its) for name, mine, its in sides)
     return TieOut(lines, all(line.difference == 0 for line in lines))
@@ -102,7 +102,7 @@ def checks(facts: Facts, limit: int = 50) -> pd.DataFrame:
     return frame
 
 
-def _totals(relation: FromClause, filters: Filters) -> Select[Any]:
+def _totals(relation: FromClause, filters: Filters, kept: ColumnElement[bool] | None = None) -> Select[Any]:
     c = relation.c
     amounts: tuple[ColumnElement[Any], ...] = (
         func.count(),
@@ -112,7 +112,11 @@ def _totals(relation: FromClause, filters: Filters) -> Select[Any]:
         measures.total(lambda f: f.d_held_uc)(c),
     )
     labelled = (amount.label(name) for amount, name in zip(amounts, _NAMES, strict=True))
-    return select(*labelled).select_from(relation).where(relations.behind(relation, filters))
+    return (
+        select(*labelled)
+        .select_from(relation)
+        .where(relations.behind(relation, filters), *(() if kept is None else (kept,)))
+    )
 
 
 def _parted(row: Sequence[Any]) -> tuple[list[int], list[int]]:
