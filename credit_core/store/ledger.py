@@ -16,9 +16,9 @@ import sqlalchemy
 from sqlalchemy import Engine, select, update
 from sqlalchemy.exc import DBAPIError
 
-from credit_core.errors import CreditError, InvalidRequest, LedgerUnavailable, ReadOnlyLedger
+from credit_core.errors import InvalidRequest, LedgerUnavailable, ReadOnlyLedger
 from credit_core.store.engine import open_engine
-from credit_core.store.memory import Memory, Moved, NeedsLock
+from credit_core.store.memory import Memory, Moved
 from credit_core.store.schema import deployment
 from credit_core.store.transactions import Transactions
 from credit_core.store.unit import Unit
@@ -132,8 +132,8 @@ class Ledger:
             return (result,)
         except Moved:
             moved = True
-        except (NeedsLock, CreditError, *_DRIVER_ERRORS):
-            # Whatever it was, it was said of an account that may have moved.
+        except Exception:
+            # Whatever it says, it says of an account that may have moved: under lock it will be said again, or not.
             pass
         finally:
             self._memory.give_back(whose, moved=moved)

@@ -35,7 +35,10 @@ _COMMIT = Step(b"COMMIT", b"COMMIT", ())
 
 def fetched(connection: Connection, steps: Sequence[Step], *, begin: bool = True) -> list[list[tuple[Any, ...]]]:
     """Run the steps in order within the transaction of ``connection``, begun where need be unless ``begin`` is off; their rows."""
-    results = [result for result in _sent(connection, steps, begin=begin) if result.status == ExecStatus.TUPLES_OK]
+    if not begin and len(steps) == 1 and _is_idle(connection):
+        results = [_alone(connection, steps[0])]
+    else:
+        results = [result for result in _sent(connection, steps, begin=begin) if result.status == ExecStatus.TUPLES_OK]
     loader = connection.info.get(_LOADER)
     if loader is None:
         # It keeps what it has found out about the types of columns.
@@ -54,16 +57,10 @@ def written(connection: Connection, steps: Sequence[Step], *, commit: bool) -> N
 
 def changed_alone(connection: Connection, step: Step) -> int:
     """Run one statement as a transaction of its own, or commit the one that has begun with it; the number of rows it changed."""
-    driver = _driver(connection)
-    if driver.pgconn.transaction_status != TransactionStatus.IDLE or driver.isolation_level is not None:
-        results = _sent(connection, [step], commit=True)
-        return next(result.command_tuples for result in reversed(results) if result.command_tuples is not None)
-    known: set[bytes] = connection.info.setdefault(_KNOWN, set())
-    if step.name not in known:
-        _asked(connection, driver, lambda server: server.send_prepare(step.name, step.sql))
-        known.add(step.name)
-    result = _asked(connection, driver, lambda server: server.send_query_prepared(step.name, step.values))
-    return result.command_tuples or 0
+    if _is_idle(connection):
+        return _alone(connection, step).command_tuples or 0
+    results = _sent(connection, [step], commit=True)
+    return next(result.command_tuples for result in reversed(results) if result.command_tuples is not None)
 
 
 def copied(connection: Connection, table: str, columns: Sequence[str], rows: Iterator[Sequence[bytes | None]]) -> None:
@@ -103,6 +100,21 @@ def _driver(connection: Connection) -> psycopg.Connection[Any]:
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)
     return driver
+
+
+def _is_idle(connection: Connection) -> bool:
+    """Whether no transaction has begun, and one of the session's own kind would do."""
+    driver = _driver(connection)
+    return driver.pgconn.transaction_status == TransactionStatus.IDLE and driver.isolation_level is None
+
+
+def _alone(connection: Connection, step: Step) -> PGresult:
+    driver = _driver(connection)
+    known: set[bytes] = connection.info.setdefault(_KNOWN, set())
+    if step.name not in known:
+        _asked(connection, driver, lambda server: server.send_prepare(step.name, step.sql))
+        known.add(step.name)
+    return _asked(connection, driver, lambda server: server.send_query_prepared(step.name, step.values))
 
 
 def _asked(connection: Connection, driver: psycopg.Connection[Any], send: Callable[[PGconn], None]) -> PGresult:

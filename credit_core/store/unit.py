@@ -225,7 +225,7 @@ class Unit(Loading):
         :class:`NeedsLock` where the unit holds no lock and has written nothing.
         """
         # What others know of these accounts is old from now on: see credit_core/store/memory.py.
-        records: Iterable[User | Lot] = (*self._dirty_users.values(), *self._dirty_lots.values())
+        records: Iterable[User | Lot] = (*self._dirty_users.values(), *self._new_users, *self._dirty_lots.values())
         for record in records:
             self._dirty_accounts.setdefault(record.account_id, self._accounts[record.account_id])
         for account in self._dirty_accounts.values():
