@@ -3,7 +3,8 @@
     python -m tests.browser.repaint --database sqlite:///data/ledger.db --changes 20
 
 Opens each page in turn, chooses another period, and looks at the charts themselves: the clock starts with the click on the choice
-and stops with the last change inside any chart before the page stands still.
+and stops with the last change inside any chart before the page stands still. On a machine that does other work too, look at the
+processor time instead: the server's, and that of the browser's thread that draws.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
 
 from tests.browser.chromium import chromium_path
-from tests.browser.conftest import DESKTOP, idle, served, visit
+from tests.browser.conftest import DESKTOP, Dashboard, idle, served, visit
+from tests.browser.crowd import cpu_s
 
 PAGES = ("", "burn", "library", "pace", "margins", "health")
 PERIODS = ("Today", "7 days", "28 days", "90 days")
@@ -43,17 +45,23 @@ _WATCH = """() => {
 
 
 class Repaint(NamedTuple):
-    """One change: the page, the period chosen, and milliseconds until the first and the last change in a chart."""
+    """One change: the page, the period chosen, milliseconds until the first and the last change in a chart, and what it cost."""
 
     page: str
     period: str
     first_ms: float
     last_ms: float
+    server_cpu_ms: float
+    browser_cpu_ms: float
 
 
-def repaints(page: Page, url: str, changes: int, seed: int = 1, pages: Sequence[str] = PAGES) -> list[Repaint]:
+def repaints(
+    page: Page, dashboard: Dashboard, changes: int, seed: int = 1, pages: Sequence[str] = PAGES
+) -> list[Repaint]:
     """Choose another period ``changes`` times, on ``pages`` in turn; a change that leaves all charts as they are is not told."""
-    chance, found = random.Random(seed), []
+    chance, found, url = random.Random(seed), [], dashboard.url
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
     rounds = [pages[number % len(pages)] for number in range(changes)]
     for address in sorted(rounds, key=pages.index):
         if not page.url.split("?")[0].rstrip("/").endswith(f"{url}/{address}".rstrip("/")):
@@ -62,12 +70,21 @@ def repaints(page: Page, url: str, changes: int, seed: int = 1, pages: Sequence[
         shown = page.get_by_role("combobox", name="Period", exact=True)
         period = chance.choice([name for name in PERIODS if name != shown.input_value()])
         shown.click()
+        server_s, browser_s = cpu_s(dashboard.pid), _drawing_s(devtools)
         page.get_by_role("option", name=period, exact=True).click()
         idle(page)
         chosen, first, last = page.evaluate("() => [__repaint.chosen, __repaint.first, __repaint.last]")
         if last is not None:
-            found.append(Repaint(address or "overview", period, round(first - chosen, 1), round(last - chosen, 1)))
+            times = first - chosen, last - chosen
+            costs = 1_000 * (cpu_s(dashboard.pid) - server_s), 1_000 * (_drawing_s(devtools) - browser_s)
+            found.append(Repaint(address or "overview", period, *(round(value, 1) for value in (*times, *costs))))
     return found
+
+
+def _drawing_s(devtools: CDPSession) -> float:
+    """Processor time of the page's main thread so far, in seconds."""
+    metrics = devtools.send("Performance.getMetrics")["metrics"]
+    return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
 
 
 def told(found: Sequence[Repaint]) -> dict[str, float | int]:
@@ -78,6 +95,8 @@ def told(found: Sequence[Repaint]) -> dict[str, float | int]:
         "first_median_ms": statistics.median(one.first_ms for one in found),
         "median_ms": statistics.median(lasts),
         "p95_ms": lasts[min(len(lasts) - 1, int(0.95 * len(lasts)))],
+        "server_cpu_median_ms": statistics.median(one.server_cpu_ms for one in found),
+        "browser_cpu_median_ms": statistics.median(one.browser_cpu_ms for one in found),
     }
 
 
@@ -96,7 +115,7 @@ def main() -> None:
     ):
         for _ in range(2 if options.again else 1):
             page = browser.new_page(viewport=DESKTOP)
-            found = repaints(page, running.url, options.changes)
+            found = repaints(page, running, options.changes)
             page.close()
             for one in found:
                 sys.stdout.write(json.dumps(one._asdict()) + "\n")
