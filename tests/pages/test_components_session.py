@@ -141,6 +141,16 @@ def test_periods_that_run_until_now_end_together_while_nothing_is_written(ledger
     assert reader.moment(began) == began, "a clock that was set back"
 
 
+def test_the_present_is_held_for_the_bar_alone(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = session._Reader(ledger)
+    monkeypatch.setattr(session, "_reader", lambda url: reader)
+    with session.held():
+        first = session.now()
+    with session.held():
+        assert session.now() == first
+    assert session.now() > first
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
