@@ -50,5 +50,7 @@ if __name__ == "__main__":
     session.gate()
     session.open_ledger()
     _frozen()
-    provenance.caption(filters.bar())
+    with session.held():
+        beside = filters.bar()
+    provenance.caption(beside)
     page.run()

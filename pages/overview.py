@@ -158,7 +158,10 @@ def running_out(ends: standing.RunningOut) -> None:
     if ends.soon.empty:
         states.unknown("Nobody is expected to run out within 7 days at the present burn.")
         return
-    told = ask(queries.run_out_risk, chosen)[["account_id", "risk", "chance"]]
+    # Of those who are shown: the others' ends need not be drawn.
+    users = ends.soon["user_id"]
+    asked = chosen if users.isna().any() else chosen.narrowed(users=tuple(sorted(users)))
+    told = ask(queries.run_out_risk, asked)[["account_id", "risk", "chance"]]
     tables.show(
         ends.soon.merge(told, on="account_id", how="left"),
         [

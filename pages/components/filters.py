@@ -203,7 +203,7 @@ def bar() -> DeltaGenerator:
     if st.session_state.pop(_UNREADABLE, False):
         st.session_state[RANGE] = ""
     zone, ledger, present = session.zone(), session.ledger(), session.options()
-    until = periods.anchor(ledger.as_of, session.moment(), zone)
+    until = periods.anchor(ledger.as_of, session.now(), zone)
     last = until.today(zone)
     first = min(ledger.first_at.astimezone(zone).date() if ledger.first_at else last, last)
     asked = _bound(present)

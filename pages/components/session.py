@@ -10,8 +10,9 @@ import ipaddress
 import logging
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -45,6 +46,7 @@ _UNREACHABLE = (
     f"See that the database is there and running, and that {DATABASE_VARIABLE} names it; then reload this page.",
 )
 _LOG = logging.getLogger(__name__)
+_HELD: ContextVar[datetime | None] = ContextVar("held", default=None)
 
 T = TypeVar("T")
 
@@ -136,12 +138,17 @@ def zone() -> ZoneInfo:
 
 def now() -> datetime:
     """The present instant, UTC. The pages' only clock."""
-    return datetime.now(UTC)
+    return _HELD.get() or datetime.now(UTC)
 
 
-def moment() -> datetime:
-    """Where periods that run until now end: the present instant, held for a while where nothing new is written."""
-    return _reader(database_url()).moment(now())
+@contextmanager
+def held() -> Iterator[None]:
+    """Within it the present is held for a while where nothing new is written, so that everybody's periods end together."""
+    before = _HELD.set(_reader(database_url()).moment(now()))
+    try:
+        yield
+    finally:
+        _HELD.reset(before)
 
 
 def answers() -> Kept:

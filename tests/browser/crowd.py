@@ -70,7 +70,7 @@ async def watch(url: str, pid: int, sessions: int, seconds: float, pause_s: floa
     seen = Watched()
     ends = asyncio.Event()
     meter = asyncio.create_task(_measure(pid, seen, ends))
-    before = _cpu_s(pid)
+    before = cpu_s(pid)
     try:
         await asyncio.gather(
             *(_person(url, seen, random.Random(seed * 1_000 + number), seconds, pause_s) for number in range(sessions))
@@ -78,7 +78,7 @@ async def watch(url: str, pid: int, sessions: int, seconds: float, pause_s: floa
     finally:
         ends.set()
         await meter
-    seen.cpu_s = _cpu_s(pid) - before
+    seen.cpu_s = cpu_s(pid) - before
     return seen
 
 
@@ -105,11 +105,11 @@ async def costs(
             for chosen in random.Random(seed).sample(filters, changes):
                 for spent in (cold, kept):
                     seen.messages = seen.bytes = 0
-                    before = _cpu_s(pid)
+                    before = cpu_s(pid)
                     await _run(socket, seen, page, chosen)
                     # What follows the last message, such as cleaning up, is the rerun's too.
                     await asyncio.sleep(0.05)
-                    spent.append(_cpu_s(pid) - before)
+                    spent.append(cpu_s(pid) - before)
         named = page or "overview"
         found.append(
             Cost(
@@ -174,7 +174,8 @@ async def _measure(pid: int, seen: Watched, ends: asyncio.Event) -> None:
             continue
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """Processor time of all threads of a process so far, in seconds."""
     spent = psutil.Process(pid).cpu_times()
     return float(spent.user + spent.system)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from playwright.sync_api import Page
 
 from tests.browser.conftest import Dashboard
-from tests.browser.crowd import watch
+from tests.browser.crowd import costs, watch
+from tests.browser.repaint import repaints, told
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -30,3 +32,18 @@ def test_three_people_at_once_are_all_answered(dashboard: Dashboard) -> None:
     assert len(seen.opened_s) == 3
     assert len(seen.changed_s) >= 3
     assert seen.exceptions == 0
+
+
+def test_what_was_asked_before_is_not_worked_out_again(dashboard: Dashboard) -> None:
+    (overview,) = asyncio.run(costs(dashboard.url, dashboard.pid, pages=("",), changes=3))
+
+    assert overview.kept_cpu_s < overview.cold_cpu_s / 2
+    assert overview.elements > 50
+
+
+def test_another_period_repaints_the_charts(dashboard: Dashboard, page: Page) -> None:
+    found = repaints(page, dashboard, changes=2, pages=("",))
+
+    assert [one.page for one in found] == ["overview"] * 2
+    assert all(0 < one.first_ms <= one.last_ms for one in found)
+    assert told(found)["changes"] == 2

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 import pandas as pd
+import pyarrow as pa
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from pages.components import charts
+from pages.components import charts, tables
 from pages.components.charts import drawing
-from pages.components.kept import Kept
+from pages.components.kept import Kept, own, size_of
 
 
 def test_whoever_asks_at_the_same_time_gets_what_is_made_once() -> None:
@@ -48,6 +52,46 @@ def test_nothing_is_kept_of_what_failed() -> None:
     with pytest.raises(ZeroDivisionError):
         kept.get("key", lambda: str(1 // 0), len)
     assert kept.get("key", lambda: "better", len) == "better"
+
+
+class Told(NamedTuple):
+    """An answer with frames in it."""
+
+    rows: pd.DataFrame
+    more: dict[str, list[pd.DataFrame]]
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """An answer in a record."""
+
+    inside: Told
+    number: int = 0
+
+
+def test_whoever_gets_an_answer_may_change_its_frames() -> None:
+    kept, asked = Kept(1_000_000), []
+
+    def answer() -> Wrapped:
+        asked.append(1)
+        rows = pd.DataFrame({"n": [1, 2]})
+        return Wrapped(Told(rows, {"all": [rows]}))
+
+    for _ in range(2):
+        got = own(kept.get("answer", answer, size_of)).inside
+        for frame in (got.rows, got.more["all"][0]):
+            assert frame["n"].tolist() == [1, 2]
+            frame.loc[0, "n"] = 99
+            frame["new"] = 0
+    assert len(asked) == 1
+    assert own((1, "text", None)) == (1, "text", None)
+
+
+def test_an_answer_is_as_large_as_its_frames() -> None:
+    frame = pd.DataFrame({"n": range(100_000), "name": ["somebody"] * 100_000})
+    one = size_of(frame)
+    assert 1_600_000 < one < 3_200_000
+    assert 2 * one < size_of({"a": Told(frame, {"more": [frame]})}) < 2 * one + 2_000
 
 
 ROWS = pd.DataFrame({"plan": ["free", "basic"], "now": [1.0, 2.0]})
@@ -91,3 +135,29 @@ def test_functions_without_a_name_are_told_apart_by_what_they_do() -> None:
 
     assert hover("one").key == hover("one").key != hover("two").key
     assert b"two 2.0" in hover("two").json()
+
+
+def test_a_table_is_written_once_for_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+    monkeypatch.setattr(tables, "_READY", Kept(100_000))
+    monkeypatch.setattr(tables.numbers, "in_dollars", lambda value: written.append(value) or f"${value}")
+    monkeypatch.setitem(tables._NUMERIC, "dollars", tables.numbers.in_dollars)
+
+    def page(now: float) -> None:
+        import pandas as pd
+
+        from pages.components import tables
+        from pages.components.numbers import ZoneInfo
+
+        rows = pd.DataFrame({"plan": ["free", "basic"], "usd": [now, 2.0]})
+        columns = [tables.Column("plan", "Plan", "slug"), tables.Column("usd", "Dollars", "dollars")]
+        tables.show(rows, columns, key="money", zone=ZoneInfo("UTC"), search=False)
+
+    for now, cells in ((1.0, 2), (1.0, 2), (3.0, 4)):
+        shown = AppTest.from_function(page, kwargs={"now": now}).run()
+        assert not shown.exception
+        (table,) = shown.dataframe
+        assert table.value["usd"].tolist() == [now, 2.0], "sorting is by value"
+        seen = pa.ipc.open_stream(table.proto.arrow_data.styler.display_values).read_pandas()
+        assert seen.to_dict("list") == {"plan": ["Free", "Basic"], "usd": [f"${now}", "$2.0"]}
+        assert len(written) == cells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,27 @@ def test_what_is_remembered_is_forgotten_when_something_was_copied(ledger: Ledge
     ledger.version = 2
     assert reader.remembered("x", compute) == 2
     assert asked == [1, 2]
+
+
+def test_periods_that_run_until_now_end_together_while_nothing_is_written(ledger: Ledger) -> None:
+    reader, began = session._Reader(ledger), datetime(2025, 3, 1, 12, tzinfo=UTC)
+    later = began + session.STANDS_STILL
+    assert reader.moment(began) == began
+    assert reader.moment(later - timedelta(microseconds=1)) == began
+    assert reader.moment(later) == later
+    ledger.version = 2
+    assert reader.moment(later + timedelta(seconds=1)) == later + timedelta(seconds=1)
+    assert reader.moment(began) == began, "a clock that was set back"
+
+
+def test_the_present_is_held_for_the_bar_alone(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = session._Reader(ledger)
+    monkeypatch.setattr(session, "_reader", lambda url: reader)
+    with session.held():
+        first = session.now()
+    with session.held():
+        assert session.now() == first
+    assert session.now() > first
 
 
 @pytest.mark.parametrize(

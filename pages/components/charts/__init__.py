@@ -12,8 +12,9 @@ from pages.components.charts.cells import cell_map, hour_of_week
 from pages.components.charts.courses import course
 from pages.components.charts.curves import Target, calibration, cycle_days, demand_by_coverage, s_curve
 from pages.components.charts.drawing import Figure
-from pages.components.charts.lines import DAY, HOUR, burn_against_pace, quantile_bands, sparkline, time_lines
+from pages.components.charts.lines import DAY, HOUR, burn_against_pace, quantile_bands, time_lines
 from pages.components.charts.money import funnel, waterfall
+from pages.components.charts.pictures import sparkline
 from pages.components.charts.style import (
     ACCOUNTS,
     BLUE,

@@ -1,0 +1,126 @@
+"""From a click on a filter to the repainted charts, in a real browser.
+
+    python -m tests.browser.repaint --database sqlite:///data/ledger.db --changes 20
+
+Opens each page in turn, chooses another period, and looks at the charts themselves: the clock starts with the click on the choice
+and stops with the last change inside any chart before the page stands still. On a machine that does other work too, look at the
+processor time instead: the server's, and that of the browser's thread that draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from playwright.sync_api import CDPSession, Page, sync_playwright
+
+from tests.browser.chromium import chromium_path
+from tests.browser.conftest import DESKTOP, Dashboard, idle, served, visit
+from tests.browser.crowd import cpu_s
+
+PAGES = ("", "burn", "library", "pace", "margins", "health")
+PERIODS = ("Today", "7 days", "28 days", "90 days")
+#: Looks at what is drawn: when somebody chose, when the first chart changed after it, and when the last one did.
+_WATCH = """() => {
+    const seen = window.__repaint = {chosen: null, first: null, last: null};
+    document.addEventListener("click", event => {
+        if (event.target.closest("[role=option]")) Object.assign(seen, {chosen: event.timeStamp, first: null, last: null});
+    }, true);
+    new MutationObserver(changes => {
+        if (seen.chosen === null) return;
+        const drawn = changes.some(({target, addedNodes}) => {
+            const inside = target instanceof Element && target.closest(".js-plotly-plot") !== null;
+            return inside || [...addedNodes].some(node => node instanceof Element && node.querySelector(".js-plotly-plot") !== null);
+        });
+        if (drawn) { seen.last = performance.now(); seen.first ??= seen.last; }
+    }).observe(document.body, {subtree: true, childList: true, attributes: true, characterData: true});
+}"""
+
+
+class Repaint(NamedTuple):
+    """One change: the page, the period chosen, milliseconds until the first and the last change in a chart, and what it cost."""
+
+    page: str
+    period: str
+    first_ms: float
+    last_ms: float
+    server_cpu_ms: float
+    browser_cpu_ms: float
+
+
+def repaints(
+    page: Page, dashboard: Dashboard, changes: int, seed: int = 1, pages: Sequence[str] = PAGES
+) -> list[Repaint]:
+    """Choose another period ``changes`` times, on ``pages`` in turn; a change that leaves all charts as they are is not told."""
+    chance, found, url = random.Random(seed), [], dashboard.url
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    rounds = [pages[number % len(pages)] for number in range(changes)]
+    for address in sorted(rounds, key=pages.index):
+        if not page.url.split("?")[0].rstrip("/").endswith(f"{url}/{address}".rstrip("/")):
+            visit(page, f"{url}/{address}")
+            page.evaluate(_WATCH)
+        shown = page.get_by_role("combobox", name="Period", exact=True)
+        period = chance.choice([name for name in PERIODS if name != shown.input_value()])
+        shown.click()
+        server_s, browser_s = cpu_s(dashboard.pid), _drawing_s(devtools)
+        page.get_by_role("option", name=period, exact=True).click()
+        idle(page)
+        chosen, first, last = page.evaluate("() => [__repaint.chosen, __repaint.first, __repaint.last]")
+        if last is not None:
+            times = first - chosen, last - chosen
+            costs = 1_000 * (cpu_s(dashboard.pid) - server_s), 1_000 * (_drawing_s(devtools) - browser_s)
+            found.append(Repaint(address or "overview", period, *(round(value, 1) for value in (*times, *costs))))
+    return found
+
+
+def _drawing_s(devtools: CDPSession) -> float:
+    """Processor time of the page's main thread so far, in seconds."""
+    metrics = devtools.send("Performance.getMetrics")["metrics"]
+    return float(next(one["value"] for one in metrics if one["name"] == "TaskDuration"))
+
+
+def told(found: Sequence[Repaint]) -> dict[str, float | int]:
+    """The figures as one JSON object."""
+    lasts = sorted(one.last_ms for one in found)
+    return {
+        "changes": len(found),
+        "first_median_ms": statistics.median(one.first_ms for one in found),
+        "median_ms": statistics.median(lasts),
+        "p95_ms": lasts[min(len(lasts) - 1, int(0.95 * len(lasts)))],
+        "server_cpu_median_ms": statistics.median(one.server_cpu_ms for one in found),
+        "browser_cpu_median_ms": statistics.median(one.browser_cpu_ms for one in found),
+    }
+
+
+def main() -> None:
+    """Start a dashboard on a ledger, change periods, print each repaint and what they come to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--database", required=True, metavar="URL")
+    parser.add_argument("--changes", type=int, default=20)
+    parser.add_argument("--again", action="store_true", help="repeat the same changes: what is kept need not be asked")
+    options = parser.parse_args()
+    with (
+        TemporaryDirectory() as folder,
+        served(options.database, Path(folder)) as running,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"]) as browser,
+    ):
+        for _ in range(2 if options.again else 1):
+            page = browser.new_page(viewport=DESKTOP)
+            found = repaints(page, running, options.changes)
+            page.close()
+            for one in found:
+                sys.stdout.write(json.dumps(one._asdict()) + "\n")
+            sys.stdout.write(json.dumps(told(found)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
