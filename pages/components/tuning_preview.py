@@ -14,7 +14,6 @@ from credit_core.errors import CreditError
 from credit_core.lab import demand as demand_of
 from credit_core.lab import preview
 from credit_core.lab.background import Job
-from credit_core.lab.intervals import FEWEST_ACCOUNTS
 from credit_core.lab.outcomes import METRICS, Comparison
 from credit_core.lab.preview import Ready
 from credit_core.policy.advice import Cell, Demand
@@ -232,7 +231,7 @@ def sentence(shown: Shown) -> str:
         f"{moved(draft - live, 'share')} points"
     )
     if numbers.is_unknown(low):
-        return f"{words}; too few accounts make it up for an interval (at least {FEWEST_ACCOUNTS} are needed)."
+        return f"{words}; too few accounts make the difference up for an interval."
     sure = low > 0 or high < 0
     return (
         f"{words} (95 % interval {moved(low, 'share')} to {moved(high, 'share')}, accounts resampled"

@@ -28,7 +28,7 @@ def test_laws_targets_and_rewards(dashboard: Dashboard, page: Page) -> None:
     numbers = page.locator(".st-key-lab_trade .textpoint")
     expect(numbers).to_have_count(18)
     assert len(set(numbers.all_inner_texts())) == 18
-    expect(page.locator(".st-key-lab_table").get_by_test_id("stDataFrame")).to_be_visible()
+    expect(page.get_by_role("region", name="Laws on the same arrivals")).to_be_visible()
     assert page.evaluate(COLLISIONS) == 0
     page.set_viewport_size(PHONE)
     page.wait_for_function("() => document.querySelector('.st-key-lab_trade .js-plotly-plot').clientWidth < 390")
