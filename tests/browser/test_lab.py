@@ -23,7 +23,9 @@ COLLISIONS = """() => {
 
 
 def test_laws_targets_and_rewards(dashboard: Dashboard, page: Page) -> None:
-    visit(page, f"{dashboard.url}/laboratory")
+    visit(page, dashboard.url)
+    # The page looks for its result twice a second until it is there, so it does not stand still before.
+    page.goto(f"{dashboard.url}/laboratory", wait_until="domcontentloaded")
     expect(page.get_by_text(re.compile(r"^Live reaches a pacing efficiency of"))).to_be_visible(timeout=60_000)
     numbers = page.locator(".st-key-lab_trade .textpoint")
     expect(numbers).to_have_count(18)
