@@ -18,6 +18,7 @@ import pandas as pd
 
 from credit_core.errors import InvalidRequest, Stopped
 from credit_core.lab import kernels, laws, outcomes, population, replay, retention, workload
+from credit_core.lab.arrivals import Batch
 from credit_core.lab.compiling import compiled
 from credit_core.lab.laws import ALWAYS_FRESH, Law
 from credit_core.lab.population import Population
@@ -28,8 +29,6 @@ from credit_core.units import DAY_US, MICRO
 
 Progress = Callable[[float, str], None]
 Stop = Callable[[], bool]
-#: The plan that made-up users are on.
-PLAN = "basic"
 _BY_SLUG: Mapping[str, outcomes.Metric] = {metric.slug: metric for metric in outcomes.METRICS}
 #: The figures of :data:`outcomes.METRICS` that tell laws apart.
 FIGURES = (
@@ -119,7 +118,7 @@ def on_sessions(
     progress: Progress = lambda _share, _words: None,
     stopped: Stop = lambda: False,
 ) -> Mock:
-    """``entrants`` on about so many made-up ``sessions`` of users of the plan :data:`PLAN`, one cycle each. Seeded."""
+    """``entrants`` on about so many made-up ``sessions`` of ``people``, one cycle each. Seeded."""
     if sessions < 1:
         raise InvalidRequest(f"sessions must be 1 or more, got {sessions}.")
     people = people or Population()
@@ -162,10 +161,13 @@ class Stage:
     def __init__(self, catalog: Catalog, configs: Sequence[Config], people: Population) -> None:
         """Compiles, or reads what was compiled."""
         period = Period(0, round(people.cycle_days * DAY_US), ())
+        plans = tuple(dict.fromkeys(share.plan for share in people.terms))
+        self._plan = np.array([plans.index(share.plan) for share in people.terms])
+        self._quota_uc = np.array([round(share.quota * MICRO) for share in people.terms])
         self._kernel = compiled(kernels.replay)
         self._laws = []
         for config in configs:
-            world = workload.world_of(catalog, config, PLAN, people.cycle_days)
+            world = replace(workload.world_of(catalog, config, plans[0], people.cycle_days), plans=plans)
             models = replay.models_of(catalog, world, {})
             self._laws.append(replay.govern([config], world, models, period, 0))
 
@@ -173,7 +175,7 @@ class Stage:
         self, drawn: population.Drawn, pool: ThreadPoolExecutor, stopped: Stop = lambda: False
     ) -> list[tuple[Run, Any]]:
         """Each configuration on these users: sums by account, and what was decided, request by request."""
-        batch = workload.one_cycle(drawn.arrivals, drawn.accounts)
+        batch = self._on_plans(workload.one_cycle(drawn.arrivals, drawn.accounts), drawn)
         played = []
         for law in self._laws:
             if stopped():
@@ -181,6 +183,13 @@ class Stage:
             run, told = replay.play(batch, law, self._kernel, pool, telling=True)
             played.append((run, told[told["asked"]]))
         return played
+
+    def _on_plans(self, batch: Batch, drawn: population.Drawn) -> Batch:
+        """``batch`` with each account on its own plan, with that one's quota."""
+        owner = np.repeat(drawn.terms, np.diff(batch.event_from))
+        batch.events["plan"], batch.events["quota_uc"] = self._plan[owner], self._quota_uc[owner]
+        batch.events["amount_uc"][batch.event_from[:-1]] = self._quota_uc[drawn.terms]
+        return batch
 
 
 def standings(pairs: Sequence[tuple[Law, Any]], accounts: int, left_out: int, *, complete: bool = False) -> Standings:

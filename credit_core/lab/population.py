@@ -1,4 +1,4 @@
-"""Made-up users for the laboratory: sessions, requests and cells of one plan over one cycle, seeded (SPEC 7, Workload).
+"""Made-up users for the laboratory: sessions, requests and cells over one cycle, seeded (SPEC 7, Workload).
 
 The defaults are fitted to GenTD26 (Lin et al., SoCC 2025): how many sessions a user has, how long they are, how large the
 requests, at which hours. Accounts are drawn in blocks of :data:`BLOCK`, each from a seed of its own, so that any number
@@ -7,18 +7,21 @@ of them fits into memory and the first ones do not depend on how many follow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from credit_core.lab.workload import Arrivals
+from credit_core.policy.plans import Catalog
 from credit_core.units import DAY_US, MICRO
 
 Floats = npt.NDArray[np.float64]
 #: Accounts that are drawn, and replayed, at a time.
 BLOCK = 20_000
+#: The plan of users whose plans are not told.
+PLAN = "basic"
 _SECOND_US = 1_000_000
 _IDLE_S = 1_800.0
 #: Share of the trace's sessions that begin in each hour.
@@ -28,8 +31,16 @@ HOURS = (
 )  # fmt: skip
 
 
+class Share(NamedTuple):
+    """So many of the users, by ``weight`` beside the others', are on this plan with this quota in credits."""
+
+    plan: str
+    quota: float
+    weight: float
+
+
 class Population(NamedTuple):
-    """How the users of one plan behave.
+    """How users behave, whatever their plan, and which plans they are on: ``plans``; none: :data:`PLAN` with ``quota``.
 
     ``more_sessions``: mean number of sessions after the first in 17 days, negative binomial with shape ``session_shape``.
     ``requests``: median of a session; its log spreads by ``requests_user`` between users and ``requests_session`` within
@@ -60,15 +71,35 @@ class Population(NamedTuple):
     stock: float = 86.0
     decay: float = 0.42
     stale: float = 0.35
+    plans: tuple[Share, ...] = ()
+
+    @property
+    def terms(self) -> tuple[Share, ...]:
+        """The plans, one at least."""
+        return self.plans or (Share(PLAN, self.quota, 1.0),)
 
 
 class Drawn(NamedTuple):
-    """Accounts as a replay takes them; ``sessions``: how many there are, ``first``: the number of the first account."""
+    """Accounts as a replay takes them; ``sessions``: how many there are, ``first``: the number of the first account.
+
+    ``terms`` [account]: the place of its plan in :attr:`Population.terms`; ``arrivals`` are as of the first of them.
+    """
 
     arrivals: Arrivals
     accounts: int
     sessions: int
     first: int
+    terms: npt.NDArray[np.int64]
+
+
+def mixed(catalog: Catalog, accounts: Sequence[tuple[str, int, int]]) -> tuple[Share, ...]:
+    """The plans of ``accounts`` (plan, quota in micro-credits, how many); where there are none, the catalogue's paced ones alike."""
+    if accounts:
+        return tuple(Share(plan, quota_uc / MICRO, float(count)) for plan, quota_uc, count in accounts)
+    paced = (
+        (name, plan.quota_credits) for name, plan in catalog.plans.items() if plan.quota_policy == "titrated_monthly"
+    )
+    return tuple(Share(name, quota, 1.0) for name, quota in paced if quota)
 
 
 def blocks(
@@ -125,7 +156,7 @@ def draw(population: Population, seed: int, block: int, accounts: int, prior: fl
         at_us=at_us,
         images=_images(population, rng, accounts, account),
         u01=rng.random(len(session)),
-        quota_uc=round(population.quota * MICRO),
+        quota_uc=round(population.terms[0].quota * MICRO),
         cycle_days=population.cycle_days,
         prior=prior,
         coverage=coverage[cell],
@@ -133,7 +164,10 @@ def draw(population: Population, seed: int, block: int, accounts: int, prior: fl
         session=session,
         cell=cell,
     )
-    return Drawn(arrivals, accounts, sessions, block * BLOCK)
+    weights = np.array([share.weight for share in population.terms])
+    # Drawn apart, so that another mix of plans leaves everything else as it is.
+    chosen = np.random.default_rng([seed, block, 1]).choice(len(weights), accounts, p=weights / weights.sum())
+    return Drawn(arrivals, accounts, sessions, block * BLOCK, chosen.astype(np.int64))
 
 
 def _sessions(population: Population, rng: np.random.Generator, accounts: int) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -188,4 +222,4 @@ def _cut(drawn: Drawn, sessions: int) -> Drawn:
     arrays = {name: value[kept] for name, value in a._asdict().items() if isinstance(value, np.ndarray)}
     cut = a._replace(**arrays)
     assert cut.session is not None
-    return Drawn(cut, int(owner) + 1, len(np.unique(cut.session)), drawn.first)
+    return Drawn(cut, int(owner) + 1, len(np.unique(cut.session)), drawn.first, drawn.terms[: int(owner) + 1])

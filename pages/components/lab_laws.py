@@ -26,6 +26,7 @@ _NAMED = (
 #: Stands in the table alone: its chances are those that rewards had taught it while it was live, else a coin.
 _APART = ("thompson",)
 COLUMNS: Sequence[tables.Column] = (
+    tables.Column("number", "No.", "count", "As in the figure."),
     tables.Column("title", "Law", pinned=True),
     tables.Column("efficiency", "Pacing efficiency", "share", "Fresh credits ÷ what budgets pay for, finished cycles."),
     tables.Column(
@@ -59,13 +60,14 @@ def show(chosen: Filters) -> None:
     if found is None:
         return
     st.markdown(sentence(found))
+    frame = found.frame.assign(number=range(1, len(found.frame) + 1))
     with st.container(border=True, key="lab_trade"):
-        fig = charts.trade_off(found.frame[~found.frame["slug"].isin(_APART)], named=_NAMED)
+        fig = charts.trade_off(frame[~frame["slug"].isin(_APART)], named=_NAMED)
         plots.show(fig, key="lab_trade_off", alt="Pacing efficiency over dry share, a dot for each law.")
         st.caption(
             f"{numbers.counted(found.requests, 'request')} of {numbers.counted(found.accounts, 'account')}, decided anew by each law "
             "with the draws that were logged, everything else as it is live. Dry share: how much of a cycle users spend dry, of those who "
-            "would run dry if all were fresh. Up and to the left is better; the dotted line joins "
+            "would run dry if all were fresh. Up and to the left is better; numbers are those of the table; the dotted line joins "
             "the laws that no other beats, and no law gets past the dashed wall. Thompson stands in the table alone: nobody knows what "
             "rewards of its own answers would have taught it, so where it was not live it is a coin."
         )
@@ -77,9 +79,7 @@ def show(chosen: Filters) -> None:
             on_click=_all,
             help="Takes longer; there is a cancel.",
         )
-    tables.show(
-        found.frame, COLUMNS, key="lab_table", zone=session.zone(), search=False, alt="Laws on the same arrivals"
-    )
+    tables.show(frame, COLUMNS, key="lab_table", zone=session.zone(), search=False, alt="Laws on the same arrivals")
 
 
 def sentence(found: Standings) -> str:

@@ -6,15 +6,20 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from credit_core.lab import experiments, laws
+from credit_core.analytics.queries.population import paced_mix
+from credit_core.lab import experiments, laws, population
 from credit_core.lab.background import Asked, Progress
 from credit_core.lab.experiments import Mock
+from credit_core.lab.population import Population
 from credit_core.settings import database_url
 from pages.components import charts, lab_jobs, numbers, plots, session, tables
+from pages.components.text import escape_markdown, title_of
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 #: Laws whose lines the figure of run-outs shows.
 _DRAWN = ("always_fresh", "logistic", "weighted_40", "headroom")
+#: Plans that the sentence about the mix names.
+_NAMED = 6
 #: With fewer pressed users than this a mean over them says little.
 _FEW = 30
 COLUMNS: Sequence[tables.Column] = (
@@ -35,25 +40,47 @@ COLUMNS: Sequence[tables.Column] = (
 
 def show() -> None:
     """How many sessions, then the answer."""
+    core = session.core()
+    catalog, live = core.deployment.catalog, core.config()
+    counted = paced_mix(session.facts())
+    shares = population.mixed(catalog, counted)
     st.markdown(
-        "Made-up users of one plan, like those of a real image service: most come once, a few want far more than their quota. "
-        "Every law gets the same requests and the same draws."
+        "Made-up users, like those of a real image service: most come once, a few want far more than their quota. "
+        f"{mix(shares, bool(counted))} Every law gets the same requests and the same draws."
     )
     size = st.segmented_control(
         "Sessions", SIZES, default=SIZES[0], format_func=numbers.count, key="lab_sessions_size", required=True
     )
-    core = session.core()
-    catalog, live = core.deployment.catalog, core.config()
     number = size or SIZES[0]
 
     def work(progress: Progress, stopped: Asked) -> Mock:
         entrants = laws.chosen(laws.DESIGN)
-        return experiments.on_sessions(catalog, live, entrants, number, progress=progress, stopped=stopped)
+        people = Population(plans=shares)
+        return experiments.on_sessions(
+            catalog, live, entrants, number, people=people, progress=progress, stopped=stopped
+        )
 
-    key = ("sessions", database_url(), number, live.model_dump_json())
+    key = ("sessions", database_url(), number, live.model_dump_json(), shares)
     found = lab_jobs.awaited(key, work, f"Playing {numbers.count(number)} sessions", "lab_sessions", "The experiment")
     if found is not None:
         _answer(found)
+
+
+def mix(shares: Sequence[population.Share], counted: bool) -> str:
+    """Which plans made-up users are on, in words."""
+    total = sum(share.weight for share in shares)
+    largest = sorted(shares, key=lambda share: -share.weight)[:_NAMED]
+    named = [
+        f"{numbers.share(s.weight / total)} {escape_markdown(title_of(s.plan))} ({numbers.short(s.quota)})"
+        for s in largest
+    ]
+    others = len(shares) - len(largest)
+    more = f" and {numbers.counted(others, 'smaller group')}" if others else ""
+    whose = "as this ledger's accounts are now" if counted else "in equal parts, because the ledger has no accounts yet"
+    return (
+        f"They are on the paced plans {whose}, with the quotas in brackets: {', '.join(named)}{more}; what they ask for does not "
+        "depend on the plan."
+    )
 
 
 def _answer(found: Mock) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from credit_core.analytics.queries.population import paced_mix
 from credit_core.errors import InvalidRequest, Stopped
 from credit_core.lab import experiments, laws, population, replay, retention
 from credit_core.lab.experiments import Mock
-from credit_core.lab.population import Population
+from credit_core.lab.population import Population, Share
 from credit_core.policy.config import Config
 from tests.lab.opening import CATALOG, closed, prepared
 
@@ -97,6 +98,58 @@ def test_the_design_s_question_is_answered(mock: Mock) -> None:
     assert bins.nunique() == 1
     alive = mock.survival[mock.survival["slug"] == "always_fresh"]["without"].dropna()
     assert (alive.iloc[0], alive.is_monotonic_decreasing) == (1.0, True)
+
+
+MIX = (Share("free", 20.0, 5.0), Share("basic", 200.0, 3.0), Share("premium", 600.0, 2.0))
+
+
+def test_users_are_on_the_plans_of_the_mix_each_with_its_quota() -> None:
+    """Σ min(own quota, demand) ÷ Σ demand is what the other end serves, and shares are those of the weights."""
+    people, wanted, asked, on = Population(plans=MIX), 0.0, 0.0, np.zeros(3)
+    for drawn in population.blocks(people, 3, sessions=3_000):
+        each = np.bincount(drawn.arrivals.account, drawn.arrivals.images, drawn.accounts)
+        quota = np.array([share.quota for share in MIX])[drawn.terms]
+        wanted, asked = wanted + np.minimum(each, quota).sum(), asked + each.sum()
+        on += np.bincount(drawn.terms, minlength=3)
+    assert on / on.sum() == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
+    found = experiments.on_sessions(CATALOG, Config(), laws.chosen(["headroom"]), 3_000, people=people, seed=3)
+    assert found.standings.best_fresh_rate == pytest.approx(wanted / asked, abs=1e-12)
+    alone = experiments.on_sessions(CATALOG, Config(), laws.chosen(["headroom"]), 3_000, seed=3)
+    assert found.standings.pressed > alone.standings.pressed, "half of them have 20 credits instead of 200"
+
+
+def test_a_mix_of_one_plan_is_that_plan(mock: Mock) -> None:
+    people = SMALL._replace(quota=1.0, plans=(Share("basic", 25.0, 0.3),))
+    again = experiments.on_sessions(CATALOG, Config(), laws.chosen(laws.DESIGN), 2_000, people=people, seed=3)
+    assert again.frame.equals(mock.frame)
+
+
+def test_each_plan_goes_by_its_own_thresholds() -> None:
+    """Free tolerates a thinner library than premium does: the same users miss less on it."""
+    missed = [
+        experiments.on_sessions(
+            CATALOG,
+            Config(),
+            laws.chosen(["zones"]),
+            500,
+            people=Population(plans=(Share(plan, 50.0, 1.0),), stock=10.0),
+        ).frame["coverage_miss_rate"][0]
+        for plan in ("free", "premium")
+    ]
+    assert missed[0] < missed[1]
+
+
+def test_the_mix_is_the_ledger_s_and_without_accounts_the_catalogue_s(ledger: replay.Prepared) -> None:
+    found = population.mixed(CATALOG, paced_mix(ledger.facts))
+    query = "SELECT plan, count(*) FROM accounts WHERE quota_uc > 0 GROUP BY 1"
+    with ledger.facts.engine.connect() as connection:
+        counted = {str(plan): int(count) for plan, count in connection.exec_driver_sql(query)}
+    paced = {name for name, plan in CATALOG.plans.items() if plan.quota_policy == "titrated_monthly"}
+    assert {share.plan: share.weight for share in found} == {name: n for name, n in counted.items() if name in paced}
+    assert {(share.plan, share.quota) for share in found} >= {("free", 20.0), ("basic", 200.0), ("premium", 600.0)}
+    alike = population.mixed(CATALOG, [])
+    assert {share.plan for share in alike} == paced
+    assert {share.weight for share in alike} == {1.0}
 
 
 def test_the_same_seed_gives_the_same_answer(mock: Mock) -> None:

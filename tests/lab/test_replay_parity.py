@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -77,8 +78,9 @@ def test_thompson_goes_by_the_chances_that_rewards_had_taught_it_and_by_a_coin_w
     assert set(batch.events["arm_p"][batch.events["kind"] == tables.OPEN].tolist()) == {0.5}
     with ThreadPoolExecutor(1) as pool:
         before, _ = replay.play(batch, law, compiled(kernels.replay), pool)
-        batch.events["arm_p"] = 0.9
-        after, _ = replay.play(batch, law, compiled(kernels.replay), pool)
+        hopeful = replace(batch, events=batch.events.copy())
+        hopeful.events["arm_p"] = 0.9
+        after, _ = replay.play(hopeful, law, compiled(kernels.replay), pool)
     assert before.sums["chosen_expected"].sum() < after.sums["chosen_expected"].sum()
 
 

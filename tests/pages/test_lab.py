@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -69,6 +70,7 @@ def test_an_empty_ledger_says_what_fills_it_and_shows_made_up_sessions(
     assert "python -m credit_core demo" in test.code[0].value
     assert len(rows(test, "Laws on made-up sessions")) == 7
     assert "sessions the fresh rate varies by" in words(test)
+    assert "in equal parts, because the ledger has no accounts yet" in words(test)
 
 
 def test_laws_stand_as_dots_and_in_a_table(demo_ledger: str, settled: Callable[..., AppTest]) -> None:
@@ -81,7 +83,8 @@ def test_laws_stand_as_dots_and_in_a_table(demo_ledger: str, settled: Callable[.
     live = table[table["title"] == "Live"].iloc[0]
     assert f"Live reaches a pacing efficiency of **{numbers.share(live['efficiency'])}**" in words(test)
     spec = figure(test, "lab_trade_off")
-    dots = [text for trace in spec["data"] if trace.get("mode") == "markers" for text in trace["hovertext"]]
+    assert re.search(r"as this ledger's accounts are now, .*Free \(20\), .*Basic \(200\)", words(test))
+    dots = [text for trace in spec["data"] if trace.get("mode") == "markers+text" for text in trace["hovertext"]]
     assert len(dots) == 18, "thompson stands in the table alone"
     assert any("offline best" in note["text"] for note in spec["layout"]["annotations"])
 

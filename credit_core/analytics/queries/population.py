@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
@@ -21,3 +21,16 @@ def paced_accounts(facts: Facts, filters: Filters) -> pd.DataFrame:
         .order_by(a.c.account_id)
     )
     return facts.frame(statement)
+
+
+def paced_mix(facts: Facts) -> list[tuple[str, int, int]]:
+    """(plan, quota in micro-credits, accounts) of the paced accounts as they are now, the largest group first."""
+    c = relations.accounts.c
+    count = func.count().label("accounts")
+    statement = (
+        select(c.plan, c.quota_uc, count).where(relations.paced(c.plan), c.quota_uc > 0).group_by(c.plan, c.quota_uc)
+    )
+    return [
+        (plan, int(quota), int(n))
+        for plan, quota, n in facts.rows(statement.order_by(count.desc(), c.plan, c.quota_uc))
+    ]

@@ -9,7 +9,7 @@ import pandas as pd
 from pages.components import numbers
 from pages.components.charts.annotations import LABELLED_SERIES, Label, direct_labels, guide_line
 from pages.components.charts.drawing import Figure, kept, scatter
-from pages.components.charts.style import BLUE, GREEN, GREY, GUIDE, ORANGE, PURPLE, SKY, TEXT, VERMILLION, figure
+from pages.components.charts.style import BLUE, GREEN, GREY, GUIDE, ORANGE, PAGE, PURPLE, SKY, TEXT, VERMILLION, figure
 from pages.components.text import figure_text
 
 #: One colour for each kind of law.
@@ -17,14 +17,16 @@ FAMILIES = {
     "live": TEXT, "logistic": BLUE, "reserve": GREEN, "headroom": VERMILLION, "affordable": ORANGE, "weighted": PURPLE,
     "zones": SKY,
 }  # fmt: skip
+#: Numbers are dark on all dots but these.
+_INK = {TEXT: PAGE, BLUE: "#ffffff"}
 
 
 @kept
 def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 440) -> Figure:
     """Pacing efficiency over dry share, a dot per law; the line joins those that no other beats, the wall is the offline best.
 
-    ``frame`` [slug, title, family, efficiency, dry_share, run_out_users, on_line]. ``named`` are the slugs that bear their
-    name beside their dot; the others tell it on hover.
+    ``frame`` [slug, number, title, family, efficiency, dry_share, run_out_users, on_line]. Each dot bears its number;
+    ``named`` are the slugs that bear their name too, where it meets nothing else on a wide screen nor on a phone.
     """
     fig = figure(
         height=height,
@@ -43,8 +45,10 @@ def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 4
         shade, kind = FAMILIES.get(str(family), GREY), figure_text(str(family).capitalize())
         fig.add_trace(
             scatter(
-                x=(rows["dry_share"] * 100).tolist(), y=(rows["efficiency"] * 100).tolist(), mode="markers", name=kind,
-                marker={"size": 13, "color": shade, "symbol": "diamond" if family == "live" else "circle"},
+                x=(rows["dry_share"] * 100).tolist(), y=(rows["efficiency"] * 100).tolist(), mode="markers+text", name=kind,
+                marker={"size": 21 if family == "live" else 17, "color": shade, "symbol": "diamond" if family == "live" else "circle"},
+                text=[str(number) for number in rows["number"]], textposition="middle center",
+                textfont={"size": 10, "color": _INK.get(shade, "#111111")},
                 hovertext=[_hover(row) for row in rows.to_dict("records")], hovertemplate="%{hovertext}<extra></extra>",
             )
         )  # fmt: skip
@@ -68,48 +72,55 @@ def trade_off(frame: pd.DataFrame, *, named: Sequence[str] = (), height: int = 4
 
 def _hover(row: dict[str, object]) -> str:
     return (
-        f"<b>{figure_text(str(row['title']))}</b><br>efficiency {numbers.share(row['efficiency'])}<br>"
+        f"<b>{row['number']} · {figure_text(str(row['title']))}</b><br>efficiency {numbers.share(row['efficiency'])}<br>"
         f"dry share {numbers.share(row['dry_share'])}<br>{numbers.counted(row['run_out_users'], 'user')} run out"
     )
 
 
-#: About how large the plot is, and a character and line of a name: what placing names reckons with, in pixels.
-_PLOT, _CHARACTER, _LINE, _DOT = (880.0, 330.0), 6.3, 14.0, 9.0
+#: About how large the plot is on a wide screen and on a phone, and a character and line of a name: what placing names
+#: reckons with, in pixels.
+_PLOTS, _CHARACTER, _LINE, _DOT = ((880.0, 330.0), (270.0, 330.0)), 6.3, 14.0, 10.0
+_Box = tuple[float, float, float, float]
 
 
 def _names(fig: Figure, known: pd.DataFrame, named: Sequence[str], ends: tuple[float, float], height: float) -> None:
-    """Names beside dots where there is room, the first of ``named`` first; the others are told on hover."""
-    scale = (_PLOT[0] / max(ends[1] - ends[0], 1e-9), _PLOT[1] / max(height, 1e-9))
-    dots = {
-        row["slug"]: (row["dry_share"] * 100 * scale[0], -row["efficiency"] * 100 * scale[1])
-        for row in known.to_dict("records")
-    }
-    taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots.values()]
+    """Names beside dots where there is room at every width, the first of ``named`` first; the others are told on hover."""
+    scales = [(wide / max(ends[1] - ends[0], 1e-9), high / max(height, 1e-9)) for wide, high in _PLOTS]
+    dots = {row["slug"]: (row["dry_share"] * 100, row["efficiency"] * 100) for row in known.to_dict("records")}
+    taken: list[list[_Box]] = [
+        [(x * a - _DOT, -y * b - _DOT, x * a + _DOT, -y * b + _DOT) for x, y in dots.values()] for a, b in scales
+    ]
     titles = dict(zip(known["slug"], known["title"], strict=True))
     on_line = set(known[known["on_line"]]["slug"])
-    for slug in named:
-        if slug not in dots:
-            continue
+    for slug in (slug for slug in named if slug in dots):
         x, y = dots[slug]
         wide = _CHARACTER * len(titles[slug])
-        sides = [(12, "left", 0.0), (-12, "right", -wide), (0, "center", -wide / 2)]
-        for shift, anchor, left in reversed(sides) if slug in on_line else sides:
-            for down in (0.0,) if shift else (-17.0, 17.0):
-                box = (x + shift + left, y + down - _LINE / 2, x + shift + left + wide, y + down + _LINE / 2)
-                inside = box[0] >= ends[0] * scale[0] and box[2] <= ends[1] * scale[0]
-                if inside and not any(_touch(box, other) for other in taken):
-                    taken.append(box)
-                    fig.add_annotation(
-                        x=x / scale[0], y=-y / scale[1], text=figure_text(titles[slug], 40), showarrow=False, xanchor=anchor,
-                        xshift=shift, yshift=-down, font={"size": 11, "color": TEXT}, name="label",
-                    )  # fmt: skip
-                    break
-            else:
-                continue
-            break
+        sides = [("left", 14, 0.0, 0.0), ("right", -14, -wide, 0.0)]
+        above = [("center", 0, -wide / 2, -18.0), ("center", 0, -wide / 2, 18.0)]
+        for anchor, shift, left, down in above + sides if slug in on_line else sides + above:
+            boxes: list[_Box] = [
+                (
+                    x * a + shift + left,
+                    -y * b + down - _LINE / 2,
+                    x * a + shift + left + wide,
+                    -y * b + down + _LINE / 2,
+                )
+                for a, b in scales
+            ]
+            inside = all(
+                box[0] >= ends[0] * a and box[2] <= ends[1] * a for box, (a, _) in zip(boxes, scales, strict=True)
+            )
+            if inside and not any(_touch(box, other) for box, rest in zip(boxes, taken, strict=True) for other in rest):
+                for box, rest in zip(boxes, taken, strict=True):
+                    rest.append(box)
+                fig.add_annotation(
+                    x=x, y=y, text=figure_text(titles[slug], 40), showarrow=False, xanchor=anchor, xshift=shift, yshift=-down,
+                    font={"size": 11, "color": TEXT}, name="label",
+                )  # fmt: skip
+                break
 
 
-def _touch(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+def _touch(one: _Box, other: _Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
