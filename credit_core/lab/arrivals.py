@@ -20,8 +20,8 @@ from credit_core.policy.plans import Catalog
 
 __all__ = ["BATCH_ENTRIES", "Batch", "World", "batches", "read", "world_of"]
 
-#: Entries that are read and replayed at a time: what bounds the memory.
-BATCH_ENTRIES = 200_000
+#: Entries that are read and replayed at a time: what bounds the memory, and how often progress is told.
+BATCH_ENTRIES = 100_000
 _DEFAULT_SEGMENT = "default"
 #: Entries, lots and cycles of some accounts.
 _Rows: TypeAlias = tuple[pa.Table, list[tuple[str, str, str, int | None]], list[tuple[str, int, int, int, int]]]

@@ -73,7 +73,8 @@ class Times(NamedTuple):
         """The medians, and the least."""
         each = (
             ("cards", self.cards_ms), ("charts", self.charts_ms),
-            ("processor time of the server until all accounts are shown", self.server_ms), ("of the page until the charts", self.browser_ms),
+            ("processor time of the server until all accounts are there", self.server_ms),
+            ("of the page until the charts", self.browser_ms),
         )  # fmt: skip
         told = (f"{name} {statistics.median(values):.0f} ms (least {min(values):.0f})" for name, values in each)
         return f"{', '.join(told)}; {len(self.cards_ms)} steps, load {os.getloadavg()[0]:.1f}"
