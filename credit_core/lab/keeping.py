@@ -84,8 +84,12 @@ class Kept:
             missing = accounts[~accounts["account_id"].isin(there)].reset_index(drop=True)
             for recorded in read(missing) if len(missing) else ():
                 if lock:
-                    parts = [*parts, self._write(recorded)]
-                    self._publish(parts)
+                    try:
+                        parts = [*parts, self._write(recorded)]
+                        self._publish(parts)
+                    except OSError:
+                        # A full disk keeps nothing more; the replay goes on.
+                        lock = False
                 yield fitted(recorded, world)
 
     def _parts(self) -> list[Part]:
