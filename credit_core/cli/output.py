@@ -20,7 +20,7 @@ class Output:
     def __init__(self, *, machine: bool) -> None:
         """``machine``: only one JSON document on standard output."""
         self._machine = machine
-        self._told = time.monotonic()
+        self._began = self._told = time.monotonic()
         self._line = ""
 
     def result(self, document: Mapping[str, Any] | Sequence[Any], words: str) -> None:
@@ -41,9 +41,10 @@ class Output:
             print(f"error: {fault}", file=sys.stderr)
 
     def progress(self, share: float, words: str) -> None:
-        """How far the work is."""
-        text = f"{min(max(share, 0.0), 1.0):4.0%}  {words}"
-        now = time.monotonic()
+        """How far the work is, and how long it will take if it goes on as it did."""
+        text, now = f"{min(max(share, 0.0), 1.0):4.0%}  {words}", time.monotonic()
+        if 0.05 <= share < 1.0 and (left_s := (now - self._began) * (1.0 - share) / share) >= 2.0:
+            text += f", about {left_s:,.0f} s left"
         if sys.stderr.isatty():
             if now - self._told >= 0.1 or share >= 1.0:
                 print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)

@@ -20,8 +20,8 @@ from credit_core.policy.plans import Catalog
 
 __all__ = ["BATCH_ENTRIES", "Batch", "World", "batches", "read", "world_of"]
 
-#: Entries that are read and replayed at a time: what bounds the memory.
-BATCH_ENTRIES = 200_000
+#: Entries that are read and replayed at a time: what bounds the memory, and how often progress is told.
+BATCH_ENTRIES = 100_000
 _DEFAULT_SEGMENT = "default"
 #: Entries, lots and cycles of some accounts.
 _Rows: TypeAlias = tuple[pa.Table, list[tuple[str, str, str, int | None]], list[tuple[str, int, int, int, int]]]
@@ -48,14 +48,18 @@ def kept_beside(facts: Facts) -> Kept | None:
 
 def _recorded(facts: Facts, world: World, accounts: pd.DataFrame, entries: int) -> Iterator[Recorded]:
     """Read from the ledger, the next ones while these are prepared."""
-    with ThreadPoolExecutor(1) as ahead:
-        waiting: deque[Future[_Rows]] = deque()
+    waiting: deque[Future[_Rows]] = deque()
+    ahead = ThreadPoolExecutor(1)
+    try:
         for ids in _shared_out(accounts, entries):
             waiting.append(ahead.submit(_rows, facts, ids))
             if len(waiting) > 1:
                 yield prepare(*waiting.popleft().result(), world)
         while waiting:
             yield prepare(*waiting.popleft().result(), world)
+    finally:
+        # Where nobody wants the rest, only what is being read is waited for.
+        ahead.shutdown(cancel_futures=True)
 
 
 def world_of(

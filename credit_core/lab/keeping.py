@@ -31,7 +31,7 @@ from credit_core.lab.compiling import digest_of
 
 FOLDER, _NAME = "arrivals", "arrivals.json"
 #: A part of which less than this is still current is read again whole; so are many small ones, to become few.
-LEAST_CURRENT, SMALL_ENTRIES, MOST_SMALL = 0.5, 50_000, 16
+LEAST_CURRENT, SMALL_ENTRIES, MOST_SMALL = 0.5, 25_000, 16
 #: What decides how entries become arrays: arrivals that other sources wrote are not taken.
 _SOURCES = (
     "batches.py",
@@ -84,8 +84,12 @@ class Kept:
             missing = accounts[~accounts["account_id"].isin(there)].reset_index(drop=True)
             for recorded in read(missing) if len(missing) else ():
                 if lock:
-                    parts = [*parts, self._write(recorded)]
-                    self._publish(parts)
+                    try:
+                        parts = [*parts, self._write(recorded)]
+                        self._publish(parts)
+                    except OSError:
+                        # A full disk keeps nothing more; the replay goes on.
+                        lock = False
                 yield fitted(recorded, world)
 
     def _parts(self) -> list[Part]:

@@ -10,16 +10,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from credit_core.lab import columnar, indirect, linking, tables
 from credit_core.lab.batches import Batch, Names, Recorded, World, bounds
-from credit_core.lab.columnar import Coded, Flags, Ints
+from credit_core.lab.columnar import Coded, Flags, Floats, Ints
 from credit_core.lab.linking import Ends, Late, Named
 from credit_core.lab.placing import Begin, Lots, place_lots
 from credit_core.lab.tables import Records
@@ -38,16 +38,49 @@ _OUTSIDE = {
 
 @dataclass(frozen=True)
 class _Legs:
-    """One row a leg, as its first line; ``moved`` and ``spent`` are sums over its lines."""
+    """One row a leg, as its first line, at ``at`` of the entries; ``moved`` and ``spent`` are sums over its lines."""
 
-    rows: pa.Table
+    entries: pa.Table
+    at: Ints
     account: Ints
-    kind: Coded
-    plan: Coded
-    decided: Flags
-    own_plan: Flags
     moved: Ints
     spent: Ints
+
+    @cached_property
+    def kind(self) -> Coded:
+        return self.coded("kind")
+
+    @cached_property
+    def plan(self) -> Coded:
+        return self.coded("plan")
+
+    @cached_property
+    def reason(self) -> Coded:
+        return self.coded("reason")
+
+    @cached_property
+    def decided(self) -> Flags:
+        return self.known("rule")
+
+    @cached_property
+    def own_plan(self) -> Flags:
+        """What ends or corrects a request bears the plan of that request, all others the account's of their time."""
+        return self.decided | ~self.known("request_id") | self.kind.equals("import")
+
+    def whole(self, name: str) -> Ints:
+        return columnar.whole(self.entries, name)[self.at]
+
+    def number(self, name: str, otherwise: float = np.nan) -> Floats:
+        return columnar.number(self.entries, name, otherwise)[self.at]
+
+    def known(self, name: str) -> Flags:
+        return columnar.known(self.entries, name)[self.at]
+
+    def coded(self, name: str) -> Coded:
+        return columnar.coded(self.entries, name).take(self.at)
+
+    def texts(self, name: str, rows: Ints) -> pa.Array:
+        return columnar.texts(self.entries, name).take(pa.array(self.at[rows]))
 
 
 @dataclass(frozen=True)
@@ -74,16 +107,18 @@ def prepare(
     placed = place_lots(lots, cycle_rows, names)
     shape = _with_plan_changes(legs, _kinds(legs, placed))
     event_from = np.searchsorted(legs.account[shape.row], np.arange(len(names) + 1)).astype(np.int64)
-    segment, model = columnar.coded(legs.rows, "segment"), columnar.coded(legs.rows, "model")
+    segment, model = legs.coded("segment"), legs.coded("model")
     known = Names(
         world.versions,
         _with_more(world.plans, legs.plan),
         _with_more(world.models, model),
         _with_more(world.segments, segment),
     )
-    events = _events(legs, shape, placed, world, known)
+    events = _events(legs, shape, placed, known)
+    _fill_requests(events, legs, shape.row, segment, model, known)
+    _fill_priors(events, legs, shape.row, world, known)
     user_ids, user_from = _link(events, legs, shape, len(names))
-    _put_back_ends(events, event_from, shape, entries, legs, placed)
+    _put_back_ends(events, event_from, shape, account, legs, placed)
     asked = np.isin(events["kind"], (tables.OPEN, tables.CHILD))
     batch = Batch(
         account_ids=names,
@@ -93,7 +128,9 @@ def prepare(
         lot_from=placed.lot_from,
         events=events,
         lots=placed.records,
-        requests=columnar.texts(legs.rows, "request_id").take(pa.array(np.where(asked, shape.row, 0), mask=~asked)),
+        requests=columnar.texts(entries, "request_id").take(
+            pa.array(np.where(asked, legs.at[shape.row], 0), mask=~asked)
+        ),
         users=int(events["user"].max(initial=0)) + 1,
     )
     return Recorded(batch, known, user_ids, user_from, np.bincount(account, minlength=len(names)).astype(np.int64))
@@ -108,24 +145,17 @@ def _in_order(entries: pa.Table) -> tuple[list[str], Ints, pa.Table]:
     account = np.array([number[name] for name in told], dtype=np.int64)[found.codes]
     if (np.diff(account) < 0).any():
         order = np.argsort(account, kind="stable")
-        return names, account[order], entries.take(pa.array(order))
-    return names, account, entries
+        return names, account[order], entries.take(pa.array(order)).combine_chunks()
+    return names, account, entries.combine_chunks()
 
 
 def _legs(entries: pa.Table, account: Ints) -> _Legs:
     starts = np.flatnonzero(columnar.whole(entries, "line") == 1)
     avail, held = columnar.whole(entries, "d_avail_uc"), columnar.whole(entries, "d_held_uc")
-    rows = entries if len(starts) == entries.num_rows else entries.take(pa.array(starts))
-    rows = rows.combine_chunks()
-    kind, decided = columnar.coded(rows, "kind"), columnar.known(rows, "rule")
     return _Legs(
-        rows=rows,
+        entries=entries,
+        at=starts,
         account=account[starts],
-        kind=kind,
-        plan=columnar.coded(rows, "plan"),
-        decided=decided,
-        # What ends or corrects a request bears the plan of that request, all others the account's of their time.
-        own_plan=decided | ~columnar.known(rows, "request_id") | kind.equals("import"),
         moved=np.add.reduceat(avail, starts) if len(starts) else starts,
         spent=-np.add.reduceat(avail + held, starts) if len(starts) else starts,
     )
@@ -134,10 +164,10 @@ def _legs(entries: pa.Table, account: Ints) -> _Legs:
 def _kinds(legs: _Legs, placed: Lots) -> Ints:
     """What each leg is as an event; −1: the ledger's own doing, or nothing to replay."""
     kind = legs.kind.as_numbers(_OUTSIDE, -1)
-    later = columnar.known(legs.rows, "parent_request_id")
+    later = legs.known("parent_request_id")
     kind[legs.decided] = np.where(later[legs.decided], tables.CHILD, tables.OPEN)
     granted = np.flatnonzero(kind == tables.GRANT)
-    for place, leg in zip(granted.tolist(), _texts_at(legs, "leg_id", granted), strict=True):
+    for place, leg in zip(granted.tolist(), legs.texts("leg_id", granted).to_pylist(), strict=True):
         begin = placed.begins.get(leg)
         if begin is not None:
             kind[place] = tables.BEGIN if begin.number == 0 else tables.CLOSE
@@ -152,9 +182,9 @@ def _with_plan_changes(legs: _Legs, kind: Ints) -> _Shape:
     row = np.flatnonzero(kind >= 0)
     if not len(changed):
         return _Shape(row, kind[row], np.zeros(len(row), np.int64))
-    told = columnar.known(legs.rows, "quota_uc")
+    told = legs.known("quota_uc")
     quota, ends = (
-        columnar.number(legs.rows, "quota_uc", 0.0),
+        legs.number("quota_uc", 0.0),
         np.searchsorted(legs.account, legs.account[changed], "right"),
     )
     found = {}
@@ -171,45 +201,47 @@ def _with_plan_changes(legs: _Legs, kind: Ints) -> _Shape:
     return _Shape(rows[order], kinds[order], quotas[order])
 
 
-def _events(legs: _Legs, shape: _Shape, placed: Lots, world: World, known: Names) -> Records:
+def _events(legs: _Legs, shape: _Shape, placed: Lots, known: Names) -> Records:
     row, kind = shape.row, shape.kind
     events = tables.records(len(row), tables.EVENT)
-    events["at"], events["kind"] = columnar.whole(legs.rows, "occurred_at")[row], kind
+    events["at"], events["kind"] = legs.whole("occurred_at")[row], kind
     events["config"] = _configs(legs, known)[row]
     events["plan"] = legs.plan.as_numbers(_places(known.plans), 0)[row]
     moved = legs.moved[row]
     events["amount_uc"] = np.where(
         kind == tables.END, legs.spent[row], np.where(kind == tables.ADJUST, moved, np.abs(moved))
     )
-    events["images"] = columnar.number(legs.rows, "images", 0.0)[row]
+    events["images"] = legs.number("images", 0.0)[row]
     for name in ("lot", "carry", "ref", "before", "cell", "asked", "model"):
         events[name] = -1
     events["quota_uc"] = np.where(kind == tables.PLAN, shape.quota_uc, 0)
     _place_cycles(events, legs, row, placed)
     _place_lots(events, legs, row, placed)
-    asked = np.flatnonzero(np.isin(kind, (tables.OPEN, tables.CHILD)))
-    _fill_requests(events, legs, row, asked, known)
+    return events
+
+
+def _fill_priors(events: Records, legs: _Legs, row: Ints, world: World, known: Names) -> None:
+    asked = np.flatnonzero(np.isin(events["kind"], (tables.OPEN, tables.CHILD)))
     told = pd.DataFrame(
         {
             "occurred_at": events["at"],
-            "demand_rate": columnar.number(legs.rows, "demand_rate")[row],
+            "demand_rate": legs.number("demand_rate")[row],
             "plan": np.array(known.plans, dtype=object)[events["plan"]],
         }
     )
     events["prior"][asked] = indirect.priors(events, told, asked, world.rates, world.tau0_days)
-    return events
 
 
 def _configs(legs: _Legs, known: Names) -> Ints:
-    told = columnar.known(legs.rows, "config_version")
-    version = columnar.number(legs.rows, "config_version", 0.0).astype(np.int64)
+    told = legs.known("config_version")
+    version = legs.number("config_version", 0.0).astype(np.int64)
     filled = columnar.filled(version, told, legs.account)
     return np.searchsorted(np.array(known.versions), np.where(filled < 0, known.versions[0], filled)).astype(np.int64)
 
 
 def _place_cycles(events: Records, legs: _Legs, row: Ints, placed: Lots) -> None:
     places = np.flatnonzero(np.isin(events["kind"], (tables.BEGIN, tables.CLOSE)))
-    found = [placed.begins[leg] for leg in _texts_at(legs, "leg_id", row[places])]
+    found = [placed.begins[leg] for leg in legs.texts("leg_id", row[places]).to_pylist()]
     told = np.array(found, dtype=np.int64).reshape(-1, len(Begin._fields))
     _, start_us, end_us, _, monthly, carry = told.T
     # The sign-up lies within its first cycle, which began at midnight.
@@ -225,18 +257,19 @@ def _place_cycles(events: Records, legs: _Legs, row: Ints, placed: Lots) -> None
 def _place_lots(events: Records, legs: _Legs, row: Ints, placed: Lots) -> None:
     kind = events["kind"]
     moved = np.flatnonzero(np.isin(kind, (tables.GRANT, tables.ADJUST, tables.IMPORT)))
-    lots, reasons = _texts_at(legs, "lot_id", row[moved]), _texts_at(legs, "reason", row[moved])
+    lots, reasons = (legs.texts(name, row[moved]).to_pylist() for name in ("lot_id", "reason"))
     for place, lot, reason in zip(moved.tolist(), lots, reasons, strict=True):
         # Recorded usage is paid by a lot of its own; a spend made offline by all lots.
         offline = kind[place] == tables.IMPORT and reason == "offline"
         events["lot"][place] = -1 if offline else placed.place.get(lot, -1)
     resumed = np.flatnonzero(kind == tables.RESUME)
-    for place, details in zip(resumed.tolist(), _texts_at(legs, "details", row[resumed]), strict=True):
+    for place, details in zip(resumed.tolist(), legs.texts("details", row[resumed]).to_pylist(), strict=True):
         events["end_us"][place] = to_us(datetime.fromisoformat(json.loads(details)["cycle_end_at"]))
 
 
-def _fill_requests(events: Records, legs: _Legs, row: Ints, asked: Ints, known: Names) -> None:
-    rows = legs.rows.take(pa.array(row[asked])).combine_chunks()
+def _fill_requests(events: Records, legs: _Legs, row: Ints, segment: Coded, model: Coded, known: Names) -> None:
+    asked = np.flatnonzero(np.isin(events["kind"], (tables.OPEN, tables.CHILD)))
+    rows = row[asked]
 
     def fill(name: str, values: Any) -> None:
         events[name][asked] = values
@@ -246,41 +279,39 @@ def _fill_requests(events: Records, legs: _Legs, row: Ints, asked: Ints, known: 
         ("days_left", "days_left", np.nan), ("p", "p", 0.0), ("arm_p", "arm_p", 0.5), ("coverage", "coverage", -1.0),
         ("health", "health", 0.0),
     ):  # fmt: skip
-        fill(name, columnar.number(rows, column, otherwise))
-    fill("conserving", columnar.number(rows, "conserving", 0.0) > 0.0)
-    fill("under", columnar.number(rows, "under_represented", 0.0) > 0.0)
+        fill(name, legs.number(column, otherwise)[rows])
+    fill("conserving", legs.number("conserving", 0.0)[rows] > 0.0)
+    fill("under", legs.number("under_represented", 0.0)[rows] > 0.0)
     fill("consent", True)
-    rule, model = columnar.coded(rows, "rule"), columnar.coded(rows, "model")
+    rule = legs.coded("rule").take(rows)
     fill("blocked", rule.equals("blocked"))
     fill("rule", rule.as_numbers(_RULE, 0))
-    fill("mode", columnar.coded(rows, "mode").as_numbers(_MODE, 0))
-    fill("fresh", columnar.coded(rows, "status").equals("RESERVED"))
-    fill("segment", columnar.coded(rows, "segment").as_numbers(_places(known.segments), 0))
-    fill("model", model.as_numbers(_places(known.models), -1))
-    genre, mood = columnar.coded(rows, "genre"), columnar.coded(rows, "mood")
+    fill("mode", legs.coded("mode").take(rows).as_numbers(_MODE, 0))
+    fill("fresh", legs.coded("status").take(rows).equals("RESERVED"))
+    fill("segment", segment.take(rows).as_numbers(_places(known.segments), 0))
+    models = _places(known.models)
+    fill("model", model.take(rows).as_numbers(models, -1))
+    genre, mood = legs.coded("genre").take(rows), legs.coded("mood").take(rows)
     cell = genre.codes * (len(mood.values) + 1) + mood.codes
     fill("cell", np.where((genre.codes >= 0) & (mood.codes >= 0), cell, -1))
     fill("end_usd", np.nan)
-    details = columnar.coded(rows, "details")
+    details = columnar.encoded(legs.texts("details", rows))
     named = {text: json.loads(text).get("asked_model") for text in details.values.to_pylist()}
-    models = _places(known.models)
     fill("asked", details.as_numbers({text: models.get(name, -1) for text, name in named.items()}, -1))
 
 
 def _link(events: Records, legs: _Legs, shape: _Shape, accounts: int) -> tuple[pa.Array, Ints]:
     """Tie events to one another, number the users of each account; gives their ids and where each account's begin."""
-    rows, row = legs.rows, shape.row
-    user, request = columnar.coded(rows, "user_id"), columnar.coded(rows, "request_id")
+    row = shape.row
+    user, request = legs.coded("user_id"), legs.coded("request_id")
     parent = np.full(len(row), -1, dtype=np.int64)
     children = np.flatnonzero(shape.kind == tables.CHILD)
-    parent[children] = request.places_of(columnar.texts(rows, "parent_request_id").take(pa.array(row[children])))
-    named = Named(
-        legs.account[row], user.codes[row], request.codes[row], parent, columnar.coded(rows, "session_id").codes[row]
-    )
+    parent[children] = request.places_of(legs.texts("parent_request_id", row[children]))
+    named = Named(legs.account[row], user.codes[row], request.codes[row], parent, legs.coded("session_id").codes[row])
     ends = Ends(
         legs.kind.equals("settle")[row],
-        columnar.coded(rows, "reason").equals("swept")[row],
-        columnar.number(rows, "cost_usd_micro")[row],
+        legs.reason.equals("swept")[row],
+        legs.number("cost_usd_micro")[row],
     )
     linking.link(events, named, ends, _late(legs, user, request))
     asked = np.flatnonzero(np.isin(shape.kind, (tables.OPEN, tables.CHILD)))
@@ -294,27 +325,24 @@ def _link(events: Records, legs: _Legs, shape: _Shape, accounts: int) -> tuple[p
 
 def _late(legs: _Legs, user: Coded, request: Coded) -> Late:
     """Settles that came after their sweep."""
-    reason = columnar.coded(legs.rows, "reason")
-    rows = np.flatnonzero(legs.kind.equals("rejected") & reason.equals("late_settle"))
-    told = [int(json.loads(details)["actual_uc"]) for details in _texts_at(legs, "details", rows)]
-    at = columnar.whole(legs.rows, "occurred_at")[rows]
+    rows = np.flatnonzero(legs.kind.equals("rejected") & legs.reason.equals("late_settle"))
+    told = [int(json.loads(details)["actual_uc"]) for details in legs.texts("details", rows).to_pylist()]
+    at = legs.whole("occurred_at")[rows]
     return Late(user.codes[rows], request.codes[rows], at, np.array(told, dtype=np.int64))
 
 
-def _put_back_ends(
-    events: Records, event_from: Ints, shape: _Shape, entries: pa.Table, legs: _Legs, placed: Lots
-) -> None:
+def _put_back_ends(events: Records, event_from: Ints, shape: _Shape, owner: Ints, legs: _Legs, placed: Lots) -> None:
     """Of accounts that were paused: the ends of their lots before that."""
     resumed = shape.row[shape.kind == tables.RESUME]
     if not len(resumed):
         return
-    seq = columnar.whole(legs.rows, "seq")[shape.row]
-    lines = entries.select(["account_id", "seq", "lot_id", "d_avail_uc", "d_held_uc"])
+    seq = legs.whole("seq")[shape.row]
+    lines = legs.entries.select(["seq", "lot_id", "d_avail_uc", "d_held_uc"])
     for account in np.unique(legs.account[resumed]).tolist():
         mine = slice(event_from[account], event_from[account + 1])
         own = placed.records[placed.lot_from[account] : placed.lot_from[account + 1]]
-        name = legs.rows["account_id"][int(np.searchsorted(legs.account, account))]
-        told = lines.filter(pc.equal(lines["account_id"], name)).to_pandas()
+        first, last = np.searchsorted(owner, (account, account + 1)).tolist()
+        told = lines.slice(first, last - first).to_pandas()
         indirect.before_pauses(events[mine], seq[mine], told, own, placed.place)
 
 
@@ -324,11 +352,6 @@ def _with_more(names: tuple[str, ...], found: Coded) -> tuple[str, ...]:
 
 def _places(names: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names)}
-
-
-def _texts_at(legs: _Legs, column: str, rows: Ints) -> list[Any]:
-    texts: list[Any] = columnar.texts(legs.rows, column).take(pa.array(rows)).to_pylist()
-    return texts
 
 
 def _last(found: Coded, wanted: Flags, account: Ints, accounts: int, otherwise: str) -> list[str]:

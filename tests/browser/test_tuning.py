@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from credit_core.importers import demo
+from tests.browser import tuning_times
 from tests.browser.conftest import Dashboard, _served, idle, sound, visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -61,3 +62,10 @@ def test_a_slider_let_go_shows_a_sample_and_then_all_accounts(many: Dashboard, p
     expect(page.get_by_role("heading", name="Who gains")).to_be_visible()
     expect(page.get_by_role("heading", name="By plan and segment")).to_be_visible()
     sound(page)
+
+
+def test_how_long_a_slider_takes_can_be_measured(many: Dashboard, page: Page) -> None:
+    """``python -m tests.browser.tuning_times`` on a small ledger: the cards are there before the charts."""
+    found = tuning_times.measure(page, many, steps=2)
+    assert all(0.0 < cards <= charts for cards, charts in zip(found.cards_ms, found.charts_ms, strict=True))
+    assert re.fullmatch(r"cards \d+ ms .*, charts \d+ ms .*; 2 steps, load .*", found.words())
