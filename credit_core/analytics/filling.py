@@ -30,7 +30,6 @@ from typing import Any, NamedTuple, TextIO
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-import credit_core
 from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, lot_columns, rolled_up
 from credit_core.analytics.lanes import open_lane
 from credit_core.analytics.manifest import PART, Left, Segment
@@ -75,7 +74,7 @@ class Fillers:
 
     def __enter__(self) -> Fillers:
         """Started."""
-        package = str(Path(credit_core.__file__).parent.parent)
+        package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         for _ in range(self._processes):
             process = subprocess.Popen(

@@ -93,6 +93,8 @@ class Syncer:
         self._aside = False
         self._dimensions = Dimensions(origin.source, origin.engine, (*BY_ACCOUNT, relations.lots))
         self._swept_at = float("-inf")
+        #: Small tables that are written whole: the last file of each, and what stands in it.
+        self._written: dict[str, tuple[str, pa.Table]] = {}
 
     @classmethod
     def open(
@@ -396,7 +398,12 @@ class Syncer:
         if not (changed.tables or whole) and self._now.settled:
             return lots
         for name, rows in changed.tables.items():
+            known = self._written.get(name)
+            if known is not None and tables.get(name) == (known[0],) and rows.equals(known[1]):
+                continue
             file = self._stored(name, rows)
+            if name not in changed.partly:
+                self._written[name] = file, rows
             parts = (*tables.get(name, ()), file) if name in changed.partly else (file,)
             tables[name] = self._folded(name, parts) if len(parts) >= MOST_PARTS else parts
         self._dimensions.settle(tokens)
