@@ -3,7 +3,7 @@
 ::
 
     with Fillers(Terms(url, folder, zone, None), passing, processes=2) as fillers:
-        for end, filled in fillers.fill(after, source.ends(after, BACKFILL_ROWS)):
+        for end, filled in fillers.fill(after, source.ends(after, FILLED_ROWS)):
             ...  # in the order of the ledger
 
 Nothing but names comes back, so that rows cross no process. A filler ends with the process that began it; what it leaves

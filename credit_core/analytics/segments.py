@@ -51,11 +51,11 @@ from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
 from credit_core.units import from_us
 
-#: A backfill writes closed segments of so many rows.
-BACKFILL_ROWS = 983_040
-#: From so many of them on, processes of their own write them.
-FILLED_SEGMENTS = 2
+#: A long backfill writes closed segments of so many rows, by processes of their own; it is long from so many of them on.
+FILLED_ROWS, FILLED_SEGMENTS = 983_040, 2
 FILLERS = 2
+#: A shorter one writes closed segments of so many, which lie in memory meanwhile.
+BACKFILL_ROWS = 245_760
 #: Fewer rows than this are left open.
 LEAST_CLOSED_ROWS = 122_880
 #: From so many open rows on, all are closed; from so many open files on, those of days that are over.
@@ -256,7 +256,7 @@ class Syncer:
     def _fill(self) -> Iterator[int]:
         """Whole segments of a long backfill, by processes of their own."""
         at = self._now
-        ends = self._origin.source.ends(at.watermark, BACKFILL_ROWS)
+        ends = self._origin.source.ends(at.watermark, FILLED_ROWS)
         first = list(islice(ends, FILLED_SEGMENTS))
         if len(first) < FILLED_SEGMENTS:
             return
