@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
-from sqlalchemy import Engine, Table, func, literal, select, tuple_
+from sqlalchemy import Engine, Select, Table, func, literal, select, tuple_
 
 from credit_core.analytics import relations
-from credit_core.analytics.source import Source, columns_of
+from credit_core.analytics.source import Source
+from credit_core.analytics.statements import columns_of
 from credit_core.policy.plans import Plan
 from credit_core.store import schema
 
@@ -54,6 +55,17 @@ class Dimensions:
         self._source = source
         self._engine = engine
         self.by_account = tuple(by_account)
+        self._statements = {
+            table.name: self._rows_of(table)
+            for table in (*self.by_account, *(relations.metadata.tables[name] for name in WHOLE))
+            if table is not relations.plans
+        }
+
+    def _rows_of(self, table: Table) -> tuple[Select[Any], Select[Any]]:
+        """Those of some accounts, where it has accounts, and all."""
+        source = schema.metadata.tables[table.name]
+        every = select(*columns_of(source, table.columns.keys()))
+        return every.where(self._source.among(source.c.account_id)) if table in self.by_account else every, every
 
     def forget(self) -> None:
         """Nothing is copied any more."""
@@ -92,18 +104,14 @@ class Dimensions:
         statements = {}
         if accounts and (touched is None or touched):
             for table in self.by_account:
-                source = schema.metadata.tables[table.name]
-                statement = select(*columns_of(source, table.columns.keys()))
-                if touched is not None:
-                    statement = statement.where(self._source.within(source.c.account_id, touched))
-                statements[table.name] = statement
+                of_some, of_all = self._statements[table.name]
+                statements[table.name] = of_all if touched is None else of_some
         tokens = self._read_tokens()
         for name, token in tokens.items():
             moved = token != self.tokens.get(name)
             if name != relations.plans.name and (moved or (copied and name in _WITH_ENTRIES)):
-                names = relations.metadata.tables[name].columns.keys()
-                statements[name] = select(*columns_of(schema.metadata.tables[name], names))
-        tables = self._source.read(statements) if statements else {}
+                statements[name] = self._statements[name][1]
+        tables = self._source.read(statements, touched or ()) if statements else {}
         if tokens[relations.plans.name] != self.tokens.get(relations.plans.name):
             tables[relations.plans.name] = self._plans()
         partly = frozenset() if touched is None else frozenset(table.name for table in self.by_account)

@@ -17,7 +17,7 @@ from credit_core.analytics import forced, relations, rollups, spells
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.lanes import FEW_VALUES
 from credit_core.analytics.manifest import Segment
-from credit_core.analytics.source import ARROW
+from credit_core.analytics.statements import ARROW
 from credit_core.analytics.sync import LOCAL, incoming
 
 #: DuckDB skips and spreads whole row groups of this size.

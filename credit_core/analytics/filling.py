@@ -3,7 +3,7 @@
 ::
 
     with Fillers(Terms(url, folder, zone, None), passing, processes=2) as fillers:
-        for end, filled in fillers.fill(after, source.ends(after, BACKFILL_ROWS)):
+        for end, filled in fillers.fill(after, source.ends(after, FILLED_ROWS)):
             ...  # in the order of the ledger
 
 Nothing but names comes back, so that rows cross no process. A filler ends with the process that began it; what it leaves
@@ -30,7 +30,6 @@ from typing import Any, NamedTuple, TextIO
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-import credit_core
 from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, lot_columns, rolled_up
 from credit_core.analytics.lanes import open_lane
 from credit_core.analytics.manifest import PART, Segment
@@ -75,7 +74,7 @@ class Fillers:
 
     def __enter__(self) -> Fillers:
         """Started."""
-        package = str(Path(credit_core.__file__).parent.parent)
+        package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         for _ in range(self._processes):
             process = subprocess.Popen(

@@ -25,10 +25,12 @@ from credit_core.analytics.source import (
     Watermark,
     between,
     bound,
+    entries_where,
+)
+from credit_core.analytics.statements import (
     columns_of,
     compiled_for,
     conformed,
-    entries_where,
     fetched,
     within_postgresql,
     within_sqlite,

@@ -23,7 +23,7 @@ from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, comple
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.segments import BACKFILL_ROWS
+from credit_core.analytics.segments import FILLED_ROWS
 from credit_core.analytics.sync import open_database
 from credit_core.errors import Conflict
 
@@ -99,7 +99,7 @@ class MadeUpFacts:
             self._file = SegmentFile(self._path("facts"))
         self._file.add(complete(self._database, entries, of_lots, self._zone))
         self._rows += len(entries)
-        if self._file.rows >= BACKFILL_ROWS:
+        if self._file.rows >= FILLED_ROWS:
             self._close()
 
     def _close(self) -> None:

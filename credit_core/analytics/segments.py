@@ -51,11 +51,11 @@ from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
 from credit_core.units import from_us
 
-#: A backfill writes closed segments of so many rows.
-BACKFILL_ROWS = 983_040
-#: From so many of them on, processes of their own write them.
-FILLED_SEGMENTS = 2
+#: A long backfill writes closed segments of so many rows, by processes of their own; it is long from so many of them on.
+FILLED_ROWS, FILLED_SEGMENTS = 983_040, 2
 FILLERS = 2
+#: A shorter one writes closed segments of so many, which lie in memory meanwhile.
+BACKFILL_ROWS = 245_760
 #: Fewer rows than this are left open.
 LEAST_CLOSED_ROWS = 122_880
 #: From so many open rows on, all are closed; from so many open files on, those of days that are over.
@@ -93,6 +93,8 @@ class Syncer:
         self._aside = False
         self._dimensions = Dimensions(origin.source, origin.engine, (*BY_ACCOUNT, relations.lots))
         self._swept_at = float("-inf")
+        #: Small tables that are written whole: the last file of each, and what stands in it.
+        self._written: dict[str, tuple[str, pa.Table]] = {}
 
     @classmethod
     def open(
@@ -243,7 +245,7 @@ class Syncer:
     def _fill(self) -> Iterator[int]:
         """Whole segments of a long backfill, by processes of their own."""
         at = self._now
-        ends = self._origin.source.ends(at.watermark, BACKFILL_ROWS)
+        ends = self._origin.source.ends(at.watermark, FILLED_ROWS)
         first = list(islice(ends, FILLED_SEGMENTS))
         if len(first) < FILLED_SEGMENTS:
             return
@@ -395,7 +397,12 @@ class Syncer:
         if not (changed.tables or whole) and self._now.settled:
             return lots
         for name, rows in changed.tables.items():
+            known = self._written.get(name)
+            if known is not None and tables.get(name) == (known[0],) and rows.equals(known[1]):
+                continue
             file = self._stored(name, rows)
+            if name not in changed.partly:
+                self._written[name] = file, rows
             parts = (*tables.get(name, ()), file) if name in changed.partly else (file,)
             tables[name] = self._folded(name, parts) if len(parts) >= MOST_PARTS else parts
         self._dimensions.settle(tokens)

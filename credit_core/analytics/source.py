@@ -7,8 +7,8 @@ newest are there; on PostgreSQL an entry is read once every transaction up to it
 from __future__ import annotations
 
 import itertools
-import json
 import sqlite3
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,30 +22,37 @@ import adbc_driver_sqlite.dbapi
 import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
-    Double,
     Integer,
     Select,
     String,
-    Table,
     Text,
+    bindparam,
     cast,
-    func,
     literal,
     literal_column,
     select,
     tuple_,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql.base import PGDialect
-from sqlalchemy.engine import URL, Dialect
+from sqlalchemy.engine import URL
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-from credit_core.analytics import relations
 from credit_core.analytics.relations import ENTRY_COLUMNS
+from credit_core.analytics.statements import (
+    WANTED,
+    among_postgresql,
+    among_sqlite,
+    columns_of,
+    compiled_for,
+    conformed,
+    fetched,
+    in_columns,
+    within_postgresql,
+    within_sqlite,
+)
 from credit_core.errors import LedgerUnavailable
-from credit_core.store.columns import Document
 from credit_core.store.engine import BUSY_TIMEOUT_MS, parse_url
 from credit_core.store.schema import ledger_entries
 
@@ -53,9 +60,8 @@ from credit_core.store.schema import ledger_entries
 CHUNK_ROWS = 245_760
 _PIECE_ROWS = 61_440
 _READERS = 2
-_ONE_BATCH = 2**30
-#: The copy's columns as Arrow has them.
-ARROW = {BigInteger: pa.int64(), Boolean: pa.bool_(), Double: pa.float64(), Integer: pa.int32(), Text: pa.string()}
+#: Fewer rows than this are sooner taken through Python than through a file.
+_FEW_ROWS = 4_000
 SQLITE = sqlite.dialect(paramstyle="qmark")
 POSTGRESQL = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -89,8 +95,14 @@ class Source(Protocol):
     def ends(self, after: Watermark, rows: int) -> Iterator[Watermark]:
         """Where pieces of so many entries end, of those after a watermark that may be copied now; what is left over is less."""
 
-    def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
-        """Rows for relations of the copy, by its name, in its types: several small reads, all of one instant."""
+    def read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
+        """Rows for relations of the copy, by its name, in its types: several small reads, all of one instant.
+
+        ``wanted``: the values that :meth:`among` left open.
+        """
+
+    def among(self, key: ColumnElement[str]) -> ColumnElement[bool]:
+        """``key IN wanted``, for statements that are kept and read again and again."""
 
     def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
         """``key IN values`` for any number of values, as one bound parameter."""
@@ -124,6 +136,9 @@ class SqliteSource:
         self._path = str(url.database)
         self._folder = folder
         self._numbers = itertools.count()
+        self._keeping = threading.Lock()
+        self._kept: sqlite3.Connection | None = None
+        self._kept_at: tuple[int, ...] = ()
 
     def place(self) -> tuple[int, ...]:
         """Device and inode; nothing while there is no file."""
@@ -171,11 +186,27 @@ class SqliteSource:
                     future.cancel()
 
     def _range(self, low: int, high: int) -> Chunk:
-        entries = self.read({"facts": between(low, high)})["facts"]
+        # An entry has many columns.
+        read = self.read if high - low <= _FEW_ROWS // 16 else self._by_carrier
+        entries = read({"facts": between(low, high)})["facts"]
         return Chunk(entries, Watermark(0, entries["id"][-1].as_py() if entries.num_rows else low))
 
-    def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
-        """One short read transaction into a carrier file, then the carrier as Arrow."""
+    def read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
+        """One short read transaction; what turns out to be much goes through a carrier, by another."""
+        tables: dict[str, pa.Table] = {}
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            for name, statement in statements.items():
+                cursor = connection.execute(*compiled_for(statement, SQLITE, wanted))
+                rows, names = cursor.fetchmany(_FEW_ROWS), [column[0] for column in cursor.description]
+                cursor.close()
+                if len(rows) == _FEW_ROWS:
+                    break
+                tables[name] = in_columns(name, names, rows)
+            connection.execute("ROLLBACK")
+        return tables if len(tables) == len(statements) else self._by_carrier(statements, wanted)
+
+    def _by_carrier(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
         carrier = Path(self._folder, f"carrier-{next(self._numbers)}.db")
         try:
             with self._connection() as connection:
@@ -184,15 +215,20 @@ class SqliteSource:
                 connection.execute("PRAGMA carrier.synchronous=OFF")
                 connection.execute("BEGIN")
                 for name, statement in statements.items():
-                    sql, parameters = compiled_for(statement, SQLITE)
+                    sql, parameters = compiled_for(statement, SQLITE, wanted)
                     connection.execute(f'CREATE TABLE carrier."{name}" AS {sql}', parameters)
                 connection.execute("COMMIT")
+                connection.execute("DETACH carrier")
             return _carried(carrier, statements)
         finally:
             carrier.unlink(missing_ok=True)
 
-    def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    def among(self, key: ColumnElement[str]) -> ColumnElement[bool]:
         """The values as one JSON array."""
+        return among_sqlite(key, bindparam(WANTED, type_=Text()))
+
+    def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+        """As :meth:`among`."""
         return within_sqlite(key, values)
 
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
@@ -205,21 +241,46 @@ class SqliteSource:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        path = Path(self._path)
-        if not path.exists():
+        """The connection that is kept, or one for now where another thread has it."""
+        if not Path(self._path).exists():
             raise LedgerUnavailable(f"There is no ledger at {self._path}. Create it with: python -m credit_core init")
-        uri = f"{path.resolve().as_uri()}?mode=ro"
         try:
-            opened = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1_000)
-            with closing(opened) as connection:
-                yield connection
+            if not self._keeping.acquire(blocking=False):
+                with closing(self._open()) as connection:
+                    yield connection
+                return
+            try:
+                yield self._kept_connection()
+            except BaseException:
+                self._let_go()
+                raise
+            finally:
+                self._keeping.release()
         except sqlite3.Error as error:
             raise LedgerUnavailable(
                 f"The ledger at {self._path} could not be read: {error}. Create or migrate it with: python -m credit_core init"
             ) from error
 
+    def _kept_connection(self) -> sqlite3.Connection:
+        if self._kept is None or self._kept_at != self.place():
+            self._let_go()
+            self._kept_at, self._kept = self.place(), self._open()
+        return self._kept
+
+    def _open(self) -> sqlite3.Connection:
+        uri = f"{Path(self._path).resolve().as_uri()}?mode=ro"
+        return sqlite3.connect(
+            uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1_000, check_same_thread=False
+        )
+
+    def _let_go(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+        self._kept = None
+
     def close(self) -> None:
-        """Nothing is kept open between reads."""
+        """Close the connection."""
+        self._let_go()
 
 
 class _Xid8(UserDefinedType[int]):
@@ -273,35 +334,39 @@ class PostgresSource:
             after = Watermark(found[0]["tx"], found[0]["id"])
             yield after
 
-    def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
+    def read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
         """One read-only transaction; a connection lost since the last read is opened again, once."""
         try:
-            return self._read(statements)
+            return self._read(statements, wanted)
         except adbc_driver_manager.Error:
             self._drop()
         try:
-            return self._read(statements)
+            return self._read(statements, wanted)
         except adbc_driver_manager.Error as error:
             self._drop()
             raise LedgerUnavailable(
                 f"The ledger could not be read: {error}. Check the database; then `python -m credit_core init` migrates it."
             ) from error
 
-    def _read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
+    def _read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str]) -> dict[str, pa.Table]:
         if self._connection is None:
             self._connection = adbc_driver_postgresql.dbapi.connect(self._url, autocommit=True)
         tables: dict[str, pa.Table] = {}
         with self._connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             for name, statement in statements.items():
-                sql, parameters = compiled_for(statement, POSTGRESQL)
+                sql, parameters = compiled_for(statement, POSTGRESQL, wanted)
                 cursor.execute(sql, parameters or None)
                 tables[name] = conformed(name, cursor.fetch_arrow_table())
             cursor.execute("COMMIT")
         return tables
 
-    def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+    def among(self, key: ColumnElement[str]) -> ColumnElement[bool]:
         """The values as one JSON array."""
+        return among_postgresql(key, bindparam(WANTED, type_=Text()))
+
+    def within(self, key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
+        """As :meth:`among`."""
         return within_postgresql(key, values)
 
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
@@ -321,25 +386,6 @@ class PostgresSource:
     def close(self) -> None:
         """Close the connection."""
         self._drop()
-
-
-def within_sqlite(key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
-    """``key IN values`` as SQLite says it, with one bound parameter."""
-    return key.in_(select(func.json_each(json.dumps(list(values))).table_valued("value").c.value))
-
-
-def within_postgresql(key: ColumnElement[str], values: Sequence[str]) -> ColumnElement[bool]:
-    """``key IN values`` as PostgreSQL says it, with one bound parameter."""
-    array = cast(json.dumps(list(values)), postgresql.JSONB(none_as_null=True))
-    return key.in_(select(func.jsonb_array_elements_text(array)))
-
-
-def columns_of(source: Table, names: Sequence[str]) -> list[ColumnElement[Any]]:
-    """Columns of a ledger table as they are copied: documents as text."""
-    return [
-        cast(source.c[name], Text).label(name) if isinstance(source.c[name].type, Document) else source.c[name]
-        for name in names
-    ]
 
 
 def _joined(pieces: Sequence[Chunk]) -> Chunk:
@@ -373,30 +419,6 @@ def _inline(value: int | str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
     return literal(value, kind, literal_execute=True)
 
 
-def compiled_for(statement: Select[Any], dialect: Dialect) -> tuple[str, list[Any]]:
-    """SQL, and its parameters in order."""
-    compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
-
-
 def _carried(carrier: Path, names: Iterable[str]) -> dict[str, pa.Table]:
     with adbc_driver_sqlite.dbapi.connect(str(carrier)) as connection:
         return {name: fetched(connection, name, f'SELECT * FROM "{name}"') for name in names}
-
-
-def fetched(connection: Any, name: str, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
-    """Rows of a SQLite statement in the types of the relation ``name``."""
-    # A column's type is taken from the first batch: one batch, so that it is taken from all rows.
-    with connection.cursor(adbc_stmt_kwargs={"adbc.sqlite.query.batch_rows": _ONE_BATCH}) as cursor:
-        cursor.execute(sql, parameters or None)
-        return conformed(name, cursor.fetch_arrow_table())
-
-
-def conformed(name: str, rows: pa.Table) -> pa.Table:
-    """The rows in the types of the relation: what ADBC gives is a guess where a whole column is missing, or holds flags."""
-    columns = relations.metadata.tables[name].c
-    wanted = [
-        pa.field(field.name, ARROW[type(columns[field.name].type)] if field.name in columns else field.type)
-        for field in rows.schema
-    ]
-    return rows.cast(pa.schema(wanted))

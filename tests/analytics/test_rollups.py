@@ -40,7 +40,6 @@ def rolled(town: Ledger, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         patch.setattr(source, "CHUNK_ROWS", 40)
         patch.setattr(source, "_PIECE_ROWS", 20)
         patch.setattr(segments, "BACKFILL_ROWS", 160)
-        patch.setattr(segments, "FILLED_SEGMENTS", 1_000)
         patch.setattr(segments, "LEAST_CLOSED_ROWS", 120)
         facts = StoredFacts.at(town.url, tmp_path_factory.mktemp("rolled") / "facts")
         facts.follow()

@@ -71,7 +71,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "CHUNK_ROWS", 60)
     monkeypatch.setattr(source, "_PIECE_ROWS", 20)
     for name, value in {
-        "BACKFILL_ROWS": 120, "FILLED_SEGMENTS": 1_000, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40, "MOST_OPEN_FILES": 3,
+        "BACKFILL_ROWS": 120, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40, "MOST_OPEN_FILES": 3,
         "MOST_SMALL": 3, "MOST_PARTS": 3,
     }.items():  # fmt: skip
         monkeypatch.setattr(segments, name, value)
@@ -106,7 +106,7 @@ def test_the_copy_on_disk_holds_what_the_copy_in_memory_holds(
 def test_processes_of_their_own_fill_what_is_much(
     either: Ledger, stored: Stored, copied: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "BACKFILL_ROWS", 100)
+    monkeypatch.setattr(segments, "FILLED_ROWS", 100)
     monkeypatch.setattr(segments, "PAGE_ROWS", 3)
     busy(either)
     facts = stored(either)

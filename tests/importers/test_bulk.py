@@ -78,7 +78,7 @@ def test_facts_alone_are_those_that_would_be_copied_from_the_ledger(
             assert ours == theirs, table.name
     with CreditCore.open(sqlite_ledger) as core:
         assert (core.users(), core.verify()) == (0, [])
-    with pytest.raises(Conflict, match="facts in .* already"):
+    with pytest.raises(Conflict, match=r"facts in .* already"):
         bulk_facts.make(sqlite_ledger, tmp_path / "alone", 10_000, UNTIL, days=DAYS)
 
 

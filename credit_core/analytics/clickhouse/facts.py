@@ -43,7 +43,8 @@ from credit_core.analytics.clickhouse.tables import KEYED, Site
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.relations import ENTRY_COLUMNS
-from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark, columns_of
+from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark
+from credit_core.analytics.statements import columns_of
 from credit_core.analytics.sync import Extent, Facts, Follow, Place, incoming
 from credit_core.errors import InvalidConfig, InvalidRequest, LedgerUnavailable
 from credit_core.settings import ANALYTICS_VARIABLE

@@ -9,7 +9,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import BigInteger, Double, and_, cast, func, select
 
 from credit_core.analytics import relations
-from credit_core.analytics.source import columns_of
+from credit_core.analytics.statements import columns_of
 from credit_core.analytics.sync import Facts
 from credit_core.store.schema import ledger_entries, plan_demand, users
 from credit_core.units import DAY_US
