@@ -61,7 +61,7 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
         return frame.reindex(columns=columns)
     counted = None if filters.users or filters.teams else facts.day_ends()
     found = _bands(facts, filters, ended) if counted is None else _counted_bands(facts, filters, ended, counted)
-    found["day"] = pd.to_datetime(found["day"])
+    found["day"] = pd.to_datetime(found["day"]).astype("datetime64[us]")
     return frame.merge(found, on="day", how="left")[columns]
 
 
