@@ -48,24 +48,20 @@ def stored(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     facts.close()
 
 
-def in_memory(ledger: Ledger, question: Any, *arguments: Any) -> pd.DataFrame:
+def agree(stored: StoredFacts, ledger: Ledger) -> None:
+    """Every question that rests on what is kept has the answer that entries give."""
     copy = Facts.open(ledger.url)
     copy.follow()
     try:
-        found: pd.DataFrame = question(copy, *arguments)
+        own, plain = (queries.surplus_bands(facts, WHOLE) for facts in (stored, copy))
+        half = day_ends.STEP_DAYS / 2 + 1e-9
+        np.testing.assert_allclose(own[QUANTILES].astype(float), plain[QUANTILES].astype(float), rtol=0.0, atol=half)
+        pd.testing.assert_frame_equal(own.drop(columns=QUANTILES), plain.drop(columns=QUANTILES))
+        questions: list[tuple[Any, ...]] = [(queries.surplus_now,), (queries.run_outs,), (queries.cells, Config())]
+        for question, *more in questions:
+            pd.testing.assert_frame_equal(*(question(facts, WHOLE, *more) for facts in (stored, copy)))
     finally:
         copy.close()
-    return found
-
-
-def agree(stored: StoredFacts, ledger: Ledger) -> None:
-    """Every question that rests on what is kept has the answer that entries give."""
-    own, plain = queries.surplus_bands(stored, WHOLE), in_memory(ledger, queries.surplus_bands, WHOLE)
-    half = day_ends.STEP_DAYS / 2 + 1e-9
-    np.testing.assert_allclose(own[QUANTILES].astype(float), plain[QUANTILES].astype(float), rtol=0.0, atol=half)
-    pd.testing.assert_frame_equal(own.drop(columns=QUANTILES), plain.drop(columns=QUANTILES))
-    for question, *more in ((queries.surplus_now,), (queries.run_outs,), (queries.cells, Config())):
-        pd.testing.assert_frame_equal(question(stored, WHOLE, *more), in_memory(ledger, question, WHOLE, *more))
 
 
 def test_days_that_are_over_are_counted_and_balances_carried_to_weeks_ends(stored: StoredFacts, ledger: Ledger) -> None:
