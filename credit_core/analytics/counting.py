@@ -96,10 +96,11 @@ class _Views:
         self._database = database
         held = carrying.carried(at, _PEOPLE)
         closed = [one for one in at.segments if one.closed]
-        days = [local_day(from_us(one), checked_zone(at.zone)) for one in (closed[0].first_us, closed[0].last_us)]
+        first = local_day(from_us(min(one.first_us for one in closed)), checked_zone(at.zone))
+        last = local_day(from_us(max(one.last_us for one in closed)), checked_zone(at.zone))
         late = frozenset({_PEOPLE.name} if held.late else ())
         carried = ((_PEOPLE.name, tuple(held.files)),)
-        self._rolled = RolledUp(at.zone, *days, None, False, frozenset({_PEOPLE.name}), carried, late)
+        self._rolled = RolledUp(at.zone, first, last, None, False, frozenset({_PEOPLE.name}), carried, late)
         people = [one.rollups[_PEOPLE.key] for one in closed]
         self._views = {_PEOPLE.table: f"SELECT * FROM read_parquet({paths(folder, people)})"}
         self._views |= {

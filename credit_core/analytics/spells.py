@@ -63,14 +63,14 @@ def spells(events: FromClause, period: Any) -> Select[Any]:
     some = events.alias("some")
     theirs = select(some.c.account_id).where(some.c.dry, period(some.c.occurred_at))
     e = events.c
-    order = {"partition_by": e.account_id, "order_by": (e.occurred_at, e.id)}
+    order = (e.occurred_at, e.id)
     granted, ran_dry = case((~e.dry, e.occurred_at)), case((e.dry, literal_column("1")), else_=literal_column("0"))
     looked_at = (
         select(
             *(e[name] for name in (*_TOLD[1:], "cycle_days", "dry")),
-            func.min(granted).over(**order, rows=(1, None)).label("granted_at"),
+            func.min(granted).over(partition_by=e.account_id, order_by=order, rows=(1, None)).label("granted_at"),
             # A dry one is the first of its stretch where a grant, or nothing, is right before it.
-            func.lag(ran_dry).over(**order).label("dry_before"),
+            func.lag(ran_dry).over(partition_by=e.account_id, order_by=order).label("dry_before"),
         )
         .where(e.account_id.in_(theirs))
         .subquery("looked_at")

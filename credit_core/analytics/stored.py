@@ -234,7 +234,7 @@ class StoredFacts(Facts):
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
             first, last = self._days_of(found)
             self._day_ends = self._take_up_day_ends(found)
-        self._rolled_up = None if first is None else self._what_is_rolled_up(found, first, last)
+        self._rolled_up = None if first is None or last is None else self._what_is_rolled_up(found, first, last)
         self._shown, self.zone = found, found.zone
         self.extent = Extent(found.first_us, found.last_us, found.entries)
         self.version += 1

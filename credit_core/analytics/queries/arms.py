@@ -15,8 +15,8 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, Subquery, 
 
 from credit_core.analytics import measures as m
 from credit_core.analytics import relations
+from credit_core.analytics.day_ends import BEHIND
 from credit_core.analytics.metrics import METRICS, Direction, Format, relation_of
-from credit_core.analytics.queries.surplus import BEHIND
 from credit_core.policy.lots import PACED_KINDS
 from credit_core.policy.rollout import Arm, Figure
 from credit_core.policy.surplus import surplus, surplus_days

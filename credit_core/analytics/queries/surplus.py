@@ -55,13 +55,13 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
     days = reporting_days(filters.period, facts.zone)
     last = facts.extent.last_us
     ended = [day for day in days if last is not None and day.end_us <= last]
-    frame = pd.DataFrame({"day": pd.to_datetime([day.day for day in days])})
+    frame = pd.DataFrame({"day": pd.to_datetime([day.day for day in days]).astype("datetime64[us]")})
     columns = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
     if not ended:
         return frame.reindex(columns=columns)
     counted = None if filters.users or filters.teams else facts.day_ends()
     found = _bands(facts, filters, ended) if counted is None else _counted_bands(facts, filters, ended, counted)
-    found["day"] = pd.to_datetime(found["day"])
+    found["day"] = pd.to_datetime(found["day"]).astype("datetime64[us]")
     return frame.merge(found, on="day", how="left")[columns]
 
 

@@ -1,0 +1,177 @@
+"""What is kept beside segments changes times, not answers: also once cycles are moved, and entries come late."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import select, update
+
+from credit_core.analytics import carrying, counting, day_ends, manifest, queries, relations, segments, source
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.queries import surplus
+from credit_core.analytics.rollups import ROLLUPS
+from credit_core.analytics.stored import StoredFacts
+from credit_core.analytics.sync import Facts
+from credit_core.policy.config import Config
+from credit_core.store import schema
+from tests.analytics.ledgers import CREDIT, START, Ledger, busy, make
+
+DAYS = 16
+WHOLE = Filters(Period(START, START + timedelta(days=DAYS)))
+PEOPLE = next(one for one in ROLLUPS if one.carried)
+QUANTILES = ["p05", "p25", "median", "p75", "p95"]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return busy(make(f"sqlite:///{tmp_path}/ledger.db"), accounts=5, days=DAYS, requests=160)
+
+
+@pytest.fixture
+def stored(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredFacts]:
+    """The ledger in segments that close after a few entries."""
+    for name, value in {"CHUNK_ROWS": 40, "_PIECE_ROWS": 20}.items():
+        monkeypatch.setattr(source, name, value)
+    for name, value in {"BACKFILL_ROWS": 120, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40}.items():
+        monkeypatch.setattr(segments, name, value)
+    facts = StoredFacts.at(ledger.url, tmp_path / "facts")
+    facts.follow()
+    yield facts
+    facts.close()
+
+
+def agree(stored: StoredFacts, ledger: Ledger) -> None:
+    """Every question that rests on what is kept has the answer that entries give."""
+    copy = Facts.open(ledger.url)
+    copy.follow()
+    try:
+        own, plain = (queries.surplus_bands(facts, WHOLE) for facts in (stored, copy))
+        half = day_ends.STEP_DAYS / 2 + 1e-9
+        np.testing.assert_allclose(own[QUANTILES].astype(float), plain[QUANTILES].astype(float), rtol=0.0, atol=half)
+        pd.testing.assert_frame_equal(own.drop(columns=QUANTILES), plain.drop(columns=QUANTILES))
+        questions: list[tuple[Any, ...]] = [(queries.surplus_now,), (queries.run_outs,), (queries.cells, Config())]
+        for question, *more in questions:
+            pd.testing.assert_frame_equal(*(question(facts, WHOLE, *more) for facts in (stored, copy)))
+    finally:
+        copy.close()
+
+
+def test_days_that_are_over_are_counted_and_balances_carried_to_weeks_ends(stored: StoredFacts, ledger: Ledger) -> None:
+    counted = stored.day_ends()
+    assert counted is not None
+    assert len(counted.days) >= DAYS - 2
+    assert not counted.moved
+    found = manifest.read(stored.store)
+    assert found is not None
+    days = list(carrying.carried(found, PEOPLE).files)
+    assert len(days) == 2
+    assert all(day.toordinal() % carrying.EVERY_DAYS == 0 for day in days)
+    sql, _ = stored._asked(surplus._at_instant(stored.extent.last_us or 0, WHOLE))
+    assert "until_people" in sql
+    agree(stored, ledger)
+
+
+def test_an_account_whose_cycle_is_another_by_now_is_counted_as_it_is_now(stored: StoredFacts, ledger: Ledger) -> None:
+    before = queries.surplus_bands(stored, WHOLE)
+    with ledger.engine.begin() as connection:
+        moved = update(schema.cycles).where(schema.cycles.c.account_id == "a1")
+        connection.execute(moved.values(quota_uc=7 * CREDIT, end_at=START + timedelta(days=21)))
+    ledger.fresh("a1", "after", START + timedelta(days=DAYS - 1, hours=23))
+    ledger.write()
+    stored.follow()
+    counted = stored.day_ends()
+    assert counted is not None
+    assert counted.moved
+    assert not before[QUANTILES].equals(queries.surplus_bands(stored, WHOLE)[QUANTILES])
+    agree(stored, ledger)
+    # Once another day is over, the weeks from that cycle's beginning on are counted anew.
+    for number in range(30):
+        ledger.fresh("a2", f"next-{number}", START + timedelta(days=DAYS + 1, minutes=number))
+    ledger.write()
+    stored.follow()
+    again = stored.day_ends()
+    assert again is not None
+    assert not again.moved
+    agree(stored, ledger)
+
+
+def test_late_entries_are_in_every_answer_at_once(stored: StoredFacts, ledger: Ledger) -> None:
+    known = stored.day_ends()
+    for number in range(3):
+        ledger.fresh(
+            "a3",
+            f"late-{number}",
+            START + timedelta(days=4, hours=number),
+            rule="coverage_miss",
+            genre="rock",
+            mood="calm",
+        )
+    ledger.write()
+    stored.follow()
+    assert known is not None
+    left = stored.day_ends()
+    assert left is None or max(left.days) < max(known.days)
+    agree(stored, ledger)
+    for number in range(30):
+        ledger.fresh("a3", f"later-{number}", START + timedelta(days=DAYS, minutes=number))
+    ledger.write()
+    stored.follow()
+    agree(stored, ledger)
+
+
+def test_roll_ups_that_a_segment_lacks_are_made_at_the_next_run(stored: StoredFacts, ledger: Ledger) -> None:
+    found = manifest.read(stored.store)
+    assert found is not None
+    closed = [one for one in found.segments if one.closed]
+    assert closed
+    stored.close()
+    lacking = [
+        {"file": one.file, "rows": one.rows, "first_us": one.first_us, "last_us": one.last_us, "closed": one.closed}
+        for one in found.segments
+    ]
+    manifest.write(stored.store, replace(found, segments=tuple(manifest.Segment(**one) for one in lacking), tables={
+        name: files for name, files in found.tables.items() if name in relations.metadata.tables
+    }))  # fmt: skip
+    old = StoredFacts.at(ledger.url, stored.store)
+    try:
+        old.look()
+        sql, _ = old._asked(select(relations.facts.c.day).distinct())
+        assert "rollup" not in sql
+        assert old.day_ends() is None
+        agree(old, ledger)
+        old.follow()
+        sql, _ = old._asked(select(relations.facts.c.day).distinct())
+        assert "rollup_hours" in sql
+        assert old.day_ends() is not None
+        agree(old, ledger)
+        now = manifest.read(stored.store)
+        assert now is not None
+        assert [one.file for one in now.segments] == [one.file for one in found.segments]
+    finally:
+        old.close()
+
+
+def test_quantiles_of_counts_are_those_of_the_values() -> None:
+    chance = np.random.default_rng(5)
+    steps = chance.integers(-40, 60, 500)
+    values, counts = np.unique(steps, return_counts=True)
+    shares = [0.05, 0.25, 0.5, 0.75, 0.95]
+    wanted = np.quantile(steps * day_ends.STEP_DAYS, shares)
+    assert day_ends.quantiles(values, counts, shares) == pytest.approx(list(wanted))
+
+
+def test_weeks_end_where_balances_are_carried_to() -> None:
+    first, last = START.date(), START.date() + timedelta(days=20)
+    weeks = list(counting._weeks(first, last))
+    assert [day for week in weeks for day in week][:1] == [first]
+    assert weeks[-1][1] == last
+    assert all(end.toordinal() % carrying.EVERY_DAYS == 0 for _, end in weeks[:-1])
+    assert all(later[0] == earlier[1] + timedelta(days=1) for earlier, later in itertools.pairwise(weeks))
