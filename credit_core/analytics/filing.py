@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -136,6 +136,15 @@ def copy_to(database: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
     """Have the rows of a statement in a file on disk."""
     database.execute(f"COPY ({rows}) TO {quoted(str(path))} ({PARQUET})")
     manifests.sync_file(path)
+
+
+def paged(path: Path, table: Table, pages: Iterable[pa.Table]) -> str:
+    """Have the pages of a small table, which may be large, in a file on disk: never all of it in memory."""
+    with pq.ParquetWriter(path, table_schema(table)) as writer:
+        for rows in pages:
+            writer.write_table(rows.cast(writer.schema))
+    manifests.sync_file(path)
+    return path.name
 
 
 def closed(file: SegmentFile, sums: dict[str, Path]) -> Segment:

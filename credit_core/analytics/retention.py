@@ -28,12 +28,14 @@ def begins_us(keep_days: int | None, zone: str, now: datetime) -> int | None:
     return to_us(first_instant(local_day(now, place) - timedelta(days=keep_days), place))
 
 
-def openings(relation: str, begins: int, zone: str) -> str:
-    """SQL of what the entries before that instant come to; columns that are not named have no value."""
+def with_openings(relation: str, begins: int, zone: str, among: str) -> str:
+    """SQL of the entries ``among``, with what all those before that instant come to."""
     then = f"{begins - 1} AS occurred_at, DATE '{local_day(from_us(begins - 1), checked_zone(zone))}' AS day"
     older = f"FROM {relation} WHERE occurred_at < {begins}"
     amounts = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in ("d_avail_uc", "d_held_uc"))
     return (
+        # By name: what openings do not have is missing.
+        f"SELECT * FROM {relation} WHERE {among} UNION ALL BY NAME "
         f"SELECT {_WHOSE}, '{OPENING}' AS kind, {amounts}, max(id) AS id, {then} {older} "
         f"GROUP BY {_WHOSE} HAVING sum(d_avail_uc) <> 0 OR sum(d_held_uc) <> 0 "
         "UNION ALL BY NAME "
@@ -58,6 +60,5 @@ def retained(
         left = left_out(database, "incoming", begins)
         if not left:
             return rows, 0
-        kept = f"SELECT * FROM incoming WHERE occurred_at >= {begins}"
-        both = database.sql(f"{kept} UNION ALL BY NAME ({openings('incoming', begins, zone)})").to_arrow_table()
-    return both.cast(rows.schema), left
+        kept = database.sql(with_openings("incoming", begins, zone, f"occurred_at >= {begins}")).to_arrow_table()
+    return kept.cast(rows.schema), left

@@ -24,10 +24,10 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
-from sqlalchemy import Table
 
 from credit_core.analytics import counting, relations
 from credit_core.analytics import manifest as manifests
+from credit_core.analytics.carrying import last_whole_day
 from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions, lots_named
 from credit_core.analytics.filing import (
     SegmentFile,
@@ -36,16 +36,16 @@ from credit_core.analytics.filing import (
     copy_to,
     lot_columns,
     newest_rows,
+    paged,
     paths,
     quoted,
     rolled_up,
-    table_schema,
 )
 from credit_core.analytics.filling import Fillers, Terms
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.retention import begins_us, left_out, openings, retained
+from credit_core.analytics.retention import begins_us, left_out, retained, with_openings
 from credit_core.analytics.source import Chunk, Watermark
 from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
@@ -93,6 +93,7 @@ class Syncer:
         self._aside = False
         self._dimensions = Dimensions(origin.source, origin.engine, (*BY_ACCOUNT, relations.lots))
         self._swept_at = float("-inf")
+        self._added_up: object = None
         #: Small tables that are written whole: the last file of each, and what stands in it.
         self._written: dict[str, tuple[str, pa.Table]] = {}
 
@@ -345,7 +346,7 @@ class Syncer:
         self._publish(replace(self._now, segments=(*kept, *made)))
 
     def _sorted(self, rows: str) -> Segment:
-        path = self.folder / self._written("facts", rows)
+        path = self.folder / self._filed("facts", rows)
         counted = f"SELECT count(*), min(occurred_at), max(occurred_at) FROM read_parquet({quoted(str(path))})"
         found, first_us, last_us = self._one(counted)
         sums = {key: kept.name for key, kept in rolled_up(self._database, path, self._path).items()}
@@ -355,10 +356,13 @@ class Syncer:
         return self._open(self._database.sql(rows).to_arrow_table())
 
     def _add_up(self) -> None:
-        """Roll-ups that a segment of another release lacks, and what is added up over segments."""
-        made = counting.completed(self._now, self.folder, self._database, self._written)
-        if made.segments != self._now.segments or made.tables != self._now.tables:
-            self._publish(replace(self._now, segments=made.segments, tables=made.tables))
+        """Roll-ups that a segment of another release lacks, and what is added up over segments: not where those are the same."""
+        stands = (frozenset(one.file for one in self._now.segments if one.closed), last_whole_day(self._now))
+        if stands != self._added_up:
+            made = counting.completed(self._now, self.folder, self._database, self._filed)
+            if made.segments != self._now.segments or made.tables != self._now.tables:
+                self._publish(replace(self._now, segments=made.segments, tables=made.tables))
+            self._added_up = stands
 
     def _retain(self) -> None:
         """Let go of the entries of days that are too old; what they come to stays."""
@@ -372,10 +376,9 @@ class Syncer:
         if old:
             every = f"read_parquet({self._paths(old)})"
             left = left_out(self._database, every, begins)
-            # By name: entries have more columns than openings.
-            opened = f"SELECT * FROM {every} WHERE FALSE UNION ALL BY NAME ({openings(every, begins, at.zone)})"
+            opened = f"{with_openings(every, begins, at.zone, among='FALSE')} ORDER BY account_id"
             if self._one(f"SELECT count(*) FROM ({opened})")[0]:
-                kept.append(self._sorted(f"{opened} ORDER BY account_id"))
+                kept.append(self._sorted(opened))
         for one in old:
             if one.last_us >= begins:
                 made_of = self._sorted if one.closed else self._reopened
@@ -391,7 +394,7 @@ class Syncer:
         whole = self._dimensions.many
         if whole:
             for table in self._dimensions.by_account:
-                tables[table.name] = (self._paged(table, self._path(table.name)).name,)
+                tables[table.name] = (paged(self._path(table.name), table, self._dimensions.pages(table, PAGE_ROWS)),)
         changed, tokens = self._dimensions.changed(copied=copied, accounts=not whole)
         lots = changed.tables.get(relations.lots.name)
         if not (changed.tables or whole) and self._now.settled:
@@ -413,19 +416,11 @@ class Syncer:
             self._manifest = settled
         return lots
 
-    def _paged(self, table: Table, path: Path) -> Path:
-        """A small table whole, which may be large: never all of it in memory."""
-        with pq.ParquetWriter(path, table_schema(table)) as writer:
-            for rows in self._dimensions.pages(table, PAGE_ROWS):
-                writer.write_table(rows.cast(writer.schema))
-        manifests.sync_file(path)
-        return path
-
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
         """All parts but the first as one, or all of them where they grew beside it: an account's newest rows count."""
         rows = {file: pq.read_metadata(self.folder / file).num_rows for file in parts}
         whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
-        folded = self._written(name, newest_rows(self.folder, parts if whole else parts[1:]))
+        folded = self._filed(name, newest_rows(self.folder, parts if whole else parts[1:]))
         return (folded,) if whole else (parts[0], folded)
 
     # Files -------------------------------------------------------------------------------------------------------
@@ -442,7 +437,7 @@ class Syncer:
         pq.write_table(rows, path, store_schema=False)
         return path.name
 
-    def _written(self, kind: str, rows: str) -> str:
+    def _filed(self, kind: str, rows: str) -> str:
         """The rows of a statement in a new file, on disk when it returns."""
         path = self._path(kind)
         copy_to(self._database, rows, path)
@@ -452,5 +447,4 @@ class Syncer:
         return paths(self.folder, [one.file for one in segments])
 
     def _one(self, sql: str) -> tuple[Any, ...]:
-        row: tuple[Any, ...] = self._database.execute(sql).fetchall()[0]
-        return row
+        return tuple(self._database.execute(sql).fetchall()[0])
