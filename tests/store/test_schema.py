@@ -19,7 +19,7 @@ from credit_core.errors import InvalidRequest, LedgerUnavailable, SchemaTooNew
 from credit_core.store import migrate
 from credit_core.store.engine import open_engine, parse_url
 from credit_core.store.ledger import SALTS, Ledger
-from credit_core.store.schema import APPEND_ONLY, accounts, holds, metadata
+from credit_core.store.schema import APPEND_ONLY, accounts, holds, lots, metadata
 from tests.faults.processes import workers
 from tests.service.scenes import NOW, StoppedClock, everything
 from tests.service.together import together
@@ -105,7 +105,7 @@ def test_migrating_again_changes_nothing(empty_url: str) -> None:
         assert everything(core) == before
 
 
-def test_an_open_hold_of_the_first_release_is_there_after_the_migration(empty_url: str) -> None:
+def test_what_the_first_release_held_is_there_after_the_migrations(empty_url: str) -> None:
     account = {
         "account_id": "user:ada", "kind": "user", "plan": "free", "region": "global", "timezone": "UTC", "anchor_day": "2025-03-10",
         "anchor_no": 0, "cycle_no": 0, "cycle_start_at": NOW, "cycle_end_at": NOW, "quota_uc": 0, "avail_uc": 0, "held_uc": 0,
@@ -117,9 +117,21 @@ def test_an_open_hold_of_the_first_release_is_there_after_the_migration(empty_ur
         command.upgrade(migrate._alembic(connection), "0001")
         connection.execute(accounts.insert().values(account))
         connection.execute(holds.insert().values(hold))
+        for lot_id, avail, held in (("full", 1, 0), ("held", 0, 1), ("empty", 0, 0)):
+            lot = {
+                "lot_id": lot_id,
+                "account_id": "user:ada",
+                "kind": "bonus",
+                "granted_at": NOW,
+                "unit_price_usd_micro": 0,
+            }
+            connection.execute(lots.insert().values(lot | {"avail_uc": avail, "held_uc": held}))
     migrate.upgrade(empty_url)
     with owner(empty_url) as connection:
         assert connection.execute(select(holds)).all() == [hold]
+        marks = connection.execute(select(lots.c.lot_id, lots.c.is_open)).all()
+        assert {row.lot_id: row.is_open for row in marks} == {"full": True, "held": True, "empty": False}
+        assert connection.execute(select(accounts.c.version)).scalar_one() == 0
         assert {index["name"] for index in inspect(connection).get_indexes("holds")} == {"ix_holds_expires_at"}
 
 
