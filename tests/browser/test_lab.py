@@ -29,7 +29,7 @@ def test_laws_targets_and_rewards(dashboard: Dashboard, page: Page) -> None:
     expect(page.get_by_text(re.compile(r"^Live reaches a pacing efficiency of"))).to_be_visible(timeout=60_000)
     numbers = page.locator(".st-key-lab_trade .textpoint")
     expect(numbers).to_have_count(18)
-    assert len(set(numbers.all_inner_texts())) == 18
+    assert len(set(numbers.all_text_contents())) == 18
     expect(page.get_by_role("region", name="Laws on the same arrivals")).to_be_visible()
     assert page.evaluate(COLLISIONS) == 0
     page.set_viewport_size(PHONE)
