@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -19,6 +19,11 @@ def begins_us(keep_days: int | None, zone: str, now: datetime) -> int | None:
         return None
     place = checked_zone(zone)
     return to_us(first_instant(local_day(now, place) - timedelta(days=keep_days), place))
+
+
+def clock() -> datetime:
+    """Now; what is too old to be kept is told by it."""
+    return datetime.now(UTC)
 
 
 def parted(entries: pa.Table, begins: int | None) -> tuple[pa.Table, Left]:
