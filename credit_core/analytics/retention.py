@@ -6,7 +6,7 @@ entry for each account and kind of lot, of the instant before the copy begins, w
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -18,6 +18,11 @@ from credit_core.units import checked_zone, from_us, to_us
 OPENING = "opening"
 _WHOSE = "account_id, user_id, team_id, plan, region, quota_policy, lot_kind, unit_price_usd_micro"
 _PAUSES = "sum(CASE kind WHEN 'pause' THEN 1 WHEN 'resume' THEN -1 ELSE 0 END)"
+
+
+def clock() -> datetime:
+    """Now; what is too old to be kept is told by it."""
+    return datetime.now(UTC)
 
 
 def begins_us(keep_days: int | None, zone: str, now: datetime) -> int | None:
@@ -45,8 +50,8 @@ def with_openings(relation: str, begins: int, zone: str, among: str) -> str:
 
 
 def left_out(database: duckdb.DuckDBPyConnection, relation: str, begins: int) -> int:
-    """How many entries lie before that instant; what was added up before is not one."""
-    counted = f"SELECT count(*) FROM {relation} WHERE occurred_at < {begins} AND kind <> '{OPENING}'"
+    """How many entries lie before that instant; what was added up before is none, and has no place in a chain."""
+    counted = f"SELECT count(*) FROM {relation} WHERE occurred_at < {begins} AND seq IS NOT NULL"
     return int(database.execute(counted).fetchall()[0][0])
 
 

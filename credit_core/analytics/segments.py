@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import mkdtemp
@@ -45,7 +44,7 @@ from credit_core.analytics.filling import Fillers, Terms
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.retention import begins_us, left_out, retained, with_openings
+from credit_core.analytics.retention import begins_us, clock, left_out, retained, with_openings
 from credit_core.analytics.source import Chunk, Watermark
 from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
@@ -69,11 +68,6 @@ _SWEPT_EVERY_S = 60.0
 PAGE_ROWS = 100_000
 #: (share done or 0 where it is not known, words)
 Progress = Callable[[float, str], None]
-
-
-def clock() -> datetime:
-    """Now; what is too old to be kept is told by it."""
-    return datetime.now(UTC)
 
 
 class Syncer:

@@ -409,7 +409,7 @@ def _write(ledger: Ledger, number: int, done: threading.Event) -> None:
         opened: Any = psycopg.connect(url)
         row = row.replace("?", "%s")
     else:
-        opened = sqlite3.connect(str(ledger.engine.url.database), timeout=30.0)
+        opened = sqlite3.connect(str(ledger.engine.url.database), timeout=300.0)
     with closing(opened) as connection:
         while not done.is_set():
             for _ in range(chance.randint(1, 20)):
