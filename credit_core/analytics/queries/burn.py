@@ -149,7 +149,7 @@ def _running_until() -> ColumnElement[int]:
     return case((paused, func.least(c.end_at, a.paused_at)), else_=c.end_at)
 
 
-def cycle_spans(facts: Facts, filters: Filters) -> FromClause:
+def _cycle_spans(facts: Facts, filters: Filters) -> FromClause:
     """Cycles by what they share: many accounts' begin and end at the same instants. Users and teams alone are filtered.
 
     Columns plan, region, start_at, end_at, until (when it stopped running), running (it is its account's present one),
@@ -174,7 +174,7 @@ def cycle_spans(facts: Facts, filters: Filters) -> FromClause:
 
 
 def of_spans(spans: FromClause, filters: Filters) -> ColumnElement[bool]:
-    """Condition on plan and region of :func:`cycle_spans`."""
+    """Condition on plan and region of :func:`_cycle_spans`."""
     return relations.of_accounts(spans, filters.narrowed(users=(), teams=()))
 
 
@@ -199,7 +199,7 @@ def _pace_of_accounts(filters: Filters, part: Period) -> Select[tuple[str, float
 def _pace_by_day(facts: Facts, filters: Filters, days: list[Day]) -> pd.DataFrame:
     """day, plan, pace_credits: of each cycle, Q times the share of it that lies in the day and the period."""
     first, last = to_us(filters.period.start), to_us(filters.period.end)
-    spans_ = cycle_spans(facts, filters)
+    spans_ = _cycle_spans(facts, filters)
     c = spans_.c
     statement = (
         select(c.plan, c.start_at, c.end_at, c.until, cast(func.sum(c.quota_uc), BigInteger))

@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select
 
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries.burn import _running_until, cycle_spans, of_spans
+from credit_core.analytics.queries.burn import _cycle_spans, _running_until, of_spans
 from credit_core.analytics.queries.series import NONE, breakdown, covered
 from credit_core.analytics.sync import Facts
 from credit_core.policy import plans, pricing
@@ -56,7 +56,7 @@ def subscriptions(
 ) -> dict[str, Amounts]:
     """Plan (or account_id) → what its subscriptions earned between each two of ``edges`` (µs); None: the price is unknown."""
     if by == "plan" and only is None:
-        spans = cycle_spans(facts, filters)
+        spans = _cycle_spans(facts, filters)
         c = spans.c
         statement = select(
             c.plan.label("of"), c.plan, c.region, c.start_at, c.end_at, c.until, c.running, c.paused, func.sum(c.cycles)

@@ -131,7 +131,7 @@ def daily_outcomes(facts: Facts, filters: Filters) -> pd.DataFrame:
         counted = [(name, metric(slug)) for name, slug in _DAILY.items() if tells_apart(metric(slug)) is apart]
         figures = (declared.numerator(f).label(name) for name, declared in counted)
         parts.append(facts.frame(select(f.day, *figures).where(kept).group_by(f.day)))
-    found = parts[0].merge(parts[1], on="day", how="outer")
+    found = parts[0].merge(parts[1], on="day", how="outer")[["day", *_DAILY]]
     found["day"] = pd.to_datetime(found["day"])
     frame = pd.DataFrame({"day": pd.to_datetime([one.day for one in reporting_days(filters.period, facts.zone)])})
     frame = frame.merge(found, on="day", how="left").astype(dict.fromkeys(_DAILY, "Int64"))

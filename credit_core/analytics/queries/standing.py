@@ -13,7 +13,7 @@ from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries.burn import burn_against_pace
 from credit_core.analytics.queries.releases import release_marks
 from credit_core.analytics.queries.series import NONE, covered, daily
-from credit_core.analytics.queries.surplus import ending, running, sides
+from credit_core.analytics.queries.surplus import _running, ending, sides
 from credit_core.analytics.sync import Facts
 
 #: Less than this on one side of a release says nothing about it.
@@ -133,7 +133,7 @@ def running_out(facts: Facts, filters: Filters, before: datetime | None = None) 
 
 def spread(facts: Facts, filters: Filters) -> Spread:
     """How many accounts are behind (< −3 surplus days), on pace and ahead (> +3) at the period's end, or now."""
-    now = running(facts, filters)
+    now = _running(facts, filters)
     median = measures.quantile("0.5", "surplus_days")(now.c)
     accounts, behind, ahead, middle = facts.rows(select(*sides(now), median).select_from(now))[0]
     if not accounts:

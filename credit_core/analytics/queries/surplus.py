@@ -134,13 +134,13 @@ def surplus_now(facts: Facts, filters: Filters, limit: int | None = None) -> pd.
     quota_credits, burn_credits_per_day (of the last 7 days), runway_days (available / that), runs_out_at (where before the
     reset), mode (as last decided), next_reset_at. All of them, or the first ``limit``.
     """
-    now = running(facts, filters)
+    now = _running(facts, filters)
     return _shown(facts, filters, select(now).order_by(now.c.surplus_days, now.c.account_id).limit(limit))
 
 
 def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
     """The accounts of :func:`surplus_now` that have nothing left, or whose credits end before their reset."""
-    now = running(facts, filters)
+    now = _running(facts, filters)
     n = now.c
     # A second more than asked for: what the columns say decides.
     ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(n.burned_uc, 0)
@@ -150,7 +150,7 @@ def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
     return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
 
 
-def running(facts: Facts, filters: Filters) -> FromClause:
+def _running(facts: Facts, filters: Filters) -> FromClause:
     """What :func:`surplus_now` rests on, worked out once for all that ask: one row per account, amounts in micro-credits."""
     return facts.shared(_at_instant(_now_us(facts, filters), filters))
 
@@ -167,7 +167,7 @@ def _now_us(facts: Facts, filters: Filters) -> int:
 
 
 def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
-    """Rows of :func:`running` with their owners, in the columns of :func:`surplus_now` and its order."""
+    """Rows of :func:`_running` with their owners, in the columns of :func:`surplus_now` and its order."""
     chosen, a = rows.subquery("chosen"), relations.accounts
     u = relations.users.c
     theirs = select(u.account_id, func.min(u.user_id).label("user_id")).where(
@@ -204,7 +204,7 @@ def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
 
 def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
     """By plan, as :func:`surplus_now`: accounts, p05 … p95, behind, on_pace, ahead (accounts), behind_share, ahead_share."""
-    now = running(facts, filters)
+    now = _running(facts, filters)
     accounts, behind, ahead = sides(now)
     quantiles = (measures.quantile(str(share), "surplus_days")(now.c).label(name) for name, share in _QUANTILES.items())
     figures = (accounts.label("accounts"), *quantiles, behind.label("behind"), ahead.label("ahead"))
@@ -217,7 +217,7 @@ def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 def surplus_histogram(facts: Facts, filters: Filters, width_days: float = 1.0) -> pd.DataFrame:
     """By plan and bin [from_days, to_days) of surplus days, as :func:`surplus_now`: accounts. Empty bins are left out."""
-    now = running(facts, filters)
+    now = _running(facts, filters)
     bins = cast(func.floor(now.c.surplus_days / width_days), BigInteger).label("bin")
     counts = select(now.c.plan, bins, func.count().label("accounts")).group_by(now.c.plan, bins)
     frame = facts.frame(counts.order_by(now.c.plan, bins))
