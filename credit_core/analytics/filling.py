@@ -33,7 +33,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, lot_columns, rolled_up
 from credit_core.analytics.lanes import open_lane
 from credit_core.analytics.manifest import PART, Segment
-from credit_core.analytics.retention import retained
+from credit_core.analytics.retention import Aside, retained
 from credit_core.analytics.source import Watermark
 from credit_core.analytics.sync import open_database
 from credit_core.errors import LedgerUnavailable
@@ -55,10 +55,10 @@ class Terms(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A written segment, None where nothing was kept, and how many entries were left out."""
+    """A written segment, None where nothing was kept, and what was left out."""
 
     segment: Segment | None
-    left_out: int
+    aside: Aside
 
 
 class Fillers:
@@ -131,7 +131,7 @@ class Fillers:
         if "error" in document:
             raise LedgerUnavailable(f"The ledger could not be read: {document['error']}. Check the database.")
         segment = document["segment"]
-        return Filled(None if segment is None else Segment(**segment), document["left_out"])
+        return Filled(None if segment is None else Segment(**segment), Aside(*document["aside"]))
 
 
 class _Filler:
@@ -146,18 +146,18 @@ class _Filler:
         self._number = 0
 
     def fill(self, terms: Terms, after: Watermark, up_to: Watermark) -> Filled:
-        left = 0
+        aside = Aside()
         with SegmentFile(self._path(terms, "facts")) as file:
             for entries in self._lane.entries(after, up_to, _PIECE_ROWS):
                 rows = complete(self._database, entries, lot_columns(entries, self._lots_of(entries)), terms.zone)
                 kept, gone = retained(self._database, rows, terms.begins_us, terms.zone)
-                left += gone
+                aside = Aside(aside.left_out + gone.left_out, aside.openings + gone.openings)
                 file.add(kept)
         if not file.rows:
             file.path.unlink()
-            return Filled(None, left)
+            return Filled(None, aside)
         sums = rolled_up(self._database, file.path, partial(self._path, terms))
-        return Filled(closed(file, sums), left)
+        return Filled(closed(file, sums), aside)
 
     def _path(self, terms: Terms, kind: str) -> Path:
         self._number += 1
@@ -192,7 +192,7 @@ def main(passing: Path, asked: TextIO, answers: TextIO) -> None:
             made = filler.fill(Terms(*terms), Watermark(*after), Watermark(*up_to))
             answer: dict[str, Any] = {
                 "segment": None if made.segment is None else asdict(made.segment),
-                "left_out": made.left_out,
+                "aside": made.aside,
             }
         except Exception as error:
             answer = {"error": str(error)}

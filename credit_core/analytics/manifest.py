@@ -53,7 +53,8 @@ class Manifest:
     ``tables``: files per small table; the first is whole, each later one has all rows of some accounts. ``settled``: the
     small tables are of this watermark; else they are read whole after a restart. ``made_up``: what the facts are where no
     ledger is behind them, in words; such a folder is only read. ``keep_days``: older entries are left out, None keeps all;
-    ``begins_us``: where the copy begins because of that, ``left_out``: how many lie before.
+    ``begins_us``: where the copy begins because of that, ``left_out``: how many entries lie before,
+    ``openings``: how many rows say what those come to.
     """
 
     layout: str
@@ -72,6 +73,7 @@ class Manifest:
     keep_days: int | None = None
     begins_us: int | None = None
     left_out: int = 0
+    openings: int = 0
 
     @property
     def watermark(self) -> Watermark:
@@ -81,7 +83,7 @@ class Manifest:
     @property
     def entries(self) -> int:
         """How many entries it holds."""
-        return sum(segment.rows for segment in self.segments)
+        return sum(segment.rows for segment in self.segments) - self.openings
 
     @property
     def first_us(self) -> int | None:

@@ -7,6 +7,7 @@ entry for each account and kind of lot, of the instant before the copy begins, w
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -16,6 +17,15 @@ from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 
 OPENING = "opening"
+
+
+class Aside(NamedTuple):
+    """How many entries are left out for their age, and how many openings say what those come to."""
+
+    left_out: int = 0
+    openings: int = 0
+
+
 _WHOSE = "account_id, user_id, team_id, plan, region, quota_policy, lot_kind, unit_price_usd_micro"
 _PAUSES = "sum(CASE kind WHEN 'pause' THEN 1 WHEN 'resume' THEN -1 ELSE 0 END)"
 
@@ -57,13 +67,13 @@ def left_out(database: duckdb.DuckDBPyConnection, relation: str, begins: int) ->
 
 def retained(
     database: duckdb.DuckDBPyConnection, rows: pa.Table, begins: int | None, zone: str
-) -> tuple[pa.Table, int]:
-    """Rows of ``facts`` from that instant on with the openings of the others, and how many those are."""
+) -> tuple[pa.Table, Aside]:
+    """Rows of ``facts`` from that instant on, and the openings of the others."""
     if begins is None:
-        return rows, 0
+        return rows, Aside()
     with incoming(database, rows):
         left = left_out(database, "incoming", begins)
         if not left:
-            return rows, 0
+            return rows, Aside()
         kept = database.sql(with_openings("incoming", begins, zone, f"occurred_at >= {begins}")).to_arrow_table()
-    return kept.cast(rows.schema), left
+    return kept.cast(rows.schema), Aside(left, len(kept) + left - len(rows))

@@ -44,7 +44,7 @@ from credit_core.analytics.filling import Fillers, Terms
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.retention import begins_us, clock, left_out, retained, with_openings
+from credit_core.analytics.retention import Aside, begins_us, clock, left_out, retained, with_openings
 from credit_core.analytics.source import Chunk, Watermark
 from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
@@ -269,31 +269,28 @@ class Syncer:
         lots = self._refresh_dimensions(copied=True, publish=False) if tick else None
         if lots is None:
             lots = lots_named(self._origin.source, entries["lot_id"].unique().drop_null().to_pylist())
-        written, left = self.write(entries, lots, closed=not tick)
-        return self._copied(end, written, left, settled=tick)
+        written, aside = self.write(entries, lots, closed=not tick)
+        return self._copied(end, written, aside, settled=tick)
 
-    def _copied(self, end: Watermark, written: tuple[Segment, ...], left: int, *, settled: bool) -> int:
+    def _copied(self, end: Watermark, written: tuple[Segment, ...], aside: Aside, *, settled: bool) -> int:
         """Publish that the copy reaches up to ``end``; gives how many entries that were."""
         at = self._now
         self._publish(
             replace(
                 at, tx=end.tx, id=end.id, last_hash=self._origin.hash_of(end.id), segments=(*at.segments, *written),
-                left_out=at.left_out + left, settled=settled,
+                left_out=at.left_out + aside.left_out, openings=at.openings + aside.openings, settled=settled,
             )
         )  # fmt: skip
-        return sum(one.rows for one in written) + left
+        return sum(one.rows for one in written) + aside.left_out - aside.openings
 
-    def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> tuple[tuple[Segment, ...], int]:
-        """A segment of these entries, if any are kept, with the clock of the reporting zone and what their lots say.
-
-        And how many are too old to be kept.
-        """
+    def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> tuple[tuple[Segment, ...], Aside]:
+        """A segment of these entries, with the clock of the reporting zone and what their lots say; and what is too old."""
         at = self._now
         rows = complete(self._database, entries, lot_columns(entries, lots), at.zone)
-        kept, left = retained(self._database, rows, at.begins_us, at.zone)
+        kept, aside = retained(self._database, rows, at.begins_us, at.zone)
         if not kept.num_rows:
-            return (), left
-        return (self._closed(kept) if closed else self._open(kept),), left
+            return (), aside
+        return (self._closed(kept) if closed else self._open(kept),), aside
 
     def _closed(self, rows: pa.Table) -> Segment:
         with SegmentFile(self._path("facts")) as file:
@@ -366,19 +363,23 @@ class Syncer:
             return
         old = [one for one in at.segments if one.first_us < begins]
         kept = [one for one in at.segments if one.first_us >= begins]
-        left = 0
+        aside = Aside()
         if old:
             every = f"read_parquet({self._paths(old)})"
-            left = left_out(self._database, every, begins)
             opened = f"{with_openings(every, begins, at.zone, among='FALSE')} ORDER BY account_id"
-            if self._one(f"SELECT count(*) FROM ({opened})")[0]:
+            aside = Aside(left_out(self._database, every, begins), self._one(f"SELECT count(*) FROM ({opened})")[0])
+            if aside.openings:
                 kept.append(self._sorted(opened))
         for one in old:
             if one.last_us >= begins:
                 made_of = self._sorted if one.closed else self._reopened
                 rows = f"SELECT * FROM read_parquet({self._paths([one])})"
                 kept.append(made_of(f"{rows} WHERE occurred_at >= {begins} ORDER BY occurred_at, id"))
-        self._publish(replace(self._now, segments=tuple(kept), begins_us=begins, left_out=at.left_out + left))
+        self._publish(
+            replace(
+                self._now, segments=tuple(kept), begins_us=begins, left_out=at.left_out + aside.left_out, openings=aside.openings,
+            )
+        )  # fmt: skip
 
     # Small tables ------------------------------------------------------------------------------------------------
 

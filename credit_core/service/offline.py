@@ -100,7 +100,8 @@ def sync_in(
         unit.append(account, "import", leg, deltas, spent_at, **facts, reason="offline", cost_usd_micro=cost)
         account.demand_uc += cost_uc
         taken.append(request.request_id)
-    cycles.set_due(unit, account)
+    if taken or overdrawn:
+        cycles.set_due(unit, account)
     return Synced(tuple(taken), tuple(overdrawn), tuple(known))
 
 

@@ -219,7 +219,7 @@ def arguments(facts: Facts) -> dict[str, Any]:
         "now": DEMO_END, "edges": [to_us(period.start), to_us(DEMO_END)], "plan": "basic", "price_usd": 12.5, "slug": "spent",
         "slugs": ("spent", "fresh_rate", "latency_p95_ms"), "by": "plan", "version": 1, "limit": 50, "account_ids": account_ids,
         "user_id": "user-1", "question": Question("fresh_rate", ("plan",)), "apart": {"plan": ("free", "basic")},
-        "point": Point(values=(("plan", "free"),)), "window": Window(0, 1, 1, START), "ended_at": None,
+        "point": Point(values=(("plan", "free"),)), "window": Window(0, 1, 1, START), "ended_at": None, "entry_id": 1,
     }  # fmt: skip
 
 
