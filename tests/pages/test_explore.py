@@ -13,6 +13,7 @@ import pytest
 from credit_core.analytics import metrics
 from credit_core.units import MICRO
 from pages.components import numbers
+from tests.pages import reading
 from tests.pages.conftest import DEMO_ZONE, HOSTILE, NARROWED, OpenPage
 from tests.pages.reading import (
     SPENT,
@@ -32,7 +33,7 @@ from tests.pages.reading import (
 
 REQUESTS = "SUM((rule IS NOT NULL AND parent_request_id IS NULL) OR (kind = 'import' AND line = 1))"
 FRESH = "SUM(rule IN ('unaffordable', 'coverage_miss', 'session_cap', 'at_cap', 'controller') AND outcome = 'fresh')"
-JUDGED = "SUM(rule IN ('unaffordable', 'coverage_miss', 'session_cap', 'at_cap', 'controller'))"
+JUDGED = f"SUM({reading.JUDGED})"
 
 
 @pytest.mark.parametrize(("query", "kept", "days"), NARROWED)
