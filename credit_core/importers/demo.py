@@ -111,8 +111,9 @@ def _fill(
         outcomes = _outcomes(wanted, start, until)
         governor = Governor(core, lambda e: signups[e.user_id], summary, rejects, outcomes, clock, meanwhile)
         events = noted(_events(rng, wanted, people, start, until), summary)
-        acts = [*_releases(core, wanted, start, until), *_restocks(core, rng, wanted, start, until)]
-        governor.run(told(events), [*acts, *_claims(governor, wanted, start, until)])
+        governor.run(
+            told(events), [*_releases(core, wanted, start, until), *_restocks(core, rng, wanted, start, until)]
+        )
         governor.finish(until)
         summary.reject_file = rejects.count
     lookup.reward_served(core.deployment, demo_rewards.judging(wanted, until))
@@ -216,15 +217,6 @@ def _restocks(
     while at < until:
         yield Act(at, partial(restock, at))
         at += timedelta(days=7)
-
-
-def _claims(governor: Governor, wanted: Mapping[str, Any], start: datetime, until: datetime) -> Iterator[Act]:
-    """The worker that takes up what was deferred, twice a day; it has not come by yet for the last few hours."""
-    every, behind = (timedelta(hours=wanted["deferred"][name]) for name in ("claimed_every_hours", "behind_hours"))
-    at = start + every
-    while at <= until - behind:
-        yield Act(at, partial(governor.claim_deferred, at))
-        at += every
 
 
 def _releases(core: CreditCore, wanted: Mapping[str, Any], start: datetime, until: datetime) -> Iterator[Act]:

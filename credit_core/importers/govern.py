@@ -10,11 +10,9 @@ from __future__ import annotations
 import heapq
 import time as stopwatch
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, time, timedelta
-from itertools import chain
 from typing import NamedTuple
-from zlib import crc32
 
 from credit_core.errors import CreditError, InvalidRequest
 from credit_core.importers.frame import FAILED, SUCCEEDED, Event, Reject, Rejects, Summary, chunks
@@ -25,7 +23,6 @@ from credit_core.store.records import Row, ending_leg, opening_leg
 from credit_core.store.unit import Unit
 
 CHUNK = 500
-_MOST_CLAIMED = 10_000
 _SWEEP, _END = 0, 1
 _PERCEIVED = {"LIBRARY": "library", "DEFERRED": "deferred", "RATE_LIMITED": "rate_limited", "REJECTED": "rejected"}
 
@@ -40,10 +37,7 @@ class Signup(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What happens to a reserve, and when. ``ends``: its log tells of an end, which comes later where this is the sweep.
-
-    ``of_row``: it is a row's own reserve, not the fresh half of one that was deferred.
-    """
+    """What happens to a reserve, and when. ``ends``: its log tells of an end, which comes later where this is the sweep."""
 
     at: datetime
     kind: int
@@ -54,7 +48,6 @@ class Ending(NamedTuple):
     cost_usd_micro: int | None
     failed: bool
     ends: bool
-    of_row: bool = True
 
 
 class Act(NamedTuple):
@@ -134,23 +127,7 @@ class Governor:
         if until is not None:
             self._midnights(until)
             self._commit([], until)
-        self._summary.held = len({(e.user_id, e.request_id) for e in self._endings if e.of_row} - self._counted)
-
-    def claim_deferred(self, at: datetime) -> None:
-        """Reserve what waits deferred, as a worker would; it ends as rows do. Only as one of the acts of :meth:`run`."""
-        claimed = self._core.claim_deferred(_MOST_CLAIMED, at)
-        due = self._core.deployment.ledger.run(lambda unit: [list(self._due(unit, one, at)) for one in claimed])
-        for ending in chain.from_iterable(due):
-            heapq.heappush(self._endings, ending)
-
-    def _due(self, unit: Unit, decision: Decision, at: datetime) -> Iterator[Ending]:
-        assert decision.user_id is not None
-        assert decision.request_id is not None
-        # Rows are numbered from 1; what no row asked for has a number of its own above theirs.
-        line, key = (1 << 32) + crc32(decision.request_id.encode()), decision.request_id
-        event = Event(line, key, decision.user_id, at, None, SUCCEEDED, decision.images, "", key)
-        for ending in _endings(event, self._outcome(event, decision), _hold_ttl(self._core, unit, decision)):
-            yield ending._replace(of_row=False)
+        self._summary.held = len({(e.user_id, e.request_id) for e in self._endings} - self._counted)
 
     def _act(self, act: Act) -> None:
         self._midnights(act.at)
@@ -261,9 +238,19 @@ class _Batch:
         if not decision.fresh:
             self.counts[_PERCEIVED[decision.status]] += 1
             return
-        outcome = self._governor._outcome(event, decision)
-        for ending in _endings(event, outcome, _hold_ttl(self._governor._core, unit, decision)):
-            heapq.heappush(self.endings, ending)
+        end_at, failed, latency_ms = self._governor._outcome(event, decision)
+        swept_at = at + timedelta(seconds=self._hold_ttl_s(decision))
+        facts = (event.line, event.user_id, event.request_id, latency_ms, event.cost_usd_micro, failed)
+        if end_at is not None:
+            heapq.heappush(self.endings, Ending(end_at, _END, *facts, True))
+        if end_at is None or end_at >= swept_at:
+            heapq.heappush(self.endings, Ending(swept_at, _SWEEP, *facts, end_at is not None))
+
+    def _hold_ttl_s(self, decision: Decision) -> float:
+        assert decision.config_version is not None
+        config = self._deployment.live.load(self._unit.connection, decision.config_version)
+        assert config is not None, "a decision names an existing version"
+        return config.saga.hold_ttl_s
 
     def _end(self, ending: Ending) -> None:
         """Sweep or end a reserve. It may have ended before: in an earlier run, or by another process's sweeper."""
@@ -277,7 +264,7 @@ class _Batch:
             late = ends.settle_in(unit, self._deployment, *key, ending.at, None, cost, latency_ms)
             self.counts["late_settles"] += isinstance(late, ends.LateSettle)
         if not counted:
-            self._count(unit.leg(ending_leg(*key)), ending.of_row)
+            self._count(unit.leg(ending_leg(*key)))
         # A swept reserve is remembered until the end comes that its log tells of.
         if ending.kind == _SWEEP and ending.ends:
             self.counted.add(key)
@@ -293,32 +280,11 @@ class _Batch:
             cost = ending.cost_usd_micro
             ends.settle_in(unit, self._deployment, *key, ending.at, None, cost, ending.latency_ms)
 
-    def _count(self, lines: list[Row], of_row: bool) -> None:
-        if of_row:
-            self.counts["settled" if lines[0]["kind"] == "settle" else "released"] += 1
-            self.counts["swept"] += _swept(lines[0])
+    def _count(self, lines: list[Row]) -> None:
+        self.counts["settled" if lines[0]["kind"] == "settle" else "released"] += 1
+        self.counts["swept"] += _swept(lines[0])
         unit = self._deployment.catalog.plan(lines[0]["plan"]).credit_unit
         self.spent[unit] -= sum(line["d_avail_uc"] + line["d_held_uc"] for line in lines)
-
-
-def _endings(
-    event: Event, outcome: tuple[datetime | None, bool, float | None], hold_ttl: timedelta
-) -> Iterator[Ending]:
-    """What will happen to a reserve: its end, and the sweep where that comes first or nothing else does."""
-    end_at, failed, latency_ms = outcome
-    swept_at = event.started_at + hold_ttl
-    facts = (event.line, event.user_id, event.request_id, latency_ms, event.cost_usd_micro, failed)
-    if end_at is not None:
-        yield Ending(end_at, _END, *facts, True)
-    if end_at is None or end_at >= swept_at:
-        yield Ending(swept_at, _SWEEP, *facts, end_at is not None)
-
-
-def _hold_ttl(core: CreditCore, unit: Unit, decision: Decision) -> timedelta:
-    assert decision.config_version is not None
-    config = core.deployment.live.load(unit.connection, decision.config_version)
-    assert config is not None, "a decision names an existing version"
-    return timedelta(seconds=config.saga.hold_ttl_s)
 
 
 def _swept(line: Row) -> bool:

@@ -58,7 +58,7 @@ def test_every_phenomenon_occurs(made: tuple[CreditCore, Summary]) -> None:
         "rate_limited",
         "over_limit",
         "allowed",
-    }, "rows; what is claimed later is no row of its own"
+    }
     assert min(summary.swept, summary.late_settles, summary.deferred, summary.library, summary.settled) > 0
     ends = Counter(reason for (reason,) in rows(core, "SELECT reason FROM ledger_entries WHERE kind = 'release'"))
     assert ends["provider_error"] > 0
@@ -137,25 +137,6 @@ def test_a_modest_share_lives_on_the_other_policies(made: tuple[CreditCore, Summ
     assert set(summary.spent_by_unit) >= {"titrated", "studio", "prepaid"}
 
 
-def test_a_worker_takes_up_what_was_deferred_but_for_the_newest(made: tuple[CreditCore, Summary]) -> None:
-    core, summary = made
-    waiting = [at for (at,) in rows(core, "SELECT deferred_at FROM deferrals")]
-    assert 0 < len(waiting) < summary.deferred / 5
-    assert min(waiting) > us(END - timedelta(hours=24 + 12))
-    ends = dict(
-        rows(
-            core,
-            "SELECT e.kind, count(*) FROM ledger_entries c JOIN ledger_entries e ON e.request_id = c.request_id AND "
-            "e.user_id = c.user_id WHERE c.parent_request_id IS NOT NULL AND c.kind = 'reserve' AND c.line = 1 AND e.line = 1 "
-            "GROUP BY 1",
-        )
-    )
-    assert ends["settle"] > 0.9 * ends["reserve"] > summary.deferred / 4
-    spent = "SELECT sum(d_avail_uc + d_held_uc) FROM ledger_entries WHERE kind = 'settle' AND plan IN {}"
-    titrated = tuple(demo.parameters()["plans"])
-    assert rows(core, spent.format(titrated)) == [(-summary.spent_by_unit["titrated"],)]
-
-
 def test_some_guests_sign_up_and_name_the_visit_that_they_came_from(made: tuple[CreditCore, Summary]) -> None:
     core, _ = made
     came = rows(
@@ -170,8 +151,8 @@ def test_some_guests_sign_up_and_name_the_visit_that_they_came_from(made: tuple[
 def test_entries_are_recorded_when_they_occur_and_end_with_the_present(made: tuple[CreditCore, Summary]) -> None:
     core, _ = made
     late = "SELECT count(*) FROM ledger_entries WHERE recorded_at <> occurred_at AND kind NOT IN ('grant', 'rollover', 'expire')"
-    assert rows(core, f"{late} AND coalesce(reason, '') <> 'deferral_expired'") == [(0,)]
-    # Closings wait for the next midnight or the account's next request, expiries for the worker, neither for the past.
+    assert rows(core, late) == [(0,)]
+    # Closings wait for the next midnight or the account's next request, never for the past.
     assert rows(core, "SELECT count(*) FROM ledger_entries WHERE recorded_at < occurred_at") == [(0,)]
     ((first, last),) = rows(core, "SELECT min(occurred_at), max(occurred_at) FROM ledger_entries")
     assert us(START) <= first < us(START + timedelta(days=1))
