@@ -17,7 +17,7 @@ from tests.lab.opening import closed, prepared
 
 __all__ = ["closed"]
 
-WISH = Wish("fresh_rate", True, (Bound("run_out_share", "<", 0.15),))
+WISH = Wish("fresh_rate", True, (Bound("run_out_share", "<", 0.08),))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_bounds_are_met_or_missed_by_how_much() -> None:
     assert above.violation(0.4) == pytest.approx(0.2)
     assert below.violation(math.nan) == math.inf
     spared = WISH.on_sample(475).bounds[0]
-    assert spared.value == pytest.approx(0.15 - math.sqrt(0.15 * 0.85 / 475))
+    assert spared.value == pytest.approx(0.08 - math.sqrt(0.08 * 0.92 / 475))
     assert Wish("fresh_rate", True, (above,)).on_sample(100).bounds == (above,), "no share of accounts"
 
 
