@@ -43,9 +43,8 @@ def paced_uc(unit: Unit, account: Account) -> int:
 def catch_up(unit: Unit, deployment: Deployment, account: Account, at: datetime) -> Due:
     """Write every expiry and closing of ``account`` due by ``at``, in order of their instants."""
     closings = expiries = 0
-    if account.due_at is not None and account.due_at <= at:
-        unit.need_lock()
     while account.due_at is not None and account.due_at <= at:
+        unit.need_lock()
         due = account.due_at
         expiries += _expire_lots(unit, deployment, account, due)
         if account.cycle_end_at <= due:
