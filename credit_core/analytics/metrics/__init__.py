@@ -7,10 +7,10 @@ are micro-units inside; ``scale`` of them make one of the unit that is shown.
 from __future__ import annotations
 
 from sqlalchemy import FromClause, select
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import measures as m
 from credit_core.analytics import relations
+from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.metrics.amounts import CREDITS, SALES
 from credit_core.analytics.metrics.decisions import DECISIONS
 from credit_core.analytics.metrics.declaration import Direction, Format, Metric, Relation, Span
@@ -66,5 +66,4 @@ def sql(slug: str) -> str:
     parts = [declared.numerator(relation.c).label("numerator")]
     if declared.denominator is not None:
         parts.append(declared.denominator(relation.c).label("denominator"))
-    dialect = PGDialect()  # type: ignore[no-untyped-call]
-    return str(select(*parts).select_from(relation).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    return sql_of(select(*parts).select_from(relation))
