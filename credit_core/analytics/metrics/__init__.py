@@ -36,6 +36,8 @@ METRICS: dict[str, Metric] = {
     declared.slug: declared for declared in (*CREDITS, *SALES, *DECISIONS, *ENDINGS, *ACCOUNTS)
 }
 
+_APART = {"closings": m.closings, "finished": m.finished, "repeated": m.repeated}
+
 
 def metric(slug: str) -> Metric:
     """The metric called ``slug``, else :class:`InvalidRequest` with the slugs there are."""
@@ -54,8 +56,8 @@ def checked_dimension(declared: Metric, name: str) -> str:
 
 def relation_of(declared: Metric, entries: FromClause) -> FromClause:
     """What the metric's expressions are over, given the entries it looks at."""
-    if declared.of_cycles:
-        return m.closings() if declared.relation == "closings" else m.finished()
+    if declared.counted_apart:
+        return _APART[declared.relation]()
     return m.neighbours(entries) if declared.relation == "neighbours" else entries
 
 
