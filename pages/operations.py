@@ -283,7 +283,6 @@ with states.loading(420):
             Wanted("authorize_p95_ms", target=config.slos.authorize_p95_ms),
             Wanted("rate_limit_hits" if filters.paced() else "limit_hits"),
             Wanted("late_settles"),
-            Wanted("duplicates_refused"),
         ],
         chosen,
     )
