@@ -6,8 +6,8 @@ from alembic import op
 from credit_core.store import columns
 from credit_core.store.engine import APP_ROLE
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
