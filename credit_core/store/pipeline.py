@@ -23,11 +23,12 @@ _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
 class Step(NamedTuple):
-    """One execution of the statement ``name``, whose text is ``sql``. ``values`` are in PostgreSQL's text format."""
+    """One execution of the statement ``name``, whose text is ``sql``. Of ``values`` the ``formats`` say whether each is binary."""
 
     name: bytes
     sql: bytes
     values: Sequence[bytes | None]
+    formats: Sequence[int] = ()
 
 
 _COMMIT = Step(b"COMMIT", b"COMMIT", ())
@@ -114,7 +115,9 @@ def _alone(connection: Connection, step: Step) -> PGresult:
     if step.name not in known:
         _asked(connection, driver, lambda server: server.send_prepare(step.name, step.sql))
         known.add(step.name)
-    return _asked(connection, driver, lambda server: server.send_query_prepared(step.name, step.values))
+    return _asked(
+        connection, driver, lambda server: server.send_query_prepared(step.name, step.values, step.formats or None)
+    )
 
 
 def _asked(connection: Connection, driver: psycopg.Connection[Any], send: Callable[[PGconn], None]) -> PGresult:
@@ -204,7 +207,7 @@ def _exchanged(
             server.send_prepare(step.name, step.sql)
             asked.append(step.name)
             new.add(step.name)
-        server.send_query_prepared(step.name, step.values)
+        server.send_query_prepared(step.name, step.values, step.formats or None)
         asked.append(None)
     server.pipeline_sync()
     answers: list[PGresult] = []
