@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import REAL, BigInteger, Double, Integer, Text
+from sqlalchemy import REAL, BigInteger, Double, Float, Integer, LargeBinary, String, Text
 from sqlalchemy.dialects.postgresql import BOOLEAN, JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -93,6 +94,32 @@ OWN_TYPES = (Instant, Flag, Document)
 
 def _as_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def _decimal_us(at: datetime) -> bytes:
+    return b"%d" % units.to_us(at)
+
+
+#: By the column's own type: reals that happen to be whole are still encoded as reals, whatever Python type carries them.
+_ENCODERS: Mapping[type[TypeEngine[Any]], Callable[[Any], bytes]] = {
+    String: str.encode,
+    Integer: b"%d".__mod__,
+    Flag: b"%d".__mod__,
+    Float: struct.Struct(">d").pack,
+    Instant: _decimal_us,
+    LargeBinary: bytes,
+    Document: lambda value: json.dumps(value).encode(),
+}
+
+
+def encoder(kind: TypeEngine[Any]) -> Callable[[Any], bytes]:
+    """Bytes of a value that is not None, as PostgreSQL takes it for a parameter of this type, and the chain hashes it."""
+    return next(encode for own, encode in _ENCODERS.items() if isinstance(kind, own))
+
+
+def is_binary(kind: TypeEngine[Any]) -> bool:
+    """Whether :func:`encoder` gives PostgreSQL's binary format, not its text format."""
+    return isinstance(kind, Float | LargeBinary)
 
 
 def big() -> TypeEngine[Any]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from sqlalchemy import MetaData
+from sqlalchemy import CheckConstraint, MetaData
 
 
 def one_of(column: str, values: tuple[str, ...]) -> str:
     """The check that ``column`` holds one of ``values``."""
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+def checked(table: str, columns: str, **named: str) -> tuple[CheckConstraint, ...]:
+    """The checks ``named`` of a table that every leg writes; on PostgreSQL one call of a function of the ``columns`` in them.
+
+    The server would read their stored expressions anew for every statement (migration 0005).
+    """
+    each = [CheckConstraint(says, name).ddl_if(dialect="sqlite") for name, says in named.items()]
+    together = CheckConstraint(f"titrate_{table}_hold({columns})", "_".join(named)).ddl_if(dialect="postgresql")
+    return (*each, together)
 
 
 metadata = MetaData(

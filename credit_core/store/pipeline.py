@@ -8,26 +8,51 @@ from __future__ import annotations
 import json
 import select
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.adapt import Transformer
+from psycopg import abc
+from psycopg.adapt import Loader, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Connection
 
-_KNOWN, _LOADER = "titrate_statements", "titrate_loader"
+_LINK = "titrate_link"
 _FAILED = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
 class Step(NamedTuple):
-    """One execution of the statement ``name``, whose text is ``sql``. ``values`` are in PostgreSQL's text format."""
+    """One execution of the statement ``name``, whose text is ``sql``. Of ``values`` the ``formats`` say whether each is binary."""
 
     name: bytes
     sql: bytes
     values: Sequence[bytes | None]
+    formats: Sequence[int] = ()
+
+
+class _Documents(Loader):
+    """JSON of columns that are mostly empty lists."""
+
+    def load(self, data: Any) -> Any:
+        document = bytes(data)
+        return [] if document == b"[]" else json.loads(document)
+
+
+@dataclass(slots=True)
+class _Link:
+    """What belongs to one connection of the driver, as long as it lives."""
+
+    driver: psycopg.Connection[Any]
+    server: PGconn
+    #: Loads rows; it keeps what it has found out about the types of columns.
+    loader: abc.Transformer
+    #: Waits for something to read.
+    poll: select.poll
+    #: Names of the statements that the session has prepared.
+    known: set[bytes] = field(default_factory=set)
 
 
 _COMMIT = Step(b"COMMIT", b"COMMIT", ())
@@ -35,18 +60,15 @@ _COMMIT = Step(b"COMMIT", b"COMMIT", ())
 
 def fetched(connection: Connection, steps: Sequence[Step], *, begin: bool = True) -> list[list[tuple[Any, ...]]]:
     """Run the steps in order within the transaction of ``connection``, begun where need be unless ``begin`` is off; their rows."""
-    if not begin and len(steps) == 1 and _is_idle(connection):
-        results = [_alone(connection, steps[0])]
+    link = _link(connection)
+    if not begin and len(steps) == 1 and _is_idle(link):
+        results = [_alone(connection, link, steps[0])]
     else:
         results = [result for result in _sent(connection, steps, begin=begin) if result.status == ExecStatus.TUPLES_OK]
-    loader = connection.info.get(_LOADER)
-    if loader is None:
-        # It keeps what it has found out about the types of columns.
-        loader = connection.info[_LOADER] = Transformer(_driver(connection))
     found = []
     for result in results:
-        loader.set_pgresult(result)
-        found.append(loader.load_rows(0, result.ntuples, tuple))
+        link.loader.set_pgresult(result)
+        found.append(link.loader.load_rows(0, result.ntuples, tuple))
     return found
 
 
@@ -57,8 +79,9 @@ def written(connection: Connection, steps: Sequence[Step], *, commit: bool) -> N
 
 def changed_alone(connection: Connection, step: Step) -> int:
     """Run one statement as a transaction of its own, or commit the one that has begun with it; the number of rows it changed."""
-    if _is_idle(connection):
-        return _alone(connection, step).command_tuples or 0
+    link = _link(connection)
+    if _is_idle(link):
+        return _alone(connection, link, step).command_tuples or 0
     results = _sent(connection, [step], commit=True)
     return next(result.command_tuples for result in reversed(results) if result.command_tuples is not None)
 
@@ -67,7 +90,7 @@ def copied(connection: Connection, table: str, columns: Sequence[str], rows: Ite
     """Many new rows of one table: COPY, with the constraints, defaults and triggers of an INSERT."""
     names = ", ".join(f'"{name}"' for name in columns)
     with (
-        _driver(connection).cursor() as cursor,
+        _link(connection).driver.cursor() as cursor,
         cursor.copy(f"COPY {table} ({names}) FROM STDIN".encode()) as copy,
     ):
         for row in rows:
@@ -96,37 +119,44 @@ def _escaped(value: bytes) -> bytes:
     return value
 
 
-def _driver(connection: Connection) -> psycopg.Connection[Any]:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
-    return driver
+def _link(connection: Connection) -> _Link:
+    info = connection.info
+    link: _Link | None = info.get(_LINK)
+    if link is None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        cursor = driver.cursor()
+        cursor.adapters.register_loader("jsonb", _Documents)
+        poll = select.poll()
+        poll.register(driver.pgconn.socket, select.POLLIN)
+        link = info[_LINK] = _Link(driver, driver.pgconn, Transformer(cursor), poll)
+    return link
 
 
-def _is_idle(connection: Connection) -> bool:
+def _is_idle(link: _Link) -> bool:
     """Whether no transaction has begun, and one of the session's own kind would do."""
-    driver = _driver(connection)
-    return driver.pgconn.transaction_status == TransactionStatus.IDLE and driver.isolation_level is None
+    return link.server.transaction_status == TransactionStatus.IDLE and link.driver.isolation_level is None
 
 
-def _alone(connection: Connection, step: Step) -> PGresult:
-    driver = _driver(connection)
-    known: set[bytes] = connection.info.setdefault(_KNOWN, set())
-    if step.name not in known:
-        _asked(connection, driver, lambda server: server.send_prepare(step.name, step.sql))
-        known.add(step.name)
-    return _asked(connection, driver, lambda server: server.send_query_prepared(step.name, step.values))
+def _alone(connection: Connection, link: _Link, step: Step) -> PGresult:
+    if step.name not in link.known:
+        _asked(connection, link, lambda server: server.send_prepare(step.name, step.sql))
+        link.known.add(step.name)
+    return _asked(
+        connection, link, lambda server: server.send_query_prepared(step.name, step.values, step.formats or None)
+    )
 
 
-def _asked(connection: Connection, driver: psycopg.Connection[Any], send: Callable[[PGconn], None]) -> PGresult:
+def _asked(connection: Connection, link: _Link, send: Callable[[PGconn], None]) -> PGresult:
     """One exchange outside of any transaction: an error of the commit is a result after that of the statement."""
-    server = driver.pgconn
+    server = link.server
     answers: list[PGresult] = []
     try:
         if server.status != ConnStatus.OK:
             raise psycopg.OperationalError("the connection is closed")
         send(server)
         while True:
-            _await(server)
+            _await(link)
             result = server.get_result()
             if result is None:
                 break
@@ -136,60 +166,57 @@ def _asked(connection: Connection, driver: psycopg.Connection[Any], send: Callab
         raise
     for result in answers:
         if result.status in _FAILED:
-            raise _failure(connection, driver, result)
+            raise _failure(link, result)
     return answers[0]
 
 
-def _failure(connection: Connection, driver: psycopg.Connection[Any], result: PGresult) -> psycopg.Error:
-    error = error_from_result(result, driver.info.encoding)
+def _failure(link: _Link, result: PGresult) -> psycopg.Error:
+    error = error_from_result(result, link.driver.info.encoding)
     if isinstance(error, psycopg.errors.InvalidSqlStatementName):
-        connection.info.setdefault(_KNOWN, set()).clear()
+        link.known.clear()
     return error
 
 
 def _sent(connection: Connection, steps: Sequence[Step], *, commit: bool = False, begin: bool = True) -> list[PGresult]:
-    driver = _driver(connection)
-    known: set[bytes] = connection.info.setdefault(_KNOWN, set())
-    server = driver.pgconn
-    if server.status != ConnStatus.OK:
+    link = _link(connection)
+    if link.server.status != ConnStatus.OK:
         raise psycopg.OperationalError("the connection is closed")
     try:
-        answers, asked = _exchanged(driver, server, steps, known, commit=commit, begin=begin)
+        answers, asked = _exchanged(link, steps, commit=commit, begin=begin)
     except BaseException:
         # Half an exchange is still in the socket: nobody may use this connection again.
         connection.invalidate()
         raise
     for result, name in zip_longest(answers, asked):
         if result is not None and result.status in _FAILED:
-            raise _failure(connection, driver, result)
+            raise _failure(link, result)
         if name is not None:
-            known.add(name)
+            link.known.add(name)
     return answers
 
 
-def _await(server: PGconn) -> None:
+def _await(link: _Link) -> None:
     """Until a result is there. libpq itself would wait with the interpreter's lock held, and stop every other thread."""
+    server = link.server
     if not server.is_busy():
         return
-    poll = select.poll()
     unsent = server.flush()
     while server.is_busy():
-        poll.register(server.socket, select.POLLIN | select.POLLOUT if unsent else select.POLLIN)
-        poll.poll()
+        if unsent:
+            link.poll.modify(server.socket, select.POLLIN | select.POLLOUT)
+            link.poll.poll()
+            link.poll.modify(server.socket, select.POLLIN)
+        else:
+            link.poll.poll()
         server.consume_input()
         unsent = server.flush()
 
 
 def _exchanged(
-    driver: psycopg.Connection[Any],
-    server: PGconn,
-    steps: Sequence[Step],
-    known: set[bytes],
-    *,
-    commit: bool,
-    begin: bool,
+    link: _Link, steps: Sequence[Step], *, commit: bool, begin: bool
 ) -> tuple[list[PGresult], list[bytes | None]]:
     """Send everything, then read everything: the results, and of those that prepared a statement its name."""
+    driver, server, known = link.driver, link.server, link.known
     asked: list[bytes | None] = []
     new: set[bytes] = set()
     if begin and server.transaction_status == TransactionStatus.IDLE and not driver.autocommit:
@@ -204,12 +231,12 @@ def _exchanged(
             server.send_prepare(step.name, step.sql)
             asked.append(step.name)
             new.add(step.name)
-        server.send_query_prepared(step.name, step.values)
+        server.send_query_prepared(step.name, step.values, step.formats or None)
         asked.append(None)
     server.pipeline_sync()
     answers: list[PGresult] = []
     while True:
-        _await(server)
+        _await(link)
         result = server.get_result()
         if result is not None:
             if result.status == ExecStatus.PIPELINE_SYNC:

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -19,10 +20,12 @@ from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.sql.dml import UpdateBase
 
 from credit_core.store import pipeline
-from credit_core.store.columns import OWN_TYPES
+from credit_core.store.columns import OWN_TYPES, encoder, is_binary
 
 _Convert = Callable[[Any], Any]
 _Values = Mapping[str, Any]
+#: From a row to its values as PostgreSQL takes them.
+_Send = Callable[[_Values], list[bytes | None]]
 #: From here on COPY is faster than as many inserts.
 _MANY = 50
 _PLACE = re.compile(r"\$(\d+)")
@@ -37,6 +40,9 @@ class _Form(NamedTuple):
     results: tuple[tuple[int, _Convert], ...]
     copy_to: str | None
     keys: tuple[str, ...]
+    #: PostgreSQL: the values of a row as they are sent, and for each of them whether it is binary.
+    send: _Send | None
+    formats: tuple[int, ...]
 
 
 #: The common table expression that a guarded statement asks whether the guard has hit its row.
@@ -52,12 +58,14 @@ class Prepared:
         keys: Sequence[str] = (),
         *,
         joins: bool = False,
+        sender: Callable[[Sequence[str]], _Send] | None = None,
     ) -> None:
         """Nothing is compiled before the first use. What each engine says in its own words is a function of the dialect.
 
         ``joins``: of the rows it touches no other joining statement of a transaction touches any, so that on PostgreSQL they
-        may run as one.
+        may run as one. ``sender`` gives, for the names of the values, how a row's are sent to PostgreSQL; else each by its type.
         """
+        self._sender = sender
         self._statement = statement
         self.joins = joins
         self._keys = tuple(keys)
@@ -98,15 +106,20 @@ class Prepared:
         columns = statement.selected_columns if isinstance(statement, Select) else ()
         plain = isinstance(statement, Insert) and statement._post_values_clause is None
         table = statement.table if plain and isinstance(statement, Insert) and set(names) == set(self._keys) else None
+        send = None
+        if postgres:
+            send = _sender(names, types) if self._sender is None else self._sender(names)
         return _Form(
             sql=compiled.string,
             text=compiled.string.encode(),
             name=_name(compiled.string),
-            values=itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],),
+            values=_getter(names),
             binds=_conversions(types, dialect, 0),
             results=_conversions([column.type for column in columns], dialect, 1),
             copy_to=table.name if isinstance(table, Table) else None,
             keys=names,
+            send=send,
+            formats=tuple(int(is_binary(kind)) for kind in types),
         )
 
     def _where_held(self, statement: Any) -> Any:
@@ -115,6 +128,22 @@ class Prepared:
         columns = statement.table.c
         values = select(*(bindparam(name, type_=columns[name].type) for name in self._keys)).where(_HELD)
         return statement.from_select(list(self._keys), values, include_defaults=False)
+
+
+def _getter(names: tuple[str, ...]) -> Callable[[_Values], tuple[Any, ...]]:
+    return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+
+
+def _sender(names: tuple[str, ...], types: Sequence[Any]) -> _Send:
+    values, encoders = _getter(names), tuple(encoder(kind) for kind in types)
+    return lambda row: [
+        None if value is None else encode(value) for value, encode in zip(values(row), encoders, strict=True)
+    ]
+
+
+def _sent(form: _Form, row: _Values) -> list[bytes | None]:
+    assert form.send is not None, "PostgreSQL's forms send"
+    return form.send(row)
 
 
 def _conversions(types: Sequence[Any], dialect: Dialect, way: int) -> tuple[tuple[int, _Convert], ...]:
@@ -179,11 +208,11 @@ def write_if(
     statement, values = guard
     if connection.dialect.name == "postgresql":
         pairs = [(prepared, row) for prepared, rows in (*batches[1:], batches[0]) for row in rows]
-        bound = pipeline.dumped(_bound(statement._form(connection.dialect), values))
+        sent = _sent(statement._form(connection.dialect), values)
         for prepared, row in pairs:
-            bound += pipeline.dumped(_bound(prepared._guarded_form(connection.dialect), row))
-        name, sql = _guarded(connection.dialect, statement, *(prepared for prepared, _ in pairs))
-        return pipeline.changed_alone(connection, pipeline.Step(name, sql, bound)) > 0
+            sent += _sent(prepared._guarded_form(connection.dialect), row)
+        name, sql, formats = _guarded(connection.dialect, statement, *[prepared for prepared, _ in pairs])
+        return pipeline.changed_alone(connection, pipeline.Step(name, sql, sent, formats)) > 0
     driver: Any = connection.connection.driver_connection
     if not driver.in_transaction:
         driver.execute("BEGIN IMMEDIATE")
@@ -202,9 +231,9 @@ def _write_postgresql(
     if len(batches) > 1 and all(statement.joins and len(rows) == 1 for statement, rows in batches):
         values: list[bytes | None] = []
         for statement, rows in batches:
-            values += pipeline.dumped(_bound(statement._form(connection.dialect), rows[0]))
-        name, text = _joined(connection.dialect, *(statement for statement, _ in batches))
-        pipeline.written(connection, [pipeline.Step(name, text, values)], commit=commit)
+            values += _sent(statement._form(connection.dialect), rows[0])
+        name, text, formats = _joined(connection.dialect, *[statement for statement, _ in batches])
+        pipeline.written(connection, [pipeline.Step(name, text, values, formats)], commit=commit)
         return
     for statement, rows in batches:
         form = statement._form(connection.dialect)
@@ -221,21 +250,23 @@ def _write_postgresql(
 
 
 @cache
-def _joined(dialect: Dialect, *statements: Prepared) -> tuple[bytes, bytes]:
-    """Name and text of one statement that does what ``statements`` do, whose values follow each other."""
-    *first, last = _shifted([statement._form(dialect) for statement in statements])
+def _joined(dialect: Dialect, *statements: Prepared) -> tuple[bytes, bytes, tuple[int, ...]]:
+    """Name, text and formats of one statement that does what ``statements`` do, whose values follow each other."""
+    forms = [statement._form(dialect) for statement in statements]
+    *first, last = _shifted(forms)
     sql = "WITH " + ", ".join(f"w{number} AS ({one})" for number, one in enumerate(first)) + " " + last
-    return _name(sql), sql.encode()
+    return _name(sql), sql.encode(), tuple(chain.from_iterable(form.formats for form in forms))
 
 
 @cache
-def _guarded(dialect: Dialect, guard: Prepared, *statements: Prepared) -> tuple[bytes, bytes]:
+def _guarded(dialect: Dialect, guard: Prepared, *statements: Prepared) -> tuple[bytes, bytes, tuple[int, ...]]:
     """As :func:`_joined`, where ``guard`` changes a row; nothing else is done where it does not."""
-    held, *others = _shifted([guard._form(dialect), *(statement._guarded_form(dialect) for statement in statements)])
+    forms = [guard._form(dialect), *(statement._guarded_form(dialect) for statement in statements)]
+    held, *others = _shifted(forms)
     *first, last = others
     named = [f"held AS ({held} RETURNING 1)", *(f"w{number} AS ({one})" for number, one in enumerate(first))]
     sql = f"WITH {', '.join(named)} {last}"
-    return _name(sql), sql.encode()
+    return _name(sql), sql.encode(), tuple(chain.from_iterable(form.formats for form in forms))
 
 
 def _shifted(forms: Sequence[_Form]) -> list[str]:
@@ -253,7 +284,7 @@ def _name(sql: str) -> bytes:
 
 
 def _step(form: _Form, values: _Values) -> pipeline.Step:
-    return pipeline.Step(form.name, form.text, pipeline.dumped(_bound(form, values)))
+    return pipeline.Step(form.name, form.text, _sent(form, values), form.formats)
 
 
 def _bound(form: _Form, values: _Values) -> Sequence[Any]:

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Identity, Index, Int
 
 from credit_core.policy.lots import LOT_KINDS
 from credit_core.store.columns import Document, Flag, Instant, big, real
-from credit_core.store.metadata import metadata, one_of
+from credit_core.store.metadata import checked, metadata, one_of
 from credit_core.store.side_tables import (
     TEAM_MODES,
     catalogs,
@@ -129,9 +129,13 @@ accounts = Table(
         server_default="0",
         comment="rises with every change of the account, its users and its lots",
     ),
-    CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
-    CheckConstraint(one_of("kind", ("user", "team", "guest")), "kind"),
-    CheckConstraint(one_of("mode", ("conserve", "steady", "spend")), "mode"),
+    *checked(
+        "accounts",
+        "avail_uc, held_uc, kind, mode",
+        not_negative="avail_uc >= 0 AND held_uc >= 0",
+        kind=one_of("kind", ("user", "team", "guest")),
+        mode=one_of("mode", ("conserve", "steady", "spend")),
+    ),
     Index(None, "due_at"),
     sqlite_strict=True,
     postgresql_with={"fillfactor": 85},
@@ -183,9 +187,13 @@ lots = Table(
     Column("avail_uc", big(), nullable=False),
     Column("held_uc", big(), nullable=False),
     Column("is_open", Flag, nullable=False, server_default=text("true"), comment="false: it holds nothing"),
-    CheckConstraint("avail_uc >= 0 AND held_uc >= 0", "not_negative"),
-    CheckConstraint(one_of("kind", LOT_KINDS), "kind"),
-    CheckConstraint("is_open OR avail_uc + held_uc = 0", "open"),
+    *checked(
+        "lots",
+        "avail_uc, held_uc, kind, is_open",
+        not_negative="avail_uc >= 0 AND held_uc >= 0",
+        kind=one_of("kind", LOT_KINDS),
+        open="is_open OR avail_uc + held_uc = 0",
+    ),
     Index("ix_lots_open", "account_id", sqlite_where=text("is_open"), postgresql_where=text("is_open")),
     sqlite_strict=True,
     postgresql_with={"fillfactor": 85},
@@ -277,8 +285,7 @@ ledger_entries = Table(
     Column("details", Document),
     Column("prev_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    CheckConstraint("seq >= 1 AND line >= 1", "positive"),
-    CheckConstraint(one_of("kind", ENTRY_KINDS), "kind"),
+    *checked("ledger_entries", "seq, line, kind", positive="seq >= 1 AND line >= 1", kind=one_of("kind", ENTRY_KINDS)),
     Index("uq_ledger_entries_account_seq", "account_id", "seq", unique=True),
     Index("uq_ledger_entries_leg_line", "leg_id", "line", unique=True),
     Index(

@@ -7,8 +7,9 @@ from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, insert, select, text, update
+from sqlalchemy import Table, Text, bindparam, delete, insert, select, text, update
 
+from credit_core.store import chain
 from credit_core.store.prepared import Prepared
 from credit_core.store.records import Account, Lot, User
 from credit_core.store.schema import LOT_IS_OPEN, accounts, cycles, deferrals, holds, ledger_entries, lots, users
@@ -65,7 +66,7 @@ OPENING = (
 )  # fmt: skip
 OPENING_AND_END = Prepared(
     select(*(ledger_entries.c[name] for name in OPENING))
-    .where(ledger_entries.c.leg_id.in_((bindparam("opening"), bindparam("leg_id"))))
+    .where(ledger_entries.c.leg_id.in_((bindparam("opening", type_=Text), bindparam("leg_id", type_=Text))))
     .order_by(ledger_entries.c.leg_id, ledger_entries.c.line)
 )
 IS_WRITTEN = Prepared(select(ledger_entries.c.line).where(ledger_entries.c.leg_id == bindparam("leg_id")))
@@ -78,7 +79,7 @@ INSERT_ACCOUNT = Prepared(insert(accounts), ACCOUNT)
 INSERT_USER = Prepared(insert(users), USER)
 INSERT_LOT = Prepared(insert(lots), LOT)
 INSERT_CYCLE = Prepared(insert(cycles), CYCLE)
-INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK), joins=True)
+INSERT_ENTRY = Prepared(insert(ledger_entries), tuple(BLANK), joins=True, sender=chain.sender)
 #: What a leg that decides nothing may name beside what every entry has: most columns are about decisions.
 PLAIN_FACTS = frozenset(
     (
@@ -93,6 +94,7 @@ INSERT_PLAIN_ENTRY = Prepared(
         "prev_hash", "hash", *sorted(PLAIN_FACTS),
     ),
     joins=True,
+    sender=chain.sender,
 )  # fmt: skip
 
 

@@ -103,7 +103,10 @@ class Unit(Loading):
                     f"A {kind} of account {account.account_id} would make a balance negative; "
                     "nothing was written. Please report this as a bug."
                 )
-            row["hash"] = account.head_hash = chain.entry_hash(row, account.head_hash, self.salts["details"])
+            row[chain.ENCODED] = encoded = chain.encoded(row)
+            row["hash"] = account.head_hash = chain.encoded_hash(
+                encoded, row["details"], account.head_hash, self.salts["details"]
+            )
             written.append(row)
         account.recorded_at = recorded_at
         self._dirty_accounts[account.account_id] = account

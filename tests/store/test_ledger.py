@@ -10,10 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
 
 from credit_core import CreditCore
 from credit_core.errors import LedgerError, LedgerUnavailable, NotFound, ReadOnlyLedger
+from credit_core.policy.controller import MODES
+from credit_core.policy.lots import LOT_KINDS
 from credit_core.service.accounts import add_user_in, grant_in
+from credit_core.store.schema import ENTRY_KINDS, ledger_entries
 from credit_core.store.unit import Delta, Unit
 from tests.service.scenes import CREDIT, FRESH_FOR_ALL, NOW, ask, everything, make_live
 
@@ -72,6 +76,51 @@ def test_the_database_itself_refuses_a_negative_balance(core: CreditCore, table:
     core.add_user("ada", "free", at=NOW)
     with pytest.raises(Exception, match="not_negative"), core.deployment.ledger.engine.begin() as connection:
         connection.execute(text(f"UPDATE {table} SET {column} = -1"))
+
+
+COPIED = ", ".join(column.name for column in ledger_entries.columns if column.name not in ("id", "kind", "seq", "line"))
+
+
+@pytest.mark.parametrize(
+    ("broken", "check"),
+    [
+        ("UPDATE accounts SET kind = 'bank'", "kind"),
+        ("UPDATE accounts SET mode = 'panic'", "mode"),
+        ("UPDATE lots SET kind = 'found'", "kind"),
+        ("UPDATE lots SET is_open = NOT is_open", "open"),
+        *(
+            (
+                f"INSERT INTO ledger_entries (kind, seq, line, {COPIED}) SELECT {values}, {COPIED} FROM ledger_entries",
+                check,
+            )
+            for values, check in (("'theft', 9, 9", "kind"), ("kind, 0, 9", "positive"), ("kind, 9, 0", "positive"))
+        ),
+    ],
+)
+def test_the_database_itself_refuses_what_no_row_may_be(core: CreditCore, broken: str, check: str) -> None:
+    core.add_user("ada", "free", at=NOW)
+    with (
+        pytest.raises(IntegrityError, match=rf"(?i)check constraint.*{check}"),
+        core.deployment.ledger.engine.begin() as connection,
+    ):
+        connection.execute(text(broken))
+
+
+@pytest.mark.postgres
+def test_postgresql_knows_the_same_kinds_as_the_code(postgres_url: str) -> None:
+    known = {
+        "titrate_ledger_entries_hold(1, 1, '{}')": ENTRY_KINDS,
+        "titrate_lots_hold(0, 0, '{}', true)": LOT_KINDS,
+        "titrate_accounts_hold(0, 0, '{}', 'steady')": ("user", "team", "guest"),
+        "titrate_accounts_hold(0, 0, 'user', '{}')": MODES,
+    }
+    with (
+        CreditCore.open(postgres_url) as core,
+        core.deployment.ledger.engine.connect() as connection,
+    ):
+        for call, kinds in known.items():
+            held = {kind: connection.execute(text(f"SELECT {call.format(kind)}")).scalar() for kind in (*kinds, "none")}
+            assert held == dict.fromkeys(kinds, True) | {"none": False}
 
 
 def test_two_units_of_one_use_case_write_one_leg_once(core: CreditCore) -> None:
