@@ -107,6 +107,7 @@ class _Views:
             _PEOPLE.until(day): f"SELECT * FROM read_parquet({paths(folder, [name])})"
             for day, name in held.files.items()
         }
+        self._views[_PEOPLE.weeks] = f"SELECT * FROM read_parquet({paths(folder, list(held.weeks.values()))})"
         if held.late:
             self._views[_PEOPLE.late] = f"SELECT * FROM read_parquet({paths(folder, held.late)})"
         self._views[relations.cycles.name] = newest_rows(folder, at.tables[relations.cycles.name])

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from credit_core.analytics import relations
+from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.parsed import (
     AGGREGATES,
@@ -65,8 +66,8 @@ class RolledUp(NamedTuple):
     """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
 
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
-    ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for
-    entries that came later, where it is among ``late``.
+    ``names``: the roll-ups that are there. ``carried``: roll-up → weeks' ends up to which everything is added up, and each week
+    by itself, but for entries that came later, where it is among ``late``.
     """
 
     zone: str
@@ -148,8 +149,8 @@ class Rewriter:
                 day = _day_cut(at, there.zone) if at <= beyond else None
                 if day is not None and there.first <= day <= there.last:
                     within.setdefault(day, []).append(at)
-            carried = _carried(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
-            made["from_table"] = self._source(rolled.rollup, within, carried, there, cuts)
+            added_up = _added_up(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
+            made["from_table"] = self._source(rolled.rollup, within, added_up, there, cuts)
             select.clear()
             select.update(made)
             return True
@@ -159,23 +160,24 @@ class Rewriter:
         self,
         rollup: RollUp,
         cut: Mapping[date, Sequence[int]],
-        carried: date | None,
+        added_up: AddedUp,
         there: RolledUp,
         cuts: dict[str, Cut],
     ) -> Node:
         """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
 
-        What came until the day ``carried`` is there as one row for each of the roll-up's keys.
+        What is added up is there as one row for each of the roll-up's keys.
         """
-        among = ", ".join(f"DATE '{day}'" for day in cut)
-        conditions = [f"day NOT IN ({among})"] if cut else []
-        if carried is not None:
-            conditions.append(f"day > DATE '{carried}'")
+        conditions = [f"day NOT IN ({dates(cut)})"] if cut else []
+        covered = added_up.days()
+        conditions += [f"NOT ({days})" for days in covered]
         parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")]
-        if carried is not None:
-            parts.append(f"SELECT * FROM {rollup.until(carried)}")
-            if rollup.name in there.late:
-                parts.append(f"SELECT * FROM {rollup.late} WHERE day <= DATE '{carried}'")
+        if added_up.until is not None:
+            parts.append(f"SELECT * FROM {rollup.until(added_up.until)}")
+        if added_up.weeks:
+            parts.append(f"SELECT * FROM {rollup.weeks} WHERE day IN ({dates(added_up.weeks)})")
+        if covered and rollup.name in there.late:
+            parts.append(f"SELECT * FROM {rollup.late} WHERE {' OR '.join(covered)}")
         for day, at in cut.items():
             if rollup.in_memory:
                 one = Cut(rollup.cut(day, at), rollup.cut_from(relations.facts.name + "_closed", day, at))
@@ -223,7 +225,8 @@ class Rewriter:
 class _Translation:
     """One ``SELECT`` over ``facts`` in a roll-up's terms; ``cuts``: instants that split the entries it looks at.
 
-    ``days``: the first of the days that it tells from all those before them; ``by_day``: it tells every day from the others.
+    ``days``: the first of the days that it tells from all those before them; ``by_day``: it tells every day from the others,
+    ``by_day_from`` each from this one on.
     """
 
     def __init__(self, rolled: Rolled, values: Mapping[str, Any], expression: Callable[[str], Node]) -> None:
@@ -235,6 +238,7 @@ class _Translation:
         self.cuts: set[int] = set()
         self.days: set[date] = set()
         self.by_day = False
+        self.by_day_from = date.max
 
     def select(self, select: Node) -> Node:
         made = copy.deepcopy(select)
@@ -300,6 +304,8 @@ class _Translation:
         else:
             return None
         day = self._day(right) if left.get("column_names") == [FACTS, "day"] else None
+        if day is not None and node["class"] == "FUNCTION":
+            self.by_day_from = min(self.by_day_from, day)
         return None if day is None else day + timedelta(days=later)
 
     def _day(self, node: Node) -> date | None:
@@ -414,13 +420,13 @@ def _day_cut(at_us: int, zone: str) -> date | None:
         return None
 
 
-def _carried(asked: _Translation, days: Sequence[date], zone: str) -> date | None:
-    """The newest of these days up to whose end entries need not be told apart."""
-    if asked.by_day:
-        return None
-    place = checked_zone(zone)
+def _added_up(asked: _Translation, days: Sequence[date], zone: str) -> AddedUp:
+    """Of the weeks that end with these days, those whose entries need not be told apart."""
+    if asked.by_day or not days:
+        return AddedUp(None, ())
+    told = [Told(day, False) for day in asked.days]
     try:
-        told = [*asked.days, *(local_day(from_us(at), place) for at in asked.cuts)]
+        told += [Told(local_day(from_us(at), checked_zone(zone)), _day_cut(at, zone) is not None) for at in asked.cuts]
     except OverflowError:
-        return None
-    return max((day for day in days if all(day < first for first in told)), default=None)
+        return AddedUp(None, ())
+    return not_told_apart(days, told, asked.by_day_from)

@@ -28,7 +28,8 @@ class RollUp:
     ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as truth values, keys too. ``sums``: whole-number
     columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
     a condition. ``latest``: the newest instant of those that do. ``in_memory``: small however long the ledger is.
-    ``carried``: sums of everything up to the end of some days are kept too (:mod:`credit_core.analytics.carrying`).
+    ``carried``: sums of everything up to the end of weeks, and of each week, are kept too
+    (:mod:`credit_core.analytics.carrying`).
     """
 
     name: str
@@ -64,6 +65,11 @@ class RollUp:
     def until(self, day: date) -> str:
         """Everything up to the end of a day, added up."""
         return f"until_{self.name}_{day:%Y%m%d}"
+
+    @property
+    def weeks(self) -> str:
+        """Each week that is over, added up as its last day."""
+        return f"weeks_{self.name}"
 
     def cut(self, day: date, at: Sequence[int]) -> str:
         """A day's rows where these instants tell its entries apart."""

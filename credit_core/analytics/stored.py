@@ -279,9 +279,11 @@ class StoredFacts(Facts):
         for one in there:
             if one.carried:
                 held = carrying.carried(found, one)
-                days.append((one.name, tuple(held.files)))
+                days.append((one.name, tuple(day for day in held.files if day in held.weeks)))
                 for day, file in held.files.items():
                     self._view(one.until(day), [file])
+                if held.weeks:
+                    self._view(one.weeks, list(held.weeks.values()))
                 if held.late:
                     self._view(one.late, held.late)
                     late.add(one.name)
