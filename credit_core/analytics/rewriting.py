@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import duckdb
 
-from credit_core.analytics import relations
+from credit_core.analytics import relations, visiting
+from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.parsed import (
@@ -32,6 +33,7 @@ from credit_core.analytics.parsed import (
     times_n,
 )
 from credit_core.analytics.rollups import RollUp
+from credit_core.analytics.visiting import Held
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us
 
@@ -67,7 +69,7 @@ class RolledUp(NamedTuple):
 
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
     ``names``: the roll-ups that are there. ``carried``: roll-up → weeks' ends up to which everything is added up, and each week
-    by itself, but for entries that came later, where it is among ``late``.
+    by itself, but for entries that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
     """
 
     zone: str
@@ -78,6 +80,7 @@ class RolledUp(NamedTuple):
     names: frozenset[str]
     carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
     late: frozenset[str] = frozenset()
+    visits: Held | None = None
 
 
 class Cut(NamedTuple):
@@ -135,6 +138,8 @@ class Rewriter:
         return Asked(self._written(statement), kept, tuple(cuts.values()))
 
     def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp, cuts: dict[str, Cut]) -> bool:
+        if there.visits is not None and self._visited(select, values, there, there.visits, cuts):
+            return True
         for rolled in self._rollups:
             if rolled.rollup.name not in there.names:
                 continue
@@ -143,18 +148,39 @@ class Rewriter:
                 made = translation.select(select)
             except _NotKnown:
                 continue
-            beyond = float("inf") if there.last_us is None else there.last_us
-            within: dict[date, list[int]] = {}
-            for at in sorted(translation.cuts):
-                day = _day_cut(at, there.zone) if at <= beyond else None
-                if day is not None and there.first <= day <= there.last:
-                    within.setdefault(day, []).append(at)
+            within = _days_cut(translation.cuts, there)
             added_up = _added_up(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
             made["from_table"] = self._source(rolled.rollup, within, added_up, there, cuts)
             select.clear()
             select.update(made)
             return True
         return False
+
+    def _visited(
+        self, select: Node, values: Mapping[str, Any], there: RolledUp, held: Held, cuts: dict[str, Cut]
+    ) -> bool:
+        """Have visits answer how many accounts came, where that is what is asked."""
+        people = next((one for one in self._rollups if one.rollup.name == PEOPLE.name), None)
+        if people is None or PEOPLE.name not in there.names:
+            return False
+        asking = _Translation(people, values, self._expression)
+        asked = visiting.recognised(select, people.counts, asking.bound, asking.normal)
+        if asked is None:
+            return False
+        within = _days_cut({at for at in (asked.since_us, asked.before_us) if at is not None}, there)
+        days = visiting.days(asked, held, frozenset(within), there.zone)
+        if days is None:
+            return False
+        rows = self._rows(PEOPLE, within, AddedUp(None, ()), there, cuts)
+        carried = dict(there.carried).get(PEOPLE.name, ())
+        made = visiting.answered(
+            select, asked, days, visiting.rest(rows, asked, days),
+            {} if asked.by_day else {name: visiting.seen(name, days, carried, there.zone) for name in asked.counted if name},
+            self._expression, self._relation,
+        )  # fmt: skip
+        select.clear()
+        select.update(made)
+        return True
 
     def _source(
         self,
@@ -164,6 +190,17 @@ class Rewriter:
         there: RolledUp,
         cuts: dict[str, Cut],
     ) -> Node:
+        """The rows that :meth:`_rows` gives, as a relation."""
+        return self._relation(f"SELECT * FROM ({self._rows(rollup, cut, added_up, there, cuts)}) AS {FACTS}")
+
+    def _rows(
+        self,
+        rollup: RollUp,
+        cut: Mapping[date, Sequence[int]],
+        added_up: AddedUp,
+        there: RolledUp,
+        cuts: dict[str, Cut],
+    ) -> str:
         """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
 
         What is added up is there as one row for each of the roll-up's keys.
@@ -187,7 +224,10 @@ class Rewriter:
                 parts.append(f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'")
         if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
-        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {FACTS}"))
+        return " UNION ALL ".join(parts)
+
+    def _relation(self, sql: str) -> Node:
+        source: Node = copy.deepcopy(self.parse(sql))
         found: Node = source["statements"][0]["node"]["from_table"]
         return found
 
@@ -264,7 +304,7 @@ class _Translation:
         if kind == "FUNCTION" and not node["is_operator"] and node["function_name"] in AGGREGATES:
             return self._aggregate(node)
         if kind in ("COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CASE"):
-            if (name := self._rolled.conditions.get(self._normal(node))) is not None:
+            if (name := self._rolled.conditions.get(self.normal(node))) is not None:
                 return column(name, node)
             if kind == "COMPARISON" and (cut := self._cut(node)) is not None:
                 self.cuts.add(cut)
@@ -294,6 +334,15 @@ class _Translation:
                 bound = self._constant(node[other])
                 return None if bound is None else bound + steps[node["type"]]
         return None
+
+    def bound(self, node: Node) -> tuple[int | None, int | None] | None:
+        """Of a comparison of the entry's instant with a constant: (its first instant, None), or (None, the first after)."""
+        at = self._cut(node) if node["class"] == "COMPARISON" else None
+        if at is None:
+            return None
+        on_left = node["left"].get("column_names") == [FACTS, "occurred_at"]
+        from_on = ("GREATER" in node["type"]) is on_left
+        return (at, None) if from_on else (None, at)
 
     def _first_told(self, node: Node) -> date | None:
         """Of a comparison of the entry's day with a constant, and of the later one of both: the first day told from those before."""
@@ -347,7 +396,7 @@ class _Translation:
 
     def _newest(self, node: Node, condition: Node) -> Node:
         """The newest instant of the entries that meet a condition."""
-        if (name := self._rolled.latest.get(self._normal(condition))) is None:
+        if (name := self._rolled.latest.get(self.normal(condition))) is None:
             raise _NotKnown
         return node | {"arguments": [node["arguments"][0] | {"expression": column(name)}], "filter": None}
 
@@ -355,11 +404,11 @@ class _Translation:
         """An amount that is kept of entries that meet a condition alone."""
         chosen = self._expression("CASE WHEN facts.own THEN facts.n END")
         chosen["case_checks"][0] |= {"when_expr": condition, "then_expr": amount}
-        name = self._rolled.measures.get(self._normal(chosen))
+        name = self._rolled.measures.get(self.normal(chosen))
         return None if name is None else column(name)
 
     def _counted(self, node: Node, condition: Node | None) -> Node:
-        if condition is not None and (name := self._rolled.counts.get(self._normal(condition))) is not None:
+        if condition is not None and (name := self._rolled.counts.get(self.normal(condition))) is not None:
             return self._summed(node, column(name), None, counted=True)
         return self._summed(node, column("n"), condition, counted=True)
 
@@ -368,7 +417,7 @@ class _Translation:
         made = node | {"arguments": self._translated(node["arguments"])}
         condition = node["filter"]
         if condition is not None:
-            name = self._rolled.counts.get(self._normal(condition))
+            name = self._rolled.counts.get(self.normal(condition))
             made["filter"] = self._translated(condition) if name is None else self._expression(f"facts.{name} > 0")
         return made
 
@@ -381,7 +430,7 @@ class _Translation:
 
     def _linear(self, node: Node) -> Node:
         """An amount of which sums of entries are the amount of their sums: added, taken away, or chosen by keys."""
-        if (measure := self._rolled.measures.get(self._normal(node))) is not None:
+        if (measure := self._rolled.measures.get(self.normal(node))) is not None:
             return column(measure)
         kind = node["class"]
         if kind == "COLUMN_REF":
@@ -406,8 +455,20 @@ class _Translation:
             return node
         raise _NotKnown
 
-    def _normal(self, node: Node) -> str:
+    def normal(self, node: Node) -> str:
+        """The same text for expressions that mean the same."""
         return normal(node, self._values)
+
+
+def _days_cut(cuts: Collection[int], there: RolledUp) -> dict[date, list[int]]:
+    """The days that instants lie within → those instants; one after the newest entry cuts through nothing."""
+    beyond = float("inf") if there.last_us is None else there.last_us
+    within: dict[date, list[int]] = {}
+    for at in sorted(cuts):
+        day = _day_cut(at, there.zone) if at <= beyond else None
+        if day is not None and there.first <= day <= there.last:
+            within.setdefault(day, []).append(at)
+    return within
 
 
 def _day_cut(at_us: int, zone: str) -> date | None:

@@ -103,7 +103,9 @@ class RollUp:
             "count(*) AS n",
             "min(occurred_at) AS occurred_at",
         ]
-        return f"SELECT {', '.join(parts)} FROM {relation} AS facts GROUP BY ALL"
+        # Where not all of it is read, days lie together.
+        order = "" if self.in_memory else " ORDER BY day, " + ", ".join(f'"{key}"' for key in self.keys if key != "day")
+        return f"SELECT {', '.join(parts)} FROM {relation} AS facts GROUP BY ALL{order}"
 
     def added_up(self, relation: str, day: date) -> str:
         """SQL of its own rows as those of one day, which is what everything up to its end comes to."""
@@ -191,7 +193,7 @@ ROLLUPS = (
             "drawn_library": measures.drawn("library")(_F),
             "drawn_library_ahead": and_(measures.drawn("library")(_F), _F.surplus_days > 3),
         },
-        latest={"requested_at": measures.requested(_F)},
+        latest={"requested_at": measures.requested(_F), "unaffordable_at": measures.by_rule("unaffordable")(_F)},
         in_memory=False,
         carried=True,
     ),

@@ -107,7 +107,7 @@ def burners(facts: Facts, filters: Filters, limit: int | None) -> Burners:
     accounts, owner = relations.accounts, owners().subquery("owner")
     every = _burn_of_accounts(filters).subquery("every")
     order = every.c.spent_uc.desc(), every.c.account_id
-    burn = select(every, func.count().over().label("accounts")).order_by(*order).limit(limit).subquery("burn")
+    burn = select(every, func.count().over().label("accounts")).order_by(*order).limit(limit).cte("burn")
     pace = _pace_of_accounts(filters, covered(facts, filters.period), None if limit is None else burn).subquery("pace")
     statement = (
         select(
