@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
 from credit_core.analytics import relations, visiting
+from credit_core.analytics.asked import Asked, Cut, Rolled, RolledUp
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
+from credit_core.analytics.days import day_within
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.parsed import (
     AGGREGATES,
@@ -34,7 +36,7 @@ from credit_core.analytics.parsed import (
 )
 from credit_core.analytics.rollups import RollUp
 from credit_core.analytics.visiting import Held
-from credit_core.policy.cycles import first_instant, local_day
+from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
 
 #: Statements whose rewriting is kept: a page asks the same ones again and again.
@@ -52,50 +54,6 @@ _MIRRORED = {
 
 class _NotKnown(Exception):
     """The roll-up does not have what the question asks."""
-
-
-class Rolled(NamedTuple):
-    """A roll-up and what of its definition expressions are compared with."""
-
-    rollup: RollUp
-    conditions: Mapping[str, str]
-    measures: Mapping[str, str]
-    counts: Mapping[str, str]
-    latest: Mapping[str, str]
-
-
-class RolledUp(NamedTuple):
-    """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
-
-    ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
-    ``names``: the roll-ups that are there. ``carried``: roll-up → weeks' ends up to which everything is added up, and each week
-    by itself, but for entries that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
-    """
-
-    zone: str
-    first: date
-    last: date
-    last_us: int | None
-    fresh: bool
-    names: frozenset[str]
-    carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
-    late: frozenset[str] = frozenset()
-    visits: Held | None = None
-
-
-class Cut(NamedTuple):
-    """A table that a rewritten statement asks, and the SQL of its rows: a day rolled up on either side of what cuts it."""
-
-    name: str
-    sql: str
-
-
-class Asked(NamedTuple):
-    """A statement, its parameters in order, and the tables that it needs made first."""
-
-    sql: str
-    parameters: list[Any]
-    cuts: tuple[Cut, ...] = ()
 
 
 class Rewriter:
@@ -148,7 +106,7 @@ class Rewriter:
                 made = translation.select(select)
             except _NotKnown:
                 continue
-            within = _days_cut(translation.cuts, there)
+            within = there.days_cut(translation.cuts)
             added_up = _added_up(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
             made["from_table"] = self._source(rolled.rollup, within, added_up, there, cuts)
             select.clear()
@@ -165,19 +123,15 @@ class Rewriter:
             return False
         asking = _Translation(people, values, self._expression)
         asked = visiting.recognised(select, people.counts, asking.bound, asking.normal)
-        if asked is None:
-            return False
-        within = _days_cut({at for at in (asked.since_us, asked.before_us) if at is not None}, there)
-        days = visiting.days(asked, held, frozenset(within), there.zone)
-        if days is None:
+        within = (
+            {} if asked is None else there.days_cut(at for at in (asked.since_us, asked.before_us) if at is not None)
+        )
+        days = None if asked is None else visiting.days(asked, held, within, there.zone)
+        if asked is None or days is None:
             return False
         rows = self._rows(PEOPLE, within, AddedUp(None, ()), there, cuts)
-        carried = dict(there.carried).get(PEOPLE.name, ())
-        made = visiting.answered(
-            select, asked, days, visiting.rest(rows, asked, days),
-            {} if asked.by_day else {name: visiting.seen(name, days, carried, there.zone) for name in asked.counted if name},
-            self._expression, self._relation,
-        )  # fmt: skip
+        source = visiting.source(asked, days, rows, dict(there.carried).get(PEOPLE.name, ()), there.zone)
+        made = visiting.answered(select, asked, self._relation(source), self._expression)
         select.clear()
         select.update(made)
         return True
@@ -460,34 +414,15 @@ class _Translation:
         return normal(node, self._values)
 
 
-def _days_cut(cuts: Collection[int], there: RolledUp) -> dict[date, list[int]]:
-    """The days that instants lie within → those instants; one after the newest entry cuts through nothing."""
-    beyond = float("inf") if there.last_us is None else there.last_us
-    within: dict[date, list[int]] = {}
-    for at in sorted(cuts):
-        day = _day_cut(at, there.zone) if at <= beyond else None
-        if day is not None and there.first <= day <= there.last:
-            within.setdefault(day, []).append(at)
-    return within
-
-
-def _day_cut(at_us: int, zone: str) -> date | None:
-    """The reporting day that an instant lies within; None where it begins one."""
-    place = checked_zone(zone)
-    try:
-        day = local_day(from_us(at_us), place)
-        return None if first_instant(day, place) == from_us(at_us) else day
-    except OverflowError:
-        return None
-
-
 def _added_up(asked: _Translation, days: Sequence[date], zone: str) -> AddedUp:
     """Of the weeks that end with these days, those whose entries need not be told apart."""
     if asked.by_day or not days:
         return AddedUp(None, ())
     told = [Told(day, False) for day in asked.days]
     try:
-        told += [Told(local_day(from_us(at), checked_zone(zone)), _day_cut(at, zone) is not None) for at in asked.cuts]
+        told += [
+            Told(local_day(from_us(at), checked_zone(zone)), day_within(at, zone) is not None) for at in asked.cuts
+        ]
     except OverflowError:
         return AddedUp(None, ())
     return not_told_apart(days, told, asked.by_day_from)

@@ -22,13 +22,14 @@ from sqlalchemy import FromClause, Select, SelectBase
 
 from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, spells, visits
 from credit_core.analytics import manifest as manifests
+from credit_core.analytics.asked import Cut, RolledUp
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
-from credit_core.analytics.rewriting import Cut, Rewriter, RolledUp
+from credit_core.analytics.rewriting import Rewriter
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared

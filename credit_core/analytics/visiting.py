@@ -20,7 +20,6 @@ from credit_core.analytics.visits import ANY, COUNTED, NAME
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 
-_PLACE = {"plan", "region"}
 #: Stands where the question's conditions on places go.
 _PLACED = "placed"
 
@@ -43,8 +42,12 @@ class Counting:
     by_day: bool
 
 
-def recognised(select: Node, counts: Mapping[str, str], bound: Callable[[Node], tuple[int | None, int | None] | None],
-               normal: Callable[[Node], str]) -> Counting | None:  # fmt: skip
+def recognised(
+    select: Node,
+    counts: Mapping[str, str],
+    bound: Callable[[Node], tuple[int | None, int | None] | None],
+    normal: Callable[[Node], str],
+) -> Counting | None:
     """The question that a ``SELECT`` over ``facts`` is; None where it is another.
 
     ``counts``: conditions by :func:`parsed.normal` → counts of the roll-up by person. ``bound``: of a comparison of the entry's
@@ -54,30 +57,30 @@ def recognised(select: Node, counts: Mapping[str, str], bound: Callable[[Node], 
     grouped = [one.get("column_names") for one in select["group_expressions"]]
     if select["modifiers"] or select["having"] or select["qualify"] or grouped not in ([], [day]):
         return None
-    counted: list[str | None] = []
+    counted = []
     for one in select["select_list"]:
-        if one["class"] == "CONSTANT" or (grouped and one.get("column_names") == day):
-            counted.append(None)
-            continue
-        name = _accounts(one, counts, normal)
-        if name is None:
+        constant = one["class"] == "CONSTANT" or (grouped and one.get("column_names") == day)
+        counted.append(None if constant else _accounts(one, counts, normal))
+        if not constant and counted[-1] is None:
             return None
-        counted.append(name)
-    if not any(counted):
-        return None
-    since, before, places = None, None, []
+    sinces, befores, places = [], [], []
     for condition in _flat(select["where_clause"]):
-        ends = bound(condition)
-        if ends is not None:
-            since = ends[0] if since is None else max(since, ends[0] or since)
-            before = ends[1] if before is None else min(before, ends[1] or before)
-        elif {tuple(one["column_names"]) for one in nodes(condition, "COLUMN_REF")} <= {
-            (FACTS, name) for name in _PLACE
-        } and not any(nodes(condition, "SUBQUERY")):
+        since, before = bound(condition) or (None, None)
+        if since is not None:
+            sinces.append(since)
+        elif before is not None:
+            befores.append(before)
+        elif _of_places(condition):
             places.append(condition)
         else:
             return None
-    return Counting(counted, places, since, before, bool(grouped))
+    since, before = max(sinces, default=None), min(befores, default=None)
+    return Counting(counted, places, since, before, bool(grouped)) if any(counted) else None
+
+
+def _of_places(condition: Node) -> bool:
+    named = {tuple(one["column_names"]) for one in nodes(condition, "COLUMN_REF")}
+    return named <= {(FACTS, "plan"), (FACTS, "region")} and not any(nodes(condition, "SUBQUERY"))
 
 
 def days(asked: Counting, held: Held, within: Collection[date], zone: str) -> tuple[date, date] | None:
@@ -100,37 +103,36 @@ def days(asked: Counting, held: Held, within: Collection[date], zone: str) -> tu
     return (first, last) if first <= last else None
 
 
-def rest(rows: str, asked: Counting, held: tuple[date, date]) -> str:
-    """Of rows like the roll-up by person, those of the question's other days."""
+def source(asked: Counting, held: tuple[date, date], rows: str, carried: Sequence[date], zone: str) -> str:
+    """SQL of visits of the days ``held``, and of the question's other days ``rows`` like the roll-up by person.
+
+    Columns day, plan, region, what, accounts; and account_id, and for each thing counted whether it was done. ``carried``: days
+    up to whose end everything is added up.
+    """
+    first, last = held
+    counted = [name for name in COUNTED if name in asked.counted]
+    since = "v.day" if asked.by_day else f"DATE '{first}'"
+    firsts = "" if asked.by_day else f" AND (v.since IS NULL OR v.since < {since})"
+    nobody = ", ".join(f"FALSE AS {name}" for name in counted)
+    came = ", ".join(f"({_came(name, asked, held, carried, zone)}) AS {name}" for name in counted)
     bounds = [
         *([] if asked.since_us is None else [f"occurred_at >= {asked.since_us}"]),
         *([] if asked.before_us is None else [f"occurred_at < {asked.before_us}"]),
+        f"(day < DATE '{first}' OR day > DATE '{last}')",
     ]
-    others = f"(day < DATE '{held[0]}' OR day > DATE '{held[1]}')"
-    return f"SELECT * FROM ({rows}) WHERE {' AND '.join([others, *bounds])}"
-
-
-def answered(
-    select: Node, asked: Counting, held: tuple[date, date], rest: str, seen: Mapping[str, str], expression: Callable[[str], Node],
-    relation: Callable[[str], Node],
-) -> Node:  # fmt: skip
-    """The same ``SELECT`` over visits of the days ``held``, and rows like the roll-up by person of the ``rest``.
-
-    ``seen``: what is counted → SQL of the accounts that came in those days.
-    """
-    first, last = held
-    since = "v.day" if asked.by_day else f"DATE '{first}'"
-    columns = ", ".join(f"{_came(name, seen)} AS {name}" for name in COUNTED if name in asked.counted)
-    nobody = ", ".join(f"FALSE AS {name}" for name in COUNTED if name in asked.counted)
-    earlier = "" if asked.by_day else f" AND (v.since IS NULL OR v.since < {since})"
-    source = (
-        f"SELECT v.day, v.plan, v.region, v.what, v.accounts, NULL AS account_id, {nobody} FROM {NAME} AS v "
-        f"WHERE v.day >= DATE '{first}' AND v.day <= DATE '{last}'{earlier} AND (v.others IS NULL OR NOT EXISTS ("
+    return (
+        f"SELECT * FROM (SELECT v.day, v.plan, v.region, v.what, v.accounts, NULL AS account_id, {nobody} FROM {NAME} AS v "
+        f"WHERE v.day >= DATE '{first}' AND v.day <= DATE '{last}'{firsts} AND (v.others IS NULL OR NOT EXISTS ("
         f"SELECT 1 FROM (SELECT unnest(v.others, recursive := true)) AS facts WHERE facts.since >= {since} AND facts.{_PLACED}))"
-        f" UNION ALL SELECT rest.day, rest.plan, rest.region, '{ANY}', 0, rest.account_id, {columns} FROM ({rest}) AS rest"
+        f" UNION ALL SELECT rest.day, rest.plan, rest.region, '{ANY}', 0, rest.account_id, {came} "
+        f"FROM (SELECT * FROM ({rows}) WHERE {' AND '.join(bounds)}) AS rest) AS {FACTS}"
     )
+
+
+def answered(select: Node, asked: Counting, relation: Node, expression: Callable[[str], Node]) -> Node:
+    """The same ``SELECT`` over the ``relation`` of :func:`source`."""
     made: Node = copy.deepcopy(select)
-    made["from_table"] = _placed(relation(f"SELECT * FROM ({source}) AS {FACTS}"), asked.places, expression)
+    made["from_table"] = _placed(relation, asked.places, expression)
     made["where_clause"] = _all(asked.places, expression)
     for number, name in enumerate(asked.counted):
         if name is not None:
@@ -142,24 +144,29 @@ def answered(
     return made
 
 
-def seen(name: str, held: tuple[date, date], carried: Sequence[date], zone: str) -> str:
-    """SQL of the accounts that came in these days, all of which are over and held."""
+def _came(name: str, asked: Counting, held: tuple[date, date], carried: Sequence[date], zone: str) -> str:
+    """Of a row of the rest: its account did it, and, where days are not told apart, had not done it in the days ``held``."""
+    did = f"rest.{name} > 0"
+    return did if asked.by_day else f"{did} AND rest.account_id NOT IN ({_seen(name, held, carried, zone)})"
+
+
+def _seen(name: str, held: tuple[date, date], carried: Sequence[date], zone: str) -> str:
+    """SQL of the accounts that did it in these days."""
     first, last = held
     until = max((day for day in carried if first <= day <= last), default=None)
     since = first if until is None else until + timedelta(days=1)
-    parts = [f"SELECT facts.account_id FROM {PEOPLE.table} AS facts WHERE facts.day >= DATE '{since}' AND facts.day <= DATE '{last}' "
-             f"AND facts.{name} > 0 AND facts.{_PLACED}"]  # fmt: skip
-    if until is not None:
-        first_us = to_us(first_instant(first, checked_zone(zone)))
-        parts.append(
-            f"SELECT facts.account_id FROM {PEOPLE.until(until)} AS facts WHERE facts.{COUNTED[name]} >= {first_us} AND facts.{_PLACED}"
-        )
-    return " UNION ALL ".join(parts)
-
-
-def _came(name: str, seen: Mapping[str, str]) -> str:
-    """Whether a row of the rest has somebody who came, and, where that is asked, had not come in the days held."""
-    return f"(rest.{name} > 0" + (f" AND rest.account_id NOT IN ({seen[name]}))" if name in seen else ")")
+    found = (
+        f"SELECT facts.account_id FROM {PEOPLE.table} AS facts WHERE facts.day >= DATE '{since}' "
+        f"AND facts.day <= DATE '{last}' AND facts.{name} > 0 AND facts.{_PLACED}"
+    )
+    if until is None:
+        return found
+    # The newest time up to then lies within the days or before them.
+    first_us = to_us(first_instant(first, checked_zone(zone)))
+    return (
+        f"{found} UNION ALL SELECT facts.account_id FROM {PEOPLE.until(until)} AS facts "
+        f"WHERE facts.{COUNTED[name]} >= {first_us} AND facts.{_PLACED}"
+    )
 
 
 def _accounts(node: Node, counts: Mapping[str, str], normal: Callable[[Node], str]) -> str | None:
