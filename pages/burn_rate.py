@@ -8,6 +8,7 @@ import streamlit as st
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries import series, standing
+from credit_core.analytics.queries.surplus import LISTED
 from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
@@ -305,9 +306,9 @@ def counted() -> None:
 def users() -> None:
     """Everybody who spent, most first."""
     st.subheader("Users")
-    rows = ask(queries.burn_by_account, chosen)
+    burning = ask(queries.burners, chosen, LISTED)
     tables.show(
-        rows,
+        burning.listed,
         [
             tables.Column("user_id", "User", pinned=True),
             tables.Column("plan", "Plan", "slug"),
@@ -320,6 +321,8 @@ def users() -> None:
         key="burn_users",
         zone=zone,
         on_row=drill.to_user,
+        csv_rows=lambda: queries.burn_by_account(session.facts(), chosen),
+        total=burning.accounts,
         file_name="burn_by_user",
         alt="Users by credits spent, most first.",
     )

@@ -6,7 +6,7 @@ declares them, and a week's end at a time, for each account, the sum of all that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,22 +25,70 @@ Written = Callable[[str, str], str]
 
 
 class Carried(NamedTuple):
-    """Days up to whose end a roll-up is added up → the file; ``late``: files with entries that came since, for those days too."""
+    """Days up to whose end a roll-up is added up → the file; ``late``: files with entries that came since, for those days too.
+
+    ``weeks``: such days → the file of the week that ends with the day, added up.
+    """
 
     files: Mapping[date, str]
     late: tuple[str, ...]
+    weeks: Mapping[date, str]
+
+
+class AddedUp(NamedTuple):
+    """What a question need not tell apart: everything up to the end of a day, and after it the weeks that end with these."""
+
+    until: date | None
+    weeks: tuple[date, ...]
+
+    def days(self) -> list[str]:
+        """Conditions on a day, one of which those have that are in it."""
+        spans: list[tuple[date | None, date]] = [] if self.until is None else [(None, self.until)]
+        for day in self.weeks:
+            before = day - timedelta(days=EVERY_DAYS)
+            if spans and spans[-1][1] == before:
+                spans[-1] = (spans[-1][0], day)
+            else:
+                spans.append((before, day))
+        return [
+            ("" if after is None else f"day > DATE '{after}' AND ") + f"day <= DATE '{day}'" for after, day in spans
+        ]
+
+
+class Told(NamedTuple):
+    """A day that a question tells from those before it; ``within``: parts of the day too."""
+
+    day: date
+    within: bool
+
+
+def not_told_apart(days: Sequence[date], told: Sequence[Told], before: date) -> AddedUp:
+    """Of the weeks that end with ``days``, those without a bound in them; from the day ``before`` on every day is told apart."""
+    until = max((day for day in days if all(day < one.day for one in told)), default=None)
+
+    def whole(end: date) -> bool:
+        first = end - timedelta(days=EVERY_DAYS - 1)
+        return all(end < one.day or one.day < first or (one.day == first and not one.within) for one in told)
+
+    weeks = (day for day in sorted(days) if (until is None or day > until) and day < before and whole(day))
+    return AddedUp(until, tuple(weeks))
+
+
+def dates(days: Iterable[date]) -> str:
+    """Days as literals of SQL."""
+    return ", ".join(f"DATE '{day}'" for day in days)
 
 
 def carried(at: Manifest, rollup: RollUp) -> Carried:
     """What is there of a roll-up, and still holds."""
     covered = set(at.tables.get(_of(rollup), ()))
     closed = [one for one in at.segments if one.closed]
-    files = {_day_of(name): name for name in at.tables.get(_until(rollup), ())}
+    files, weeks = ({_day_of(name): name for name in at.tables.get(of(rollup), ())} for of in (_until, _week))
     if not files or not covered <= {one.rollups.get(rollup.key, "") for one in closed}:
-        return Carried({}, ())
+        return Carried({}, (), {})
     since = [one for one in closed if one.rollups[rollup.key] not in covered]
     end_us = to_us(first_instant(max(files) + timedelta(days=1), checked_zone(at.zone)))
-    return Carried(files, tuple(one.rollups[rollup.key] for one in since if one.first_us < end_us))
+    return Carried(files, tuple(one.rollups[rollup.key] for one in since if one.first_us < end_us), weeks)
 
 
 def last_whole_day(at: Manifest) -> date | None:
@@ -80,40 +128,43 @@ def _carried_on(at: Manifest, rollup: RollUp, folder: Path, written: Written) ->
     closed = [one for one in at.segments if one.closed]
     there = carried(at, rollup)
     place = checked_zone(at.zone)
-    files = dict(there.files)
+    files, weeks = dict(there.files), dict(there.weeks)
     if there.late:
         # What was added up before they came is made again.
-        since = min(one.first_us for one in closed if one.rollups[rollup.key] in there.late)
-        files = {day: name for day, name in files.items() if day < local_day(from_us(since), place)}
+        since = local_day(from_us(min(one.first_us for one in closed if one.rollups[rollup.key] in there.late)), place)
+        files, weeks = ({day: name for day, name in kept.items() if day < since} for kept in (files, weeks))
     first = local_day(from_us(min(one.first_us for one in closed)), place)
-    due = [day for day in _ends(first, last) if day not in files]
-    if not due and files == there.files:
+    for day in _ends(first, last):
+        if day not in weeks:
+            weeks[day] = written(f"week-{day:%Y%m%d}", _added_up(rollup, day, _week_of(at, rollup, folder, day)))
+        if day not in files:
+            before = files.get(day - timedelta(days=EVERY_DAYS))
+            parts = [weeks[day], *([] if before is None else [before])]
+            rows = f"SELECT * FROM read_parquet({paths(folder, parts)})"
+            files[day] = written(f"until-{day:%Y%m%d}", _added_up(rollup, day, rows))
+    if (files, weeks) == (there.files, there.weeks):
         return at
-    for day in due:
-        before = max((known for known in files if known < day), default=None)
-        files[day] = written(_KIND + f"-{day:%Y%m%d}", _up_to(at, rollup, folder, files, before, day))
     covered = tuple(one.rollups[rollup.key] for one in closed)
-    ordered = tuple(files[day] for day in sorted(files))
-    return replace(at, tables=at.tables | {_until(rollup): ordered, _of(rollup): covered})
+    ordered = {of(rollup): tuple(kept[day] for day in sorted(kept)) for of, kept in ((_until, files), (_week, weeks))}
+    return replace(at, tables=at.tables | ordered | {_of(rollup): covered})
 
 
-def _up_to(
-    at: Manifest, rollup: RollUp, folder: Path, files: Mapping[date, str], before: date | None, day: date
-) -> str:
-    """SQL of everything up to the end of ``day``: what it comes to ``before``, and the days since."""
-    since_us = None if before is None else end_us(at, before)
+def _added_up(rollup: RollUp, day: date, rows: str) -> str:
+    return rollup.added_up(f"({rows})", day) + " ORDER BY ALL"
+
+
+def _week_of(at: Manifest, rollup: RollUp, folder: Path, day: date) -> str:
+    """SQL of the roll-up's rows of the days after the week's end before ``day``, up to ``day``."""
+    before = day - timedelta(days=EVERY_DAYS)
     among = [
         one.rollups[rollup.key]
         for one in at.segments
-        if one.closed and one.first_us < end_us(at, day) and (since_us is None or one.last_us >= since_us)
+        if one.closed and end_us(at, before) <= one.last_us and one.first_us < end_us(at, day)
     ]
-    parts = []
-    if among:
-        condition = f"day <= DATE '{day}'" + ("" if before is None else f" AND day > DATE '{before}'")
-        parts.append(f"SELECT * FROM read_parquet({paths(folder, among)}) WHERE {condition}")
-    if before is not None:
-        parts.append(f"SELECT * FROM read_parquet({paths(folder, [files[before]])})")
-    return rollup.added_up(f"({' UNION ALL '.join(parts)})", day) + " ORDER BY ALL"
+    # A week without entries has the columns of any other.
+    files = among or [one.rollups[rollup.key] for one in at.segments if one.closed][:1]
+    days = f"day > DATE '{before}' AND day <= DATE '{day}'"
+    return f"SELECT * FROM read_parquet({paths(folder, files)}) WHERE {days}"
 
 
 def end_us(at: Manifest, day: date) -> int:
@@ -128,11 +179,12 @@ def _ends(first: date, last: date) -> Iterator[date]:
             yield date.fromordinal(number)
 
 
-_KIND = "until"
-
-
 def _until(rollup: RollUp) -> str:
-    return f"{_KIND} {rollup.key}"
+    return f"until {rollup.key}"
+
+
+def _week(rollup: RollUp) -> str:
+    return f"week {rollup.key}"
 
 
 def _of(rollup: RollUp) -> str:

@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 
-from credit_core.analytics import carrying, relations
-from credit_core.analytics.carrying import EVERY_DAYS, Written, end_us
+from credit_core.analytics import by_week, carrying, relations, visits
+from credit_core.analytics.asked import RolledUp
+from credit_core.analytics.by_week import PEOPLE
+from credit_core.analytics.carrying import Written, end_us
 from credit_core.analytics.day_ends import at_ends, counted
 from credit_core.analytics.days import Day
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.manifest import Manifest
-from credit_core.analytics.rewriting import Rewriter, RolledUp
-from credit_core.analytics.rollups import ROLLUPS
+from credit_core.analytics.rewriting import Rewriter
 from credit_core.analytics.sync import compiled
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 
-_PEOPLE = next(one for one in ROLLUPS if one.name == "people")
-_KIND, _OF, CYCLES_THEN = "ends", "ends of", "ends cycles"
+KIND, CYCLES_THEN = "ends", "ends cycles"
 #: Of a cycle, what surplus rests on.
 _MATTERS = "account_id, cycle_no, start_at, end_at, quota_uc, plan, region"
 
 
-class Counted(NamedTuple):
-    """Files of counted days, each with its first and last day; the days up to ``through`` still hold."""
-
-    files: dict[tuple[date, date], str]
-    through: date | None
-
-    @property
-    def days(self) -> frozenset[date]:
-        """The days that hold."""
-        spans = ((first, min(last, self.through)) for first, last in self.files if self.through is not None)
-        return frozenset(
-            date.fromordinal(day) for first, last in spans for day in range(first.toordinal(), last.toordinal() + 1)
-        )
-
-
-def there(at: Manifest) -> Counted:
-    """What is counted in a folder; a day does not hold any more once entries of it or of days before came later."""
-    files = {_span(name): name for name in at.tables.get(_KIND, ())}
-    covered = set(at.tables.get(_OF, ()))
-    if not files or not covered <= {one.rollups.get(_PEOPLE.key, "") for one in at.segments if one.closed}:
-        return Counted({}, None)
-    since = [one.first_us for one in at.segments if one.rollups.get(_PEOPLE.key) not in covered]
-    through = max(last for _, last in files)
-    if since:
-        through = min(through, local_day(from_us(min(since)), checked_zone(at.zone)) - timedelta(days=1))
-    return Counted(files, through)
-
-
 def completed(at: Manifest, folder: Path, database: duckdb.DuckDBPyConnection, written: Written) -> Manifest:
-    """The manifest with all that is added up (:func:`carrying.completed`), and the ends of all days that are over counted.
+    """The manifest with all that is added up (:func:`carrying.completed`), the visits and the ends of all days that are over.
 
     The same one where nothing is missing, and no day is over since the last time. Weeks in which a cycle began that is
     another by now are counted anew.
     """
-    at = carrying.completed(at, folder, written)
+    at = visits.completed(carrying.completed(at, folder, written), folder, written)
     last = carrying.last_whole_day(at)
-    known = there(at)
+    known = by_week.there(at, KIND)
     if last is None or relations.cycles.name not in at.tables or any(last == until for _, until in known.files):
         return at
     begun_us = _first_moved(at, folder, database) if known.files else None
@@ -74,18 +44,14 @@ def completed(at: Manifest, folder: Path, database: duckdb.DuckDBPyConnection, w
     closed = [one for one in at.segments if one.closed]
     first = local_day(from_us(min(one.first_us for one in closed)), checked_zone(at.zone))
     kept = {span: name for span, name in known.files.items() if holds is not None and span[1] <= holds}
-    weeks = list(_weeks(first, last))
+    weeks = list(by_week.weeks(first, last))
     files = {span: name for span, name in kept.items() if span in weeks}
     with _Views(at, folder, database) as views:
         for span in weeks:
             if span not in files:
                 files[span] = views.count(span, written)
-    tables = {
-        _KIND: tuple(files[span] for span in weeks),
-        _OF: tuple(one.rollups[_PEOPLE.key] for one in closed),
-        CYCLES_THEN: at.tables[relations.cycles.name],
-    }
-    return replace(at, tables=at.tables | tables)
+    cycles = {CYCLES_THEN: at.tables[relations.cycles.name]}
+    return replace(at, tables=at.tables | by_week.tables(at, KIND, files) | cycles)
 
 
 class _Views:
@@ -94,40 +60,42 @@ class _Views:
     def __init__(self, at: Manifest, folder: Path, database: duckdb.DuckDBPyConnection) -> None:
         self._zone = at.zone
         self._database = database
-        held = carrying.carried(at, _PEOPLE)
+        held = carrying.carried(at, PEOPLE)
         closed = [one for one in at.segments if one.closed]
         first = local_day(from_us(min(one.first_us for one in closed)), checked_zone(at.zone))
         last = local_day(from_us(max(one.last_us for one in closed)), checked_zone(at.zone))
-        late = frozenset({_PEOPLE.name} if held.late else ())
-        carried = ((_PEOPLE.name, tuple(held.files)),)
-        self._rolled = RolledUp(at.zone, first, last, None, False, frozenset({_PEOPLE.name}), carried, late)
-        people = [one.rollups[_PEOPLE.key] for one in closed]
-        self._views = {_PEOPLE.table: f"SELECT * FROM read_parquet({paths(folder, people)})"}
+        late = frozenset({PEOPLE.name} if held.late else ())
+        carried = ((PEOPLE.name, tuple(held.files)),)
+        self._rolled = RolledUp(at.zone, first, last, None, False, frozenset({PEOPLE.name}), carried, late)
+        people = [one.rollups[PEOPLE.key] for one in closed]
+        self._views = {PEOPLE.table: f"SELECT * FROM read_parquet({paths(folder, people)})"}
         self._views |= {
-            _PEOPLE.until(day): f"SELECT * FROM read_parquet({paths(folder, [name])})"
+            PEOPLE.until(day): f"SELECT * FROM read_parquet({paths(folder, [name])})"
             for day, name in held.files.items()
         }
+        if held.weeks:
+            self._views[PEOPLE.weeks] = f"SELECT * FROM read_parquet({paths(folder, list(held.weeks.values()))})"
         if held.late:
-            self._views[_PEOPLE.late] = f"SELECT * FROM read_parquet({paths(folder, held.late)})"
+            self._views[PEOPLE.late] = f"SELECT * FROM read_parquet({paths(folder, held.late)})"
         self._views[relations.cycles.name] = newest_rows(folder, at.tables[relations.cycles.name])
 
     def __enter__(self) -> _Views:
         for name, sql in self._views.items():
             self._database.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}")
-        self._rewriter = Rewriter(self._database.cursor(), [_PEOPLE])
+        self._rewriter = Rewriter(self._database.cursor(), [PEOPLE])
         return self
 
     def __exit__(self, *_: object) -> None:
         self._rewriter.close()
         for name in self._views:
             self._database.execute(f"DROP VIEW {name}")
-        self._database.execute(f"DROP TABLE IF EXISTS temp.{_KIND}")
+        self._database.execute(f"DROP TABLE IF EXISTS temp.{KIND}")
 
     def count(self, span: tuple[date, date], written: Written) -> str:
         """The file with the counts of these days."""
         asked = self._rewriter(*compiled(counted(at_ends(_days(*span, self._zone)))), self._rolled)
-        self._database.execute(f"CREATE OR REPLACE TEMP TABLE {_KIND} AS {asked.sql}", asked.parameters)
-        return written(f"{_KIND}-{span[0]:%Y%m%d}-{span[1]:%Y%m%d}", f"SELECT * FROM {_KIND} ORDER BY ALL")
+        self._database.execute(f"CREATE OR REPLACE TEMP TABLE {KIND} AS {asked.sql}", asked.parameters)
+        return written(by_week.named(KIND, span), f"SELECT * FROM {KIND} ORDER BY ALL")
 
 
 def moved_cycles(at: Manifest, folder: Path) -> str | None:
@@ -135,7 +103,7 @@ def moved_cycles(at: Manifest, folder: Path) -> str | None:
     now, then = at.tables[relations.cycles.name], at.tables[CYCLES_THEN]
     if now == then:
         return None
-    before_us = end_us(at, max(last for _, last in there(at).files))
+    before_us = end_us(at, max(last for _, last in by_week.there(at, KIND).files))
     # Accounts that no later part names are the same.
     later = now[: len(then)] == then
     named = newest_rows(folder, now[len(then) :] if later else now)
@@ -155,22 +123,8 @@ def _first_moved(at: Manifest, folder: Path, database: duckdb.DuckDBPyConnection
     return found
 
 
-def _weeks(first: date, last: date) -> Iterator[tuple[date, date]]:
-    """The days in weeks that end where balances are carried to; the last may be short."""
-    day = first
-    while day <= last:
-        end = min(day + timedelta(days=-day.toordinal() % EVERY_DAYS), last)
-        yield day, end
-        day = end + timedelta(days=1)
-
-
 def _days(first: date, last: date, zone: str) -> list[Day]:
     place = checked_zone(zone)
     days = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 2)]
     bounds = [to_us(first_instant(day, place)) for day in days]
     return [Day(day, start, end) for day, start, end in zip(days[:-1], bounds[:-1], bounds[1:], strict=True)]
-
-
-def _span(file: str) -> tuple[date, date]:
-    first, last = (date.fromisoformat(part) for part in file.split("-")[1:3])
-    return first, last

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from credit_core.analytics.filters import Period
 from credit_core.policy.cycles import first_instant, local_day
-from credit_core.units import checked_zone, to_us
+from credit_core.units import checked_zone, from_us, to_us
 
 
 class Day(NamedTuple):
@@ -26,3 +26,13 @@ def reporting_days(period: Period, zone: str) -> list[Day]:
     count = (last - first).days + 1
     bounds = [to_us(first_instant(first + timedelta(days=n), place)) for n in range(count + 1)]
     return [Day(first + timedelta(days=n), bounds[n], bounds[n + 1]) for n in range(count)]
+
+
+def day_within(at_us: int, zone: str) -> date | None:
+    """The reporting day that an instant lies within; None where it begins one, or is none that has a day."""
+    place = checked_zone(zone)
+    try:
+        day = local_day(from_us(at_us), place)
+        return None if first_instant(day, place) == from_us(at_us) else day
+    except OverflowError:
+        return None

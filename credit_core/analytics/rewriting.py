@@ -12,11 +12,15 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 
-from credit_core.analytics import relations
+from credit_core.analytics import relations, visiting
+from credit_core.analytics.asked import Asked, Cut, Rolled, RolledUp
+from credit_core.analytics.by_week import PEOPLE
+from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
+from credit_core.analytics.days import day_within
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.parsed import (
     AGGREGATES,
@@ -31,7 +35,8 @@ from credit_core.analytics.parsed import (
     times_n,
 )
 from credit_core.analytics.rollups import RollUp
-from credit_core.policy.cycles import first_instant, local_day
+from credit_core.analytics.visiting import Held
+from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
 
 #: Statements whose rewriting is kept: a page asks the same ones again and again.
@@ -49,49 +54,6 @@ _MIRRORED = {
 
 class _NotKnown(Exception):
     """The roll-up does not have what the question asks."""
-
-
-class Rolled(NamedTuple):
-    """A roll-up and what of its definition expressions are compared with."""
-
-    rollup: RollUp
-    conditions: Mapping[str, str]
-    measures: Mapping[str, str]
-    counts: Mapping[str, str]
-    latest: Mapping[str, str]
-
-
-class RolledUp(NamedTuple):
-    """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
-
-    ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
-    ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for
-    entries that came later, where it is among ``late``.
-    """
-
-    zone: str
-    first: date
-    last: date
-    last_us: int | None
-    fresh: bool
-    names: frozenset[str]
-    carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
-    late: frozenset[str] = frozenset()
-
-
-class Cut(NamedTuple):
-    """A table that a rewritten statement asks, and the SQL of its rows: a day rolled up on either side of what cuts it."""
-
-    name: str
-    sql: str
-
-
-class Asked(NamedTuple):
-    """A statement, its parameters in order, and the tables that it needs made first."""
-
-    sql: str
-    parameters: list[Any]
-    cuts: tuple[Cut, ...] = ()
 
 
 class Rewriter:
@@ -134,6 +96,8 @@ class Rewriter:
         return Asked(self._written(statement), kept, tuple(cuts.values()))
 
     def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp, cuts: dict[str, Cut]) -> bool:
+        if there.visits is not None and self._visited(select, values, there, there.visits, cuts):
+            return True
         for rolled in self._rollups:
             if rolled.rollup.name not in there.names:
                 continue
@@ -142,40 +106,69 @@ class Rewriter:
                 made = translation.select(select)
             except _NotKnown:
                 continue
-            beyond = float("inf") if there.last_us is None else there.last_us
-            within: dict[date, list[int]] = {}
-            for at in sorted(translation.cuts):
-                day = _day_cut(at, there.zone) if at <= beyond else None
-                if day is not None and there.first <= day <= there.last:
-                    within.setdefault(day, []).append(at)
-            carried = _carried(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
-            made["from_table"] = self._source(rolled.rollup, within, carried, there, cuts)
+            within = there.days_cut(translation.cuts)
+            added_up = _added_up(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
+            made["from_table"] = self._source(rolled.rollup, within, added_up, there, cuts)
             select.clear()
             select.update(made)
             return True
         return False
 
+    def _visited(
+        self, select: Node, values: Mapping[str, Any], there: RolledUp, held: Held, cuts: dict[str, Cut]
+    ) -> bool:
+        """Have visits answer how many accounts came, where that is what is asked."""
+        people = next((one for one in self._rollups if one.rollup.name == PEOPLE.name), None)
+        if people is None or PEOPLE.name not in there.names:
+            return False
+        asking = _Translation(people, values, self._expression)
+        asked = visiting.recognised(select, people.counts, asking.bound, asking.normal)
+        within = (
+            {} if asked is None else there.days_cut(at for at in (asked.since_us, asked.before_us) if at is not None)
+        )
+        days = None if asked is None else visiting.days(asked, held, within, there.zone)
+        if asked is None or days is None:
+            return False
+        rows = self._rows(PEOPLE, within, AddedUp(None, ()), there, cuts)
+        source = visiting.source(asked, days, rows, dict(there.carried).get(PEOPLE.name, ()), there.zone)
+        made = visiting.answered(select, asked, self._relation(source), self._expression)
+        select.clear()
+        select.update(made)
+        return True
+
     def _source(
         self,
         rollup: RollUp,
         cut: Mapping[date, Sequence[int]],
-        carried: date | None,
+        added_up: AddedUp,
         there: RolledUp,
         cuts: dict[str, Cut],
     ) -> Node:
+        """The rows that :meth:`_rows` gives, as a relation."""
+        return self._relation(f"SELECT * FROM ({self._rows(rollup, cut, added_up, there, cuts)}) AS {FACTS}")
+
+    def _rows(
+        self,
+        rollup: RollUp,
+        cut: Mapping[date, Sequence[int]],
+        added_up: AddedUp,
+        there: RolledUp,
+        cuts: dict[str, Cut],
+    ) -> str:
         """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
 
-        What came until the day ``carried`` is there as one row for each of the roll-up's keys.
+        What is added up is there as one row for each of the roll-up's keys.
         """
-        among = ", ".join(f"DATE '{day}'" for day in cut)
-        conditions = [f"day NOT IN ({among})"] if cut else []
-        if carried is not None:
-            conditions.append(f"day > DATE '{carried}'")
+        conditions = [f"day NOT IN ({dates(cut)})"] if cut else []
+        covered = added_up.days()
+        conditions += [f"NOT ({days})" for days in covered]
         parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")]
-        if carried is not None:
-            parts.append(f"SELECT * FROM {rollup.until(carried)}")
-            if rollup.name in there.late:
-                parts.append(f"SELECT * FROM {rollup.late} WHERE day <= DATE '{carried}'")
+        if added_up.until is not None:
+            parts.append(f"SELECT * FROM {rollup.until(added_up.until)}")
+        if added_up.weeks:
+            parts.append(f"SELECT * FROM {rollup.weeks} WHERE day IN ({dates(added_up.weeks)})")
+        if covered and rollup.name in there.late:
+            parts.append(f"SELECT * FROM {rollup.late} WHERE {' OR '.join(covered)}")
         for day, at in cut.items():
             if rollup.in_memory:
                 one = Cut(rollup.cut(day, at), rollup.cut_from(relations.facts.name + "_closed", day, at))
@@ -185,7 +178,10 @@ class Rewriter:
                 parts.append(f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'")
         if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
-        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {FACTS}"))
+        return " UNION ALL ".join(parts)
+
+    def _relation(self, sql: str) -> Node:
+        source: Node = copy.deepcopy(self.parse(sql))
         found: Node = source["statements"][0]["node"]["from_table"]
         return found
 
@@ -223,7 +219,8 @@ class Rewriter:
 class _Translation:
     """One ``SELECT`` over ``facts`` in a roll-up's terms; ``cuts``: instants that split the entries it looks at.
 
-    ``days``: the first of the days that it tells from all those before them; ``by_day``: it tells every day from the others.
+    ``days``: the first of the days that it tells from all those before them; ``by_day``: it tells every day from the others,
+    ``by_day_from`` each from this one on.
     """
 
     def __init__(self, rolled: Rolled, values: Mapping[str, Any], expression: Callable[[str], Node]) -> None:
@@ -235,6 +232,7 @@ class _Translation:
         self.cuts: set[int] = set()
         self.days: set[date] = set()
         self.by_day = False
+        self.by_day_from = date.max
 
     def select(self, select: Node) -> Node:
         made = copy.deepcopy(select)
@@ -260,7 +258,7 @@ class _Translation:
         if kind == "FUNCTION" and not node["is_operator"] and node["function_name"] in AGGREGATES:
             return self._aggregate(node)
         if kind in ("COMPARISON", "CONJUNCTION", "OPERATOR", "FUNCTION", "CASE"):
-            if (name := self._rolled.conditions.get(self._normal(node))) is not None:
+            if (name := self._rolled.conditions.get(self.normal(node))) is not None:
                 return column(name, node)
             if kind == "COMPARISON" and (cut := self._cut(node)) is not None:
                 self.cuts.add(cut)
@@ -291,6 +289,15 @@ class _Translation:
                 return None if bound is None else bound + steps[node["type"]]
         return None
 
+    def bound(self, node: Node) -> tuple[int | None, int | None] | None:
+        """Of a comparison of the entry's instant with a constant: (its first instant, None), or (None, the first after)."""
+        at = self._cut(node) if node["class"] == "COMPARISON" else None
+        if at is None:
+            return None
+        on_left = node["left"].get("column_names") == [FACTS, "occurred_at"]
+        from_on = ("GREATER" in node["type"]) is on_left
+        return (at, None) if from_on else (None, at)
+
     def _first_told(self, node: Node) -> date | None:
         """Of a comparison of the entry's day with a constant, and of the later one of both: the first day told from those before."""
         if node["class"] == "COMPARISON" and node["type"] in _COMPARISONS:
@@ -300,6 +307,8 @@ class _Translation:
         else:
             return None
         day = self._day(right) if left.get("column_names") == [FACTS, "day"] else None
+        if day is not None and node["class"] == "FUNCTION":
+            self.by_day_from = min(self.by_day_from, day)
         return None if day is None else day + timedelta(days=later)
 
     def _day(self, node: Node) -> date | None:
@@ -341,7 +350,7 @@ class _Translation:
 
     def _newest(self, node: Node, condition: Node) -> Node:
         """The newest instant of the entries that meet a condition."""
-        if (name := self._rolled.latest.get(self._normal(condition))) is None:
+        if (name := self._rolled.latest.get(self.normal(condition))) is None:
             raise _NotKnown
         return node | {"arguments": [node["arguments"][0] | {"expression": column(name)}], "filter": None}
 
@@ -349,11 +358,11 @@ class _Translation:
         """An amount that is kept of entries that meet a condition alone."""
         chosen = self._expression("CASE WHEN facts.own THEN facts.n END")
         chosen["case_checks"][0] |= {"when_expr": condition, "then_expr": amount}
-        name = self._rolled.measures.get(self._normal(chosen))
+        name = self._rolled.measures.get(self.normal(chosen))
         return None if name is None else column(name)
 
     def _counted(self, node: Node, condition: Node | None) -> Node:
-        if condition is not None and (name := self._rolled.counts.get(self._normal(condition))) is not None:
+        if condition is not None and (name := self._rolled.counts.get(self.normal(condition))) is not None:
             return self._summed(node, column(name), None, counted=True)
         return self._summed(node, column("n"), condition, counted=True)
 
@@ -362,7 +371,7 @@ class _Translation:
         made = node | {"arguments": self._translated(node["arguments"])}
         condition = node["filter"]
         if condition is not None:
-            name = self._rolled.counts.get(self._normal(condition))
+            name = self._rolled.counts.get(self.normal(condition))
             made["filter"] = self._translated(condition) if name is None else self._expression(f"facts.{name} > 0")
         return made
 
@@ -375,7 +384,7 @@ class _Translation:
 
     def _linear(self, node: Node) -> Node:
         """An amount of which sums of entries are the amount of their sums: added, taken away, or chosen by keys."""
-        if (measure := self._rolled.measures.get(self._normal(node))) is not None:
+        if (measure := self._rolled.measures.get(self.normal(node))) is not None:
             return column(measure)
         kind = node["class"]
         if kind == "COLUMN_REF":
@@ -400,27 +409,20 @@ class _Translation:
             return node
         raise _NotKnown
 
-    def _normal(self, node: Node) -> str:
+    def normal(self, node: Node) -> str:
+        """The same text for expressions that mean the same."""
         return normal(node, self._values)
 
 
-def _day_cut(at_us: int, zone: str) -> date | None:
-    """The reporting day that an instant lies within; None where it begins one."""
-    place = checked_zone(zone)
+def _added_up(asked: _Translation, days: Sequence[date], zone: str) -> AddedUp:
+    """Of the weeks that end with these days, those whose entries need not be told apart."""
+    if asked.by_day or not days:
+        return AddedUp(None, ())
+    told = [Told(day, False) for day in asked.days]
     try:
-        day = local_day(from_us(at_us), place)
-        return None if first_instant(day, place) == from_us(at_us) else day
+        told += [
+            Told(local_day(from_us(at), checked_zone(zone)), day_within(at, zone) is not None) for at in asked.cuts
+        ]
     except OverflowError:
-        return None
-
-
-def _carried(asked: _Translation, days: Sequence[date], zone: str) -> date | None:
-    """The newest of these days up to whose end entries need not be told apart."""
-    if asked.by_day:
-        return None
-    place = checked_zone(zone)
-    try:
-        told = [*asked.days, *(local_day(from_us(at), place) for at in asked.cuts)]
-    except OverflowError:
-        return None
-    return max((day for day in days if all(day < first for first in told)), default=None)
+        return AddedUp(None, ())
+    return not_told_apart(days, told, asked.by_day_from)

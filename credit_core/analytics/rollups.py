@@ -28,7 +28,8 @@ class RollUp:
     ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as truth values, keys too. ``sums``: whole-number
     columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
     a condition. ``latest``: the newest instant of those that do. ``in_memory``: small however long the ledger is.
-    ``carried``: sums of everything up to the end of some days are kept too (:mod:`credit_core.analytics.carrying`).
+    ``carried``: sums of everything up to the end of weeks, and of each week, are kept too
+    (:mod:`credit_core.analytics.carrying`).
     """
 
     name: str
@@ -65,6 +66,11 @@ class RollUp:
         """Everything up to the end of a day, added up."""
         return f"until_{self.name}_{day:%Y%m%d}"
 
+    @property
+    def weeks(self) -> str:
+        """Each week that is over, added up as its last day."""
+        return f"weeks_{self.name}"
+
     def cut(self, day: date, at: Sequence[int]) -> str:
         """A day's rows where these instants tell its entries apart."""
         return f"cut_{self.name}_{day:%Y%m%d}_" + "_".join(map(str, at))
@@ -97,7 +103,9 @@ class RollUp:
             "count(*) AS n",
             "min(occurred_at) AS occurred_at",
         ]
-        return f"SELECT {', '.join(parts)} FROM {relation} AS facts GROUP BY ALL"
+        # Where not all of it is read, days lie together.
+        order = "" if self.in_memory else " ORDER BY day, " + ", ".join(f'"{key}"' for key in self.keys if key != "day")
+        return f"SELECT {', '.join(parts)} FROM {relation} AS facts GROUP BY ALL{order}"
 
     def added_up(self, relation: str, day: date) -> str:
         """SQL of its own rows as those of one day, which is what everything up to its end comes to."""
@@ -185,7 +193,7 @@ ROLLUPS = (
             "drawn_library": measures.drawn("library")(_F),
             "drawn_library_ahead": and_(measures.drawn("library")(_F), _F.surplus_days > 3),
         },
-        latest={"requested_at": measures.requested(_F)},
+        latest={"requested_at": measures.requested(_F), "unaffordable_at": measures.by_rule("unaffordable")(_F)},
         in_memory=False,
         carried=True,
     ),

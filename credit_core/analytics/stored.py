@@ -20,19 +20,21 @@ from typing import Any
 import duckdb
 from sqlalchemy import FromClause, Select, SelectBase
 
-from credit_core.analytics import carrying, counting, day_ends, forced, relations, spells
+from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, spells, visits
 from credit_core.analytics import manifest as manifests
+from credit_core.analytics.asked import Cut, RolledUp
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
-from credit_core.analytics.rewriting import Cut, Rewriter, RolledUp
+from credit_core.analytics.rewriting import Rewriter
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared
 from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
+from credit_core.analytics.visiting import Held
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
@@ -279,9 +281,11 @@ class StoredFacts(Facts):
         for one in there:
             if one.carried:
                 held = carrying.carried(found, one)
-                days.append((one.name, tuple(held.files)))
+                days.append((one.name, tuple(day for day in held.files if day in held.weeks)))
                 for day, file in held.files.items():
                     self._view(one.until(day), [file])
+                if held.weeks:
+                    self._view(one.weeks, list(held.weeks.values()))
                 if held.late:
                     self._view(one.late, held.late)
                     late.add(one.name)
@@ -295,11 +299,20 @@ class StoredFacts(Facts):
             frozenset(one.name for one in there),
             tuple(days),
             frozenset(late),
+            self._visits(found),
         )
+
+    def _visits(self, found: Manifest) -> Held | None:
+        """The days of which the folder says who came."""
+        there = by_week.there(found, visits.NAME)
+        if not there.days:
+            return None
+        self._view(visits.NAME, list(there.files.values()))
+        return Held(min(there.days), max(there.days))
 
     def _take_up_day_ends(self, found: Manifest) -> DayEnds | None:
         """Where accounts stood when days ended, and whose cycles are others than when that was counted."""
-        held, writer = counting.there(found), self._writer
+        held, writer = by_week.there(found, counting.KIND), self._writer
         if not held.days:
             return None
         self._view(day_ends.day_ends.name, list(held.files.values()))

@@ -70,7 +70,7 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
             marks, standing.pace_of_all, standing.pace_by_plan, standing.since_release, standing.fleet_burn, _before(standing.fleet_burn),
             standing.burn_by_day, _before(standing.burn_by_day), queries.burn_by_plan_model, _metric(queries.kpis, ("spent",)),
             _metric(queries.breakdown, "spent", "plan"), _metric(queries.hours_of_week, "spent"), _metric(queries.value, "requests"),
-            partial(queries.top_movers, by="user_id", limit=10), partial(queries.burn_by_account, limit=None),
+            partial(queries.top_movers, by="user_id", limit=10), partial(queries.burners, limit=LISTED),
         ),
         "coverage": (
             marks, _metric(queries.value, "coverage_miss_rate"), _metric(queries.daily, "coverage_miss_rate"),

@@ -148,4 +148,7 @@ def test_burn_by_account_has_each_with_its_own_pace(town: Ledger, facts: Facts) 
         assert row["pace_credits"] == pytest.approx(quota / 30 * 10, rel=1e-9)
         assert row["pace_ratio"] == pytest.approx(row["spent_credits"] / row["pace_credits"])
     assert set(frame.index) == {r["account_id"] for r in rows if is_request(r) or spent(r)}
-    assert len(queries.burn_by_account(facts, filters, limit=2)) == 2
+    some = queries.burners(facts, filters, 2)
+    assert some.accounts == len(frame)
+    pd.testing.assert_frame_equal(some.listed, frame.reset_index().head(2)[some.listed.columns])
+    assert queries.burners(facts, filters.narrowed(users=("nobody",)), 2).accounts == 0

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
-from credit_core.analytics import carrying, counting, day_ends, manifest, queries, relations, segments, source
+from credit_core.analytics import by_week, carrying, day_ends, manifest, queries, relations, segments, source
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import surplus
 from credit_core.analytics.rollups import ROLLUPS
@@ -170,7 +170,7 @@ def test_quantiles_of_counts_are_those_of_the_values() -> None:
 
 def test_weeks_end_where_balances_are_carried_to() -> None:
     first, last = START.date(), START.date() + timedelta(days=20)
-    weeks = list(counting._weeks(first, last))
+    weeks = list(by_week.weeks(first, last))
     assert [day for week in weeks for day in week][:1] == [first]
     assert weeks[-1][1] == last
     assert all(end.toordinal() % carrying.EVERY_DAYS == 0 for _, end in weeks[:-1])

@@ -17,7 +17,13 @@ from credit_core.analytics.queries.arrivals import (
     replayed_accounts,
     without_consent,
 )
-from credit_core.analytics.queries.burn import burn_against_pace, burn_by_account, burn_by_plan_model, top_movers
+from credit_core.analytics.queries.burn import (
+    burn_against_pace,
+    burn_by_account,
+    burn_by_plan_model,
+    burners,
+    top_movers,
+)
 from credit_core.analytics.queries.coverage import cells, miss_by_plan, misses_by_day, pantry_queue
 from credit_core.analytics.queries.cycle_days import burn_by_cycle_day
 from credit_core.analytics.queries.decisions import logged_decisions, recent_decisions
@@ -67,6 +73,7 @@ __all__ = [
     "burn_by_cycle_day",
     "burn_by_plan_model",
     "burn_forecast",
+    "burners",
     "cells",
     "chance_of",
     "checks",

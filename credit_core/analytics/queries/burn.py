@@ -6,6 +6,7 @@ Accounts without a quota have no pace.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,13 @@ from credit_core.analytics.metrics import checked_dimension, metric
 from credit_core.analytics.queries.series import breakdown, covered, daily, elapsed_days, lived_days
 from credit_core.analytics.sync import Facts
 from credit_core.units import MICRO, from_us, to_us
+
+
+class Burners(NamedTuple):
+    """How many accounts have requests or spending, and rows of :func:`burn_by_account`, all or the first of them."""
+
+    accounts: int
+    listed: pd.DataFrame
 
 
 def burn_against_pace(facts: Facts, filters: Filters) -> pd.DataFrame:
@@ -85,20 +93,27 @@ def top_movers(facts: Facts, filters: Filters, by: str = "user_id", limit: int |
     return frame[[by, "spent_credits", "before_credits", "change_credits"]]
 
 
-def burn_by_account(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
+def burn_by_account(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Accounts with requests or spending, largest burn first, with their own pace over the part the ledger covers.
 
     Columns account_id, user_id, plan, region, spent_uc, spent_credits, credits_per_day, pace_credits, pace_ratio,
     requests, fresh, last_at (the newest request).
     """
-    part = covered(facts, filters.period)
-    burn, pace = _burn_of_accounts(filters).subquery("burn"), _pace_of_accounts(filters, part).subquery("pace")
+    return burners(facts, filters, None).listed
+
+
+def burners(facts: Facts, filters: Filters, limit: int | None) -> Burners:
+    """How many accounts :func:`burn_by_account` has, and the first ``limit`` of them: of no other the pace is worked out."""
     accounts, owner = relations.accounts, owners().subquery("owner")
+    every = _burn_of_accounts(filters).subquery("every")
+    order = every.c.spent_uc.desc(), every.c.account_id
+    burn = select(every, func.count().over().label("accounts")).order_by(*order).limit(limit).cte("burn")
+    pace = _pace_of_accounts(filters, covered(facts, filters.period), None if limit is None else burn).subquery("pace")
     statement = (
         select(
             burn.c.account_id, owner.c.user_id, accounts.c.plan, accounts.c.region, burn.c.spent_uc,
             (burn.c.spent_uc / float(MICRO)).label("spent_credits"), (pace.c.pace_uc / MICRO).label("pace_credits"),
-            burn.c.requests, burn.c.fresh, burn.c.last_at,
+            burn.c.requests, burn.c.fresh, burn.c.last_at, burn.c.accounts,
         )
         .select_from(
             burn.outerjoin(pace, pace.c.account_id == burn.c.account_id)
@@ -106,16 +121,16 @@ def burn_by_account(facts: Facts, filters: Filters, limit: int | None = None) ->
             .outerjoin(owner, owner.c.account_id == burn.c.account_id)
         )
         .order_by(burn.c.spent_uc.desc(), burn.c.account_id)
-        .limit(limit)
     )  # fmt: skip
     frame = facts.frame(statement)
+    number = 0 if frame.empty else int(frame["accounts"].iloc[0])
     if filters.models or filters.cell:
         frame["pace_credits"] = float("nan")
     pace_credits = frame["pace_credits"].astype("float64")
     frame["credits_per_day"] = frame["spent_credits"] / elapsed_days(facts, filters.period)
     frame["pace_ratio"] = frame["spent_credits"] / pace_credits.where(pace_credits > 0)
     first = ["account_id", "user_id", "plan", "region", "spent_uc", "spent_credits", "credits_per_day", "pace_credits"]
-    return frame[[*first, "pace_ratio", "requests", "fresh", "last_at"]]
+    return Burners(number, frame[[*first, "pace_ratio", "requests", "fresh", "last_at"]])
 
 
 def owners() -> Select[tuple[str, str]]:
@@ -178,7 +193,8 @@ def of_spans(spans: FromClause, filters: Filters) -> ColumnElement[bool]:
     return relations.of_accounts(spans, filters.narrowed(users=(), teams=()))
 
 
-def _pace_of_accounts(filters: Filters, part: Period) -> Select[tuple[str, float]]:
+def _pace_of_accounts(filters: Filters, part: Period, only: FromClause | None) -> Select[tuple[str, float]]:
+    """account_id and pace_uc; ``only``: of the accounts in that relation."""
     c, a = relations.cycles.c, relations.accounts.c
     until = _running_until()
     overlap = func.least(until, to_us(part.end)) - func.greatest(c.start_at, to_us(part.start))
@@ -191,6 +207,7 @@ def _pace_of_accounts(filters: Filters, part: Period) -> Select[tuple[str, float
             until > to_us(part.start),
             c.quota_uc > 0,
             relations.of_accounts(relations.cycles, filters),
+            *(() if only is None else (c.account_id.in_(select(only.c.account_id)),)),
         )
         .group_by(c.account_id)
     )

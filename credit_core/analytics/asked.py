@@ -1,0 +1,65 @@
+"""What statements are rewritten over, and what comes of it (:mod:`credit_core.analytics.rewriting`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any, NamedTuple
+
+from credit_core.analytics.days import day_within
+from credit_core.analytics.rollups import RollUp
+from credit_core.analytics.visiting import Held
+
+
+class Rolled(NamedTuple):
+    """A roll-up and what of its definition expressions are compared with."""
+
+    rollup: RollUp
+    conditions: Mapping[str, str]
+    measures: Mapping[str, str]
+    counts: Mapping[str, str]
+    latest: Mapping[str, str]
+
+
+class RolledUp(NamedTuple):
+    """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
+
+    ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
+    ``names``: the roll-ups that are there. ``carried``: roll-up → weeks' ends up to which everything is added up, and each week
+    by itself, but for entries that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
+    """
+
+    zone: str
+    first: date
+    last: date
+    last_us: int | None
+    fresh: bool
+    names: frozenset[str]
+    carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
+    late: frozenset[str] = frozenset()
+    visits: Held | None = None
+
+    def days_cut(self, cuts: Iterable[int]) -> dict[date, list[int]]:
+        """The days that instants lie within → those instants; one after the newest entry cuts through nothing."""
+        beyond = float("inf") if self.last_us is None else self.last_us
+        within: dict[date, list[int]] = {}
+        for at in sorted(cuts):
+            day = day_within(at, self.zone) if at <= beyond else None
+            if day is not None and self.first <= day <= self.last:
+                within.setdefault(day, []).append(at)
+        return within
+
+
+class Cut(NamedTuple):
+    """A table that a rewritten statement asks, and the SQL of its rows: a day rolled up on either side of what cuts it."""
+
+    name: str
+    sql: str
+
+
+class Asked(NamedTuple):
+    """A statement, its parameters in order, and the tables that it needs made first."""
+
+    sql: str
+    parameters: list[Any]
+    cuts: tuple[Cut, ...] = ()

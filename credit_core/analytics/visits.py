@@ -1,0 +1,107 @@
+"""Who came on which day, and when before: from that, how many accounts came in any span of days is a sum.
+
+A visit is an account, a place (plan and region) and a day on which it did what is counted. It is the first of a span where the
+one before it lies outside; accounts that came in one place alone are counted by day and day before. Of those that came in more,
+a visit also has the last day in each other place, so that it is known which is the first whatever places are looked at. What
+holds by week is kept in files (:mod:`credit_core.analytics.by_week`), and asked for by :mod:`credit_core.analytics.visiting`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+from credit_core.analytics import by_week, carrying
+from credit_core.analytics.by_week import PEOPLE
+from credit_core.analytics.carrying import Written
+from credit_core.analytics.filing import paths, quoted
+from credit_core.analytics.manifest import Manifest
+from credit_core.analytics.sync import LOCAL
+from credit_core.policy.cycles import local_day
+from credit_core.units import checked_zone, from_us
+
+#: The relation of visits, and the kind of file.
+NAME = "visits"
+#: What is counted: counts of the roll-up by person → the newest instant of it, kept beside.
+COUNTED = {"requested": "requested_at", "unaffordable": "unaffordable_at"}
+#: Of a day on which a place has entries at all.
+ANY = "entries"
+
+
+def completed(at: Manifest, folder: Path, written: Written) -> Manifest:
+    """The manifest with the visits of all days that are over; the same one where nothing is missing."""
+    last, known = carrying.last_whole_day(at), by_week.there(at, NAME)
+    if last is None or any(last == until for _, until in known.files):
+        return at
+    closed = [one for one in at.segments if one.closed]
+    first = local_day(from_us(min(one.first_us for one in closed)), checked_zone(at.zone))
+    files = {}
+    for span in by_week.weeks(first, last):
+        holds = known.through is not None and span[1] <= known.through
+        files[span] = (
+            known.files[span]
+            if holds and span in known.files
+            else written(by_week.named(NAME, span), _made(at, folder, span))
+        )
+    return replace(at, tables=at.tables | by_week.tables(at, NAME, files))
+
+
+def _made(at: Manifest, folder: Path, span: by_week.Span) -> str:
+    """SQL of the visits of some days."""
+    first, last = span
+    end_us, start_us = carrying.end_us(at, last), carrying.end_us(at, first - timedelta(days=1))
+    closed = [one for one in at.segments if one.closed]
+    among = [one.rollups[PEOPLE.key] for one in closed if one.first_us < end_us and start_us <= one.last_us]
+    # Days without entries have the columns of any other.
+    people = f"read_parquet({paths(folder, among or [closed[0].rollups[PEOPLE.key]])})"
+    rows = f"SELECT * FROM {people} WHERE day BETWEEN DATE '{first}' AND DATE '{last}'"
+    until = carrying.carried(at, PEOPLE).files.get(first - timedelta(days=1))
+    before = None if until is None else f"read_parquet({paths(folder, [until])})"
+    return f"{statement(rows, before, first, at.zone)} ORDER BY ALL"
+
+
+def statement(rows: str, before: str | None, first: date, zone: str) -> str:
+    """SQL of visits, from rows of the roll-up by person of some days, and a relation of what is added up ``before`` the ``first``.
+
+    Columns day, plan, region, what, since (the day of the last visit there), others (the last days in other places), accounts.
+    """
+    came = [f"SELECT account_id, plan, region, day, '{what}' AS what FROM days WHERE {what} > 0" for what in COUNTED]
+    for what, instant in COUNTED.items() if before is not None else ():
+        day = f"CAST({LOCAL.replace('$zone', quoted(zone)).replace('occurred_at', instant)} AS DATE)"
+        came.append(
+            f"SELECT account_id, plan, region, {day} AS day, '{what}' AS what FROM {before} WHERE {instant} IS NOT NULL"
+        )
+    return f"""
+        WITH days AS MATERIALIZED ({rows}),
+        came AS MATERIALIZED (SELECT DISTINCT * FROM ({" UNION ALL ".join(came)})),
+        several AS (
+            SELECT what, account_id FROM (SELECT DISTINCT what, account_id, plan, region FROM came)
+            GROUP BY what, account_id HAVING count(*) > 1
+        ),
+        theirs AS MATERIALIZED (
+            SELECT came.*, dense_rank() OVER (ORDER BY plan, region) AS place FROM came SEMI JOIN several USING (what, account_id)
+        ),
+        last_there AS (
+            SELECT v.what, v.account_id, v.place, v.day, o.plan, o.region, max(o.day) AS since
+            FROM theirs v JOIN theirs o ON o.what = v.what AND o.account_id = v.account_id AND o.place <> v.place
+                AND (o.day < v.day OR o.day = v.day AND o.place < v.place)
+            WHERE v.day >= DATE '{first}' GROUP BY ALL
+        ),
+        elsewhere AS (
+            SELECT what, account_id, place, day, list({{'plan': plan, 'region': region, 'since': since}} ORDER BY plan, region) AS others
+            FROM last_there GROUP BY ALL
+        ),
+        placed AS (
+            SELECT came.*, theirs.place, lag(came.day) OVER (
+                PARTITION BY came.what, came.account_id, came.plan, came.region ORDER BY came.day
+            ) AS since
+            FROM came LEFT JOIN theirs ON theirs.what = came.what AND theirs.account_id = came.account_id AND theirs.day = came.day
+                AND theirs.plan IS NOT DISTINCT FROM came.plan AND theirs.region IS NOT DISTINCT FROM came.region
+        )
+        SELECT p.day, p.plan, p.region, p.what, p.since, e.others, count(*) AS accounts
+        FROM placed p LEFT JOIN elsewhere e
+            ON e.what = p.what AND e.account_id = p.account_id AND e.day = p.day AND e.place = p.place
+        WHERE p.day >= DATE '{first}' GROUP BY ALL
+        UNION ALL
+        SELECT DISTINCT day, plan, region, '{ANY}', CAST(NULL AS DATE), NULL, 0 FROM days"""

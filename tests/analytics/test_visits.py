@@ -1,0 +1,195 @@
+"""Accounts counted from visits, and sums of weeks, are what entries say: over any period, in any places, with late entries."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from credit_core.analytics import manifest, queries, segments, source, visits
+from credit_core.analytics.filters import Filters, Period
+from credit_core.analytics.rollups import ROLLUPS
+from credit_core.analytics.stored import StoredFacts
+from credit_core.analytics.sync import Facts
+from tests.analytics.ledgers import START, Ledger, make
+
+DAYS = 24
+SLUGS = ("active_accounts", "run_out_share")
+#: START is a midnight in UTC.
+DAY = timedelta(days=1)
+PERIODS = {
+    "whole days": Period(START + 2 * DAY, START + 17 * DAY),
+    "to the newest entry": Period(START + 3 * DAY, START + 40 * DAY),
+    "from before the first entry": Period(START - 9 * DAY, START + 11 * DAY),
+    "ends within a day": Period(START + DAY, START + 16 * DAY + timedelta(hours=9)),
+    "begins within a day": Period(START + 5 * DAY + timedelta(hours=13), START + 20 * DAY),
+    "within one day": Period(START + 6 * DAY + timedelta(hours=5), START + 6 * DAY + timedelta(hours=19)),
+    "after the newest entry": Period(START + 60 * DAY, START + 61 * DAY),
+}
+NARROWED: tuple[dict[str, object], ...] = (
+    {}, {"plans": ("basic",)}, {"plans": ("basic", "premium"), "regions": ("us",)}, {"users": ("u-a1",)},
+)  # fmt: skip
+
+
+def wander(ledger: Ledger, chance: random.Random, number: int, at: datetime) -> None:
+    """A request by somebody who lives in one place, or in another every time."""
+    name = f"a{chance.randrange(6)}"
+    # Half of the accounts never move; the others do so within a day too.
+    place = {"plan": chance.choice(("basic", "premium")), "region": chance.choice(("eu", "us"))} if name > "a2" else {}
+    rule = chance.choice(("controller", "controller", "unaffordable", "rate_limited"))
+    outcome = None if rule == "rate_limited" else "library"
+    if chance.random() < 0.3:
+        ledger.fresh(name, f"f-{number}", at, **place)
+    else:
+        ledger.answer(name, f"r-{number}", at, rule, outcome, **place)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    made = make(f"sqlite:///{tmp_path}/ledger.db")
+    chance = random.Random(11)
+    for number in range(6):
+        made.account(f"a{number}", ("basic", "premium")[number % 2], ("eu", "us")[number % 2])
+        made.grant(f"a{number}", START)
+    for number, offset in enumerate(sorted(chance.random() * DAYS for _ in range(140))):
+        wander(made, chance, number, START + offset * DAY)
+    return made.write()
+
+
+@pytest.fixture
+def stored(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredFacts]:
+    """The ledger in segments that close after a few entries, in the middle of days."""
+    for name, value in {"CHUNK_ROWS": 40, "_PIECE_ROWS": 20}.items():
+        monkeypatch.setattr(source, name, value)
+    for name, value in {"BACKFILL_ROWS": 60, "LEAST_CLOSED_ROWS": 40, "MOST_OPEN_ROWS": 30}.items():
+        monkeypatch.setattr(segments, name, value)
+    facts = StoredFacts.at(ledger.url, tmp_path / "facts")
+    facts.follow()
+    yield facts
+    facts.close()
+
+
+def agree(stored: StoredFacts, ledger: Ledger, narrowed: tuple[dict[str, object], ...] = NARROWED[:1]) -> None:
+    copy = Facts.open(ledger.url)
+    copy.follow()
+    try:
+        for name, period in PERIODS.items():
+            for kept in narrowed:
+                chosen, where = Filters(period, period.before(), **kept), f"{name}, {kept}"  # type: ignore[arg-type]
+                assert queries.values(stored, chosen, SLUGS) == queries.values(copy, chosen, SLUGS), where
+                own, plain = (
+                    # Days come in seconds or microseconds, as pandas joins them.
+                    queries.daily(facts, chosen, "active_accounts").astype({"day": "datetime64[us]"})
+                    for facts in (stored, copy)
+                )
+                pd.testing.assert_frame_equal(own, plain, obj=where)
+            chosen = Filters(period, period.before())
+            own, plain = (queries.top_movers(facts, chosen, limit=None) for facts in (stored, copy))
+            pd.testing.assert_frame_equal(own, plain, obj=name)
+            own, plain = (queries.burn_by_account(facts, chosen) for facts in (stored, copy))
+            pd.testing.assert_frame_equal(own, plain, obj=name)
+    finally:
+        copy.close()
+
+
+def asked(stored: StoredFacts, period: Period) -> list[str]:
+    """The statements of :func:`agree`'s first two questions."""
+    found: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        rewritten = stored._asked
+
+        def told(statement: object) -> tuple[str, list[object]]:
+            answer = rewritten(statement)  # type: ignore[arg-type]
+            found.append(answer[0])
+            return answer
+
+        patch.setattr(stored, "_asked", told)
+        queries.values(stored, Filters(period), SLUGS)
+        queries.daily(stored, Filters(period), "active_accounts")
+        queries.top_movers(stored, Filters(period), by="user_id")
+    return found
+
+
+def test_every_period_and_place_has_the_answer_that_entries_give(stored: StoredFacts, ledger: Ledger) -> None:
+    agree(stored, ledger, NARROWED)
+    over, by_day, moved = (sql for sql in asked(stored, PERIODS["whole days"]) if "account" in sql or "user" in sql)
+    assert "FROM visits" in over
+    assert "FROM visits" in by_day
+    assert "weeks_people" in moved
+    assert "FROM visits" not in asked(stored, PERIODS["begins within a day"])[0]
+
+
+def test_late_entries_and_new_places_count_at_once_and_after_the_next_day(stored: StoredFacts, ledger: Ledger) -> None:
+    held = stored._rolled_up
+    assert held is not None
+    assert held.visits is not None
+    for number in range(4):
+        ledger.answer(
+            f"a{number}",
+            f"late-{number}",
+            START + timedelta(days=8, hours=number),
+            "unaffordable",
+            plan="free",
+            region="us",
+        )
+    # Somebody who never moved is somewhere else today.
+    ledger.answer("a0", "moved", START + DAYS * DAY, plan="premium", region="us")
+    ledger.write()
+    stored.follow()
+    now = stored._rolled_up
+    assert now is not None
+    assert now.visits is None or now.visits.through < held.visits.through
+    agree(stored, ledger, NARROWED[:3])
+    for number in range(35):
+        ledger.answer(f"a{number % 6}", f"next-{number}", START + (DAYS + 1) * DAY + timedelta(minutes=number))
+    ledger.write()
+    stored.follow()
+    again = stored._rolled_up
+    assert again is not None
+    assert again.visits is not None
+    assert again.visits.through > held.visits.through
+    agree(stored, ledger)
+
+
+def test_visits_of_an_account_in_two_places_on_one_day(tmp_path: Path) -> None:
+    """One account, two places on one day: one visit is the first, the other has it among the others."""
+    with Facts.open(make(f"sqlite:///{tmp_path}/ledger.db").url)._database.cursor() as cursor:
+        people = next(one for one in ROLLUPS if one.name == "people")
+        rows = ", ".join(
+            f"('a', DATE '{day}', '{plan}', 'eu', 1, 0)"
+            for day, plan in (("2026-01-05", "x"), ("2026-01-07", "x"), ("2026-01-07", "y"))
+        )
+        assert set(visits.COUNTED) <= set(people.counts)
+        given = f"SELECT * FROM (VALUES {rows}) AS t(account_id, day, plan, region, requested, unaffordable)"
+        made = visits.statement(given, None, date(2026, 1, 5), "UTC")
+        found = cursor.execute(
+            f"SELECT plan, CAST(since AS VARCHAR), others FROM ({made}) WHERE accounts > 0 ORDER BY day, plan"
+        ).fetchall()
+    (first, second, third) = found
+    assert (first[:2], first[2]) == (("x", None), None)
+    assert (second[:2], second[2]) == (("x", "2026-01-05"), None)
+    assert third[:2] == ("y", None)
+    assert [(one["plan"], str(one["since"])) for one in third[2]] == [("x", "2026-01-07")]
+
+
+def test_a_folder_without_them_gets_them_at_the_next_run(stored: StoredFacts, ledger: Ledger) -> None:
+    found = manifest.read(stored.store)
+    assert found is not None
+    stored.close()
+    gone = {name: files for name, files in found.tables.items() if not name.startswith(("visits", "week"))}
+    manifest.write(stored.store, replace(found, tables=gone))
+    old = StoredFacts.at(ledger.url, stored.store)
+    try:
+        old.look()
+        assert "FROM visits" not in " ".join(asked(old, PERIODS["whole days"]))
+        agree(old, ledger)
+        old.follow()
+        assert "FROM visits" in " ".join(asked(old, PERIODS["whole days"]))
+        agree(old, ledger)
+    finally:
+        old.close()
