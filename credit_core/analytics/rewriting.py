@@ -23,13 +23,16 @@ from credit_core.analytics.parsed import (
     Node,
     adds_up,
     column,
+    conjuncts,
     is_facts,
     nodes,
     normal,
+    reads_only,
     selects,
     times_n,
 )
 from credit_core.analytics.rollups import RollUp, sql_of
+from credit_core.analytics.subsets import SUBSETS, Subset
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us
 
@@ -64,7 +67,7 @@ class RolledUp(NamedTuple):
     """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
 
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
-    ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for
+    ``names``: the roll-ups that are there; ``subsets``: those of entries kept apart. ``carried``: roll-up → days up to whose end everything is added up, but for
     entries that came later, where it is among ``late``.
     """
 
@@ -76,6 +79,7 @@ class RolledUp(NamedTuple):
     names: frozenset[str]
     carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
     late: frozenset[str] = frozenset()
+    subsets: frozenset[str] = frozenset()
 
 
 class Cut(NamedTuple):
@@ -100,6 +104,7 @@ class Rewriter:
         """Reads the roll-ups' own expressions once."""
         self._parser = parser
         self._rollups = [self._rolled(one) for one in rollups]
+        self._subsets = [(one, self._conditions(one)) for one in SUBSETS]
         self.parse = lru_cache(maxsize=_REMEMBERED)(self._parse)
         self._known: dict[tuple[str, tuple[str, ...], RolledUp], Asked] = {}
 
@@ -119,7 +124,7 @@ class Rewriter:
         cuts: dict[str, Cut] = {}
         for select in list(selects(statement)):
             if is_facts(select.get("from_table")):
-                touched |= self._rewrite(select, values, there, cuts)
+                touched |= self._rewrite(select, values, there, cuts) or self._narrowed(select, values, there)
         if not touched:
             return Asked(sql, list(parameters))
         kept: list[Any] = []
@@ -154,6 +159,24 @@ class Rewriter:
             return True
         return False
 
+    def _narrowed(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
+        """Ask the few entries that are kept apart, where the others do not meet the question's own conditions."""
+        asked = {normal(one, values) for one in conjuncts(select["where_clause"])}
+        for subset, conditions in self._subsets:
+            if subset.name in there.subsets and conditions <= asked and reads_only(select, subset.columns):
+                select["from_table"] = self._relation(f"SELECT * FROM {subset.table}")
+                return True
+        return False
+
+    def _conditions(self, subset: Subset) -> frozenset[str]:
+        return frozenset(normal(self._expression(sql_of(one)), {}) for one in subset.conditions)
+
+    def _relation(self, sql: str) -> Node:
+        """Rows of a statement in the place of ``facts``."""
+        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({sql}) AS {FACTS}"))
+        found: Node = source["statements"][0]["node"]["from_table"]
+        return found
+
     def _source(
         self,
         rollup: RollUp,
@@ -184,9 +207,7 @@ class Rewriter:
                 parts.append(f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'")
         if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
-        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({' UNION ALL '.join(parts)}) AS {FACTS}"))
-        found: Node = source["statements"][0]["node"]["from_table"]
-        return found
+        return self._relation(" UNION ALL ".join(parts))
 
     def _rolled(self, rollup: RollUp) -> Rolled:
         said = (

@@ -32,6 +32,7 @@ from credit_core.analytics.rewriting import Cut, Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared
+from credit_core.analytics.subsets import SUBSETS
 from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.policy.cycles import local_day
@@ -251,14 +252,13 @@ class StoredFacts(Facts):
         writer.execute(
             "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
         )
-        fresh_rows = {spells: spells.made_from("facts_new"), forced: forced.fresh_from("facts_new")}
-        for apart, rows in fresh_rows.items():
-            kept = [one.rollups[apart.key()] for one in after if apart.key() in one.rollups]
-            self._apart.discard(apart.NAME)
+        for name, key, rows in _kept_apart("facts_new"):
+            kept = [one.rollups[key] for one in after if key in one.rollups]
+            self._apart.discard(name)
             if 0 < len(kept) == len(after):
                 of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
-                writer.execute(f"CREATE OR REPLACE VIEW {apart.NAME} AS {of_closed} UNION ALL ({rows})")
-                self._apart.add(apart.NAME)
+                writer.execute(f"CREATE OR REPLACE VIEW {name} AS {of_closed} UNION ALL ({rows})")
+                self._apart.add(name)
         for one in ROLLUPS:
             sums = [
                 [segment.rollups[one.key] for segment in segments if one.key in segment.rollups]
@@ -295,6 +295,7 @@ class StoredFacts(Facts):
             frozenset(one.name for one in there),
             tuple(days),
             frozenset(late),
+            frozenset(one.name for one in SUBSETS if one.table in self._apart),
         )
 
     def _take_up_day_ends(self, found: Manifest) -> DayEnds | None:
@@ -352,6 +353,16 @@ class StoredFacts(Facts):
 
     def _paths(self, files: Sequence[str]) -> str:
         return paths(self.store, files)
+
+
+def _kept_apart(entries: str) -> list[tuple[str, str, str]]:
+    """Of what each segment keeps apart: the relation's name, the file's key, and SQL of its rows of entries that are not closed."""
+    told = [(one.table, one.key, one.made_from(entries)) for one in SUBSETS]
+    return [
+        *told,
+        (spells.NAME, spells.key(), spells.made_from(entries)),
+        (forced.NAME, forced.key(), forced.fresh_from(entries)),
+    ]
 
 
 def _in_place(name: str) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import reduce
 
 import pandas as pd
-from sqlalchemy import case, func, literal, or_, select
+from sqlalchemy import case, func, literal, select
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
@@ -80,12 +80,6 @@ def incidents(facts: Facts, filters: Filters, limit: int | None = None) -> pd.Da
     f = relations.facts.c
     counts = {name: metric(slug).numerator(f) for name, slug in _INCIDENTS.items()}
     total = reduce(lambda left, right: left + right, counts.values())
-    met = or_(
-        measures.by_rule("rate_limited", "over_limit", "blocked")(f),
-        f.anomaly.is_(True),
-        measures.failed(f),
-        measures.legs("rejected", reason="late_settle")(f),
-    )
     statement = (
         select(
             f.user_id,
@@ -93,7 +87,7 @@ def incidents(facts: Facts, filters: Filters, limit: int | None = None) -> pd.Da
             *(one.label(name) for name, one in counts.items()),
             func.max(f.occurred_at).label("last_at"),
         )
-        .where(relations.behind(relations.facts, filters), met, f.user_id.is_not(None))
+        .where(relations.behind(relations.facts, filters), measures.incident(f), f.user_id.is_not(None))
         .group_by(f.user_id)
         .order_by(total.desc(), f.user_id)
         .limit(limit)

@@ -63,8 +63,16 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     return {slug: found[slug] for slug in slugs}
 
 
-def _asked_together(declared: Metric) -> tuple[str, str, bool, bool]:
-    return declared.relation, declared.span, declared.format == "ms", tells_apart(declared)
+def _asked_together(declared: Metric) -> tuple[str, str, str, bool]:
+    timed = _timed(declared, relations.facts)
+    return declared.relation, declared.span, "" if timed is None else str(timed), tells_apart(declared)
+
+
+def _timed(declared: Metric, relation: FromClause) -> ColumnElement[bool] | None:
+    """Of a quantile the condition on a row that has the value: it is one of those rows, and of no other."""
+    if declared.format != "ms" or not isinstance(declared.numerator, Aggregate):
+        return None
+    return declared.numerator.rows(relation.c)
 
 
 def tells_apart(declared: Metric) -> bool:
@@ -246,7 +254,8 @@ def _kept(declared: Metric, relation: FromClause, filters: Filters) -> ColumnEle
         return relations.in_period(relation.c.occurred_at, filters)
     if declared.span == "to_date":
         return (relation.c.occurred_at < to_us(filters.period.end)) & relations.in_dimensions(relation, filters)
-    return relations.behind(relation, filters)
+    behind, timed = relations.behind(relation, filters), _timed(declared, relation)
+    return behind if timed is None else behind & timed
 
 
 def _parts(declared: Metric, relation: FromClause) -> list[ColumnElement[Any]]:
