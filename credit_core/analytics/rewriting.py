@@ -67,8 +67,8 @@ class RolledUp(NamedTuple):
     """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
 
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
-    ``names``: the roll-ups that are there; ``subsets``: those of entries kept apart. ``carried``: roll-up → days up to whose end everything is added up, but for
-    entries that came later, where it is among ``late``.
+    ``names``: the roll-ups that are there; ``subsets``: those of entries kept apart. ``carried``: roll-up → days up to
+    whose end everything is added up, but for entries that came later, where it is among ``late``.
     """
 
     zone: str

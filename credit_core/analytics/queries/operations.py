@@ -12,7 +12,7 @@ from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.metrics import metric
 from credit_core.analytics.queries.overview import STUCK_AFTER_US
-from credit_core.analytics.queries.series import breakdown, daily
+from credit_core.analytics.queries.series import breakdowns, dailies
 from credit_core.analytics.sync import Facts
 from credit_core.units import MICRO, to_us
 
@@ -48,12 +48,11 @@ def models(facts: Facts, filters: Filters) -> pd.DataFrame:
     ]
     kept_rows = (relations.behind(relations.facts, filters), f.latency_ms.is_not(None))
     parts = [facts.frame(select(f.model, *quantiles).where(*kept_rows).group_by(f.model))]
-    for name, slug in _OF_MODELS.items():
-        if metric(slug).format == "ms":
-            continue
-        found = breakdown(facts, filters, slug, "model")
+    rates = {name: slug for name, slug in _OF_MODELS.items() if metric(slug).format != "ms"}
+    found = breakdowns(facts, filters, tuple(rates.values()), "model")
+    for name, slug in rates.items():
         kept = {"value": name} | ({"denominator": "ended"} if slug == "failure_rate" else {})
-        parts.append(found[["model", *kept]].rename(columns=kept))
+        parts.append(found[slug][["model", *kept]].rename(columns=kept))
     frame = reduce(lambda left, right: left.merge(right, on="model", how="outer"), parts)
     frame = frame[frame["ended"].fillna(0) > 0].sort_values(["ended", "model"], ascending=[False, True])
     return frame[["model", "ended", *_OF_MODELS]].reset_index(drop=True)
@@ -62,13 +61,15 @@ def models(facts: Facts, filters: Filters) -> pd.DataFrame:
 def rates_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Per reporting day and way to end badly: day, rate (failed, partial, refunded), value, numerator, denominator."""
     ways = {"failed": "failure_rate", "partial": "partial_rate", "refunded": "refund_rate"}
-    return pd.concat([daily(facts, filters, slug).assign(rate=rate) for rate, slug in ways.items()], ignore_index=True)
+    found = dailies(facts, filters, tuple(ways.values()))
+    return pd.concat([found[slug].assign(rate=rate) for rate, slug in ways.items()], ignore_index=True)
 
 
 def incidents_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Per reporting day: day, incident (rate_limited, over_limit, blocked, anomalies, late), number."""
     counted = {name: slug for name, slug in _INCIDENTS.items() if metric(slug).denominator is None}
-    parts = [daily(facts, filters, slug).assign(incident=name) for name, slug in counted.items()]
+    found = dailies(facts, filters, tuple(counted.values()))
+    parts = [found[slug].assign(incident=name) for name, slug in counted.items()]
     frame = pd.concat(parts, ignore_index=True).rename(columns={"numerator": "number"})
     return frame[["day", "incident", "number"]]
 
