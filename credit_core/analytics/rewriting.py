@@ -83,14 +83,15 @@ class RolledUp(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A table that a rewritten statement asks, and the SQL of its rows: a day rolled up on either side of what cuts it."""
+    """A relation that a rewritten statement asks: a day rolled up on either side of what cuts it, or its ``entries``."""
 
     name: str
     sql: str
+    entries: str
 
 
 class Asked(NamedTuple):
-    """A statement, its parameters in order, and the tables that it needs made first."""
+    """A statement, its parameters in order, and what it needs made first."""
 
     sql: str
     parameters: list[Any]
@@ -199,12 +200,12 @@ class Rewriter:
             if rollup.name in there.late:
                 parts.append(f"SELECT * FROM {rollup.late} WHERE day <= DATE '{carried}'")
         for day, at in cut.items():
+            entries = f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'"
             if rollup.in_memory:
-                one = Cut(rollup.cut(day, at), rollup.cut_from(relations.facts.name + "_closed", day, at))
-                cuts[one.name] = one
-                parts.append(f"SELECT * FROM {one.name}")
-            else:
-                parts.append(f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'")
+                name = rollup.cut(day, at)
+                cuts[name] = Cut(name, rollup.cut_from(relations.facts.name + "_closed", day, at), entries)
+                entries = f"SELECT * FROM {name}"
+            parts.append(entries)
         if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
         return self._relation(" UNION ALL ".join(parts))

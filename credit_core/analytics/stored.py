@@ -8,7 +8,6 @@ manifest, and take over when it ends.
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,13 +21,14 @@ from sqlalchemy import FromClause, Select, SelectBase
 
 from credit_core.analytics import carrying, counting, day_ends, forced, relations, spells
 from credit_core.analytics import manifest as manifests
+from credit_core.analytics.cutting import Cuts
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
-from credit_core.analytics.rewriting import Cut, Rewriter, RolledUp
+from credit_core.analytics.rewriting import Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared
@@ -63,8 +63,7 @@ class StoredFacts(Facts):
         #: What is kept apart beside every closed segment.
         self._apart: set[str] = set()
         self._shared = Shared(database)
-        self._cutting = threading.Lock()
-        self._cuts: dict[str, int] = {}
+        self._cuts = Cuts(database)
 
     @classmethod
     def at(
@@ -142,8 +141,7 @@ class StoredFacts(Facts):
         """Ask everything anew, for those who measure."""
         super().forget()
         self._shared.forget()
-        with self._cutting:
-            self._cuts = dict.fromkeys(self._cuts, -1)
+        self._cuts.forget()
 
     def day_ends(self) -> DayEnds | None:
         """The days of which the folder says where accounts stood."""
@@ -156,20 +154,8 @@ class StoredFacts(Facts):
             return sql, parameters
         asked = self._rewriter(sql, parameters, self._rolled_up)
         if asked.cuts:
-            self._cut(asked.cuts)
+            self._cuts(asked.cuts, self.version)
         return asked.sql, asked.parameters
-
-    def _cut(self, cuts: Sequence[Cut]) -> None:
-        """Have the days that a question cuts through, and that the others of its page cut through too."""
-        with self._cutting, self._database.cursor() as cursor:
-            for one in cuts:
-                if self._cuts.get(one.name) != self.version:
-                    cursor.execute(f"CREATE OR REPLACE TABLE {one.name} AS {one.sql}")
-                    self._cuts[one.name] = self.version
-            # Those of the version before may still be asked.
-            for name in [name for name, version in self._cuts.items() if version < self.version - 1]:
-                cursor.execute(f"DROP TABLE IF EXISTS {name}")
-                del self._cuts[name]
 
     # Taking up a manifest ----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, or_, select
 
-from credit_core.analytics import measures, queries, relations, segments, source
+from credit_core.analytics import cutting, measures, queries, relations, segments, source
 from credit_core.analytics.day_ends import STEP_DAYS
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
@@ -204,6 +204,33 @@ def test_what_a_roll_up_does_not_know_is_read_entry_by_entry(rolled: StoredFacts
         select(F.plan, func.count()).where(F.occurred_at > F.recorded_at).group_by(F.plan),
     ):
         assert "rollup_" not in sql_of(rolled, statement)
+
+
+def test_a_day_that_many_questions_cut_through_is_added_up_and_answers_the_same(
+    facts: Facts, rolled: StoredFacts
+) -> None:
+    chosen = Filters(Period(START + timedelta(days=2, hours=9, minutes=17), START + timedelta(days=7, hours=3)))
+    kept, spent = relations.behind(relations.facts, chosen), measures.total(measures.spent_uc)(F)
+
+    def ask(by: Any) -> None:
+        statement = select(by, spent, func.count()).where(kept).group_by(by).order_by(by)
+        assert rolled.rows(statement) == facts.rows(statement)
+
+    def relation(kind: str) -> list[str]:
+        with rolled._database.cursor() as cursor:
+            named = cursor.execute(f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE {kind}_name LIKE 'cut_flow%'")
+            return [name for (name,) in named.fetchall()]
+
+    columns = (F.region, F.model, F.arm, F.lot_kind, F.reason, F.mode)
+    rolled.forget()
+    before = set(relation("table"))
+    for number, by in enumerate(columns, 1):
+        ask(by)
+        assert (len(set(relation("table")) - before) == 2) is (number >= cutting.OFTEN)
+    # Anew, from entries again.
+    rolled.forget()
+    ask(columns[0])
+    assert set(relation("table")) <= before
 
 
 def test_a_period_that_cuts_a_day_reads_that_days_entries(rolled: StoredFacts) -> None:
