@@ -34,7 +34,7 @@ if ledger.as_of is None:
 config = session.core().config()
 
 
-def sentence(ends: standing.RunningOut, whole: standing.Spread) -> None:
+def sentence(ends: standing.Ends, whole: standing.Spread) -> None:
     """How far people are from pace, in words."""
     if not whole.accounts:
         st.markdown("No running account has these filters.")
@@ -44,8 +44,8 @@ def sentence(ends: standing.RunningOut, whole: standing.Spread) -> None:
         f"of {sentences.counted(whole.accounts, 'account')}, {behind} more than 3 days behind pace and "
         f"{numbers.count(whole.ahead)} more than 3 days ahead; the median is **{numbers.days(whole.median)}**"
     )
-    out = sentences.running_out(len(ends.empty), len(ends.soon), "the next reset")
-    first = f", the first on {sentences.weekday(ends.soon['runs_out_at'].iloc[0], zone)}" if len(ends.soon) else ""
+    out = sentences.running_out(ends.empty, ends.soon, "the next reset")
+    first = "" if ends.first_at is None else f", the first on {sentences.weekday(ends.first_at, zone)}"
     st.markdown(sentences.joined(spread, f"{out}{first}"))
 
 
@@ -301,7 +301,7 @@ with states.loading(420):
     before = ask(standing.spread, chosen.compared()) if chosen.compare else None
     course = ask(queries.surplus_bands, chosen)
     top = summary(whole, before, course)
-sentence(ask(standing.running_out, chosen), whole)
+sentence(ask(standing.ends, chosen), whole)
 if everybody.empty:
     filters.nothing_here("No running account in this period with these filters.")
     drill.entries(chosen, "surplus")

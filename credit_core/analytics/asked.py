@@ -27,6 +27,7 @@ class RolledUp(NamedTuple):
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
     ``names``: the roll-ups that are there. ``carried``: roll-up → weeks' ends up to which everything is added up, and each week
     by itself, but for entries that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
+    ``subsets``: those of entries kept apart.
     """
 
     zone: str
@@ -38,6 +39,7 @@ class RolledUp(NamedTuple):
     carried: tuple[tuple[str, tuple[date, ...]], ...] = ()
     late: frozenset[str] = frozenset()
     visits: Held | None = None
+    subsets: frozenset[str] = frozenset()
 
     def days_cut(self, cuts: Iterable[int]) -> dict[date, list[int]]:
         """The days that instants lie within → those instants; one after the newest entry cuts through nothing."""
@@ -51,14 +53,15 @@ class RolledUp(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A table that a rewritten statement asks, and the SQL of its rows: a day rolled up on either side of what cuts it."""
+    """A relation that a rewritten statement asks: a day rolled up on either side of what cuts it, or its ``entries``."""
 
     name: str
     sql: str
+    entries: str
 
 
 class Asked(NamedTuple):
-    """A statement, its parameters in order, and the tables that it needs made first."""
+    """A statement, its parameters in order, and what it needs made first."""
 
     sql: str
     parameters: list[Any]

@@ -13,7 +13,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from sqlalchemy import Date, SmallInteger, Table
 
-from credit_core.analytics import forced, relations, rollups, spells
+from credit_core.analytics import forced, relations, rollups, spells, subsets
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.lanes import FEW_VALUES
 from credit_core.analytics.manifest import Segment
@@ -120,7 +120,8 @@ class SegmentFile:
 def kept_of(entries: str) -> dict[str, tuple[str, str]]:
     """What a closed segment keeps beside its entries: key → kind of file and SQL of its rows over a relation like ``facts``."""
     sums = {one.key: (f"rollup-{one.name}", one.made_from(entries)) for one in rollups.ROLLUPS}
-    return sums | {apart.key(): (apart.NAME, apart.made_from(entries)) for apart in (spells, forced)}
+    rows = {one.key: (one.table, one.made_from(entries)) for one in subsets.SUBSETS}
+    return sums | rows | {apart.key(): (apart.NAME, apart.made_from(entries)) for apart in (spells, forced)}
 
 
 def rolled_up(database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path]) -> dict[str, Path]:

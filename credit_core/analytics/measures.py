@@ -116,6 +116,12 @@ def failed(f: Any) -> ColumnElement[Any]:
     return and_(legs("release")(f), f.reason.not_in(NOT_FAILED))
 
 
+def incident(f: Any) -> ColumnElement[Any]:
+    """Entries of limits met and of failures: rules 1 and 2, counts used up, anomalies, failed legs, settles that came late."""
+    refused = by_rule("rate_limited", "over_limit", "blocked")(f)
+    return or_(refused, f.anomaly.is_(True), failed(f), legs("rejected", reason="late_settle")(f))
+
+
 def spent_uc(f: Any) -> ColumnElement[Any]:
     """Micro-credits an entry spends: what a settle consumes, plus imports, less refunds (SPEC 2); 0 for other kinds."""
     return case(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 Node = dict[str, Any]
@@ -66,6 +66,21 @@ def _plain(node: Any, values: Mapping[str, Any]) -> Any:
     if kind == "CONSTANT":
         return {"constant": node["literal"].get("text")}
     return {name: _plain(part, values) for name, part in node.items() if name not in _ASIDE}
+
+
+def conjuncts(node: Node | None) -> Iterator[Node]:
+    """The conditions all of which a condition asks for."""
+    if node is not None and node["type"] == "CONJUNCTION_AND":
+        for one in node["children"]:
+            yield from conjuncts(one)
+    elif node is not None:
+        yield node
+
+
+def reads_only(select: Node, columns: Collection[str]) -> bool:
+    """Whether of ``facts`` a ``SELECT`` reads no other column."""
+    read = (one["column_names"] for one in nodes(select, "COLUMN_REF"))
+    return not any(nodes(select, "STAR")) and all(names[0] != FACTS or names[-1] in columns for names in read)
 
 
 def selects(node: Any) -> Iterator[Node]:

@@ -28,13 +28,16 @@ from credit_core.analytics.parsed import (
     Node,
     adds_up,
     column,
+    conjuncts,
     is_facts,
     nodes,
     normal,
+    reads_only,
     selects,
     times_n,
 )
 from credit_core.analytics.rollups import RollUp
+from credit_core.analytics.subsets import SUBSETS, Subset
 from credit_core.analytics.visiting import Held
 from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
@@ -63,6 +66,7 @@ class Rewriter:
         """Reads the roll-ups' own expressions once."""
         self._parser = parser
         self._rollups = [self._rolled(one) for one in rollups]
+        self._subsets = [(one, self._conditions(one)) for one in SUBSETS]
         self.parse = lru_cache(maxsize=_REMEMBERED)(self._parse)
         self._known: dict[tuple[str, tuple[str, ...], RolledUp], Asked] = {}
 
@@ -82,7 +86,7 @@ class Rewriter:
         cuts: dict[str, Cut] = {}
         for select in list(selects(statement)):
             if is_facts(select.get("from_table")):
-                touched |= self._rewrite(select, values, there, cuts)
+                touched |= self._rewrite(select, values, there, cuts) or self._narrowed(select, values, there)
         if not touched:
             return Asked(sql, list(parameters))
         kept: list[Any] = []
@@ -136,6 +140,18 @@ class Rewriter:
         select.update(made)
         return True
 
+    def _narrowed(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
+        """Ask the few entries that are kept apart, where the others do not meet the question's own conditions."""
+        asked = {normal(one, values) for one in conjuncts(select["where_clause"])}
+        for subset, conditions in self._subsets:
+            if subset.name in there.subsets and conditions <= asked and reads_only(select, subset.columns):
+                select["from_table"] = self._relation(f"SELECT * FROM {subset.table} AS {FACTS}")
+                return True
+        return False
+
+    def _conditions(self, subset: Subset) -> frozenset[str]:
+        return frozenset(normal(self._expression(sql_of(one)), {}) for one in subset.conditions)
+
     def _source(
         self,
         rollup: RollUp,
@@ -170,12 +186,12 @@ class Rewriter:
         if covered and rollup.name in there.late:
             parts.append(f"SELECT * FROM {rollup.late} WHERE {' OR '.join(covered)}")
         for day, at in cut.items():
+            entries = f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'"
             if rollup.in_memory:
-                one = Cut(rollup.cut(day, at), rollup.cut_from(relations.facts.name + "_closed", day, at))
-                cuts[one.name] = one
-                parts.append(f"SELECT * FROM {one.name}")
-            else:
-                parts.append(f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'")
+                name = rollup.cut(day, at)
+                cuts[name] = Cut(name, rollup.cut_from(relations.facts.name + "_closed", day, at), entries)
+                entries = f"SELECT * FROM {name}"
+            parts.append(entries)
         if there.fresh:
             parts.append(f"SELECT * FROM {rollup.fresh}")
         return " UNION ALL ".join(parts)

@@ -13,7 +13,7 @@ import duckdb
 from sqlalchemy import FromClause, TableClause, column, table
 
 #: Tables kept at most; one that is no longer kept goes when the last question that has it is done.
-MOST = 4
+MOST = 6
 _Key = tuple[str, tuple[str, ...], int]
 
 

@@ -56,11 +56,9 @@ def key() -> str:
     return keyed(NAME, first_of_stretches())
 
 
-def spells(events: FromClause, period: Any) -> Select[Any]:
-    """Run-outs that began when ``period`` says of an instant: whose, run_out_at, granted_at (or missing), cycle_days."""
-    some = events.alias("some")
-    theirs = select(some.c.account_id).where(some.c.dry, period(some.c.occurred_at))
-    e = events.c
+def spells(events: FromClause, start_us: int, end_us: int) -> Select[Any]:
+    """Run-outs that began from ``start_us`` to before ``end_us``: whose, run_out_at, granted_at (or missing), cycle_days."""
+    e, o = events.c, events.alias("older").c
     order = (e.occurred_at, e.id)
     granted, ran_dry = case((~e.dry, e.occurred_at)), case((e.dry, literal_column("1")), else_=literal_column("0"))
     looked_at = (
@@ -70,12 +68,24 @@ def spells(events: FromClause, period: Any) -> Select[Any]:
             # A dry one is the first of its stretch where a grant, or nothing, is right before it.
             func.lag(ran_dry).over(partition_by=e.account_id, order_by=order).label("dry_before"),
         )
-        .where(e.account_id.in_(theirs))
+        .where(e.occurred_at >= start_us)
         .subquery("looked_at")
     )
-    s = looked_at.c
-    first = or_(s.dry_before.is_(None), s.dry_before == 0)
-    return select(
-        *(s[name] for name in ("account_id", "user_id", "team_id", "plan", "region")),
-        s.occurred_at.label("run_out_at"), s.granted_at, s.cycle_days,
-    ).where(s.dry, first, period(s.occurred_at))  # fmt: skip
+    # Of what came before the period the last is enough, which need not be sorted.
+    was_dry = func.arg_max(case((o.dry, literal_column("1")), else_=literal_column("0")), func.row(o.occurred_at, o.id))
+    before = (
+        select(o.account_id, was_dry.label("was_dry"))
+        .where(o.occurred_at < start_us)
+        .group_by(o.account_id)
+        .subquery("before")
+    )
+    s, b = looked_at.c, before.c
+    first = func.coalesce(s.dry_before, b.was_dry, literal_column("0")) == literal_column("0")
+    return (
+        select(
+            *(s[name] for name in ("account_id", "user_id", "team_id", "plan", "region")),
+            s.occurred_at.label("run_out_at"), s.granted_at, s.cycle_days,
+        )
+        .select_from(looked_at.outerjoin(before, b.account_id == s.account_id))
+        .where(s.dry, first, s.occurred_at < end_us)
+    )  # fmt: skip

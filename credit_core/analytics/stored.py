@@ -8,7 +8,6 @@ manifest, and take over when it ends.
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +21,8 @@ from sqlalchemy import FromClause, Select, SelectBase
 
 from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, spells, visits
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics.asked import Cut, RolledUp
+from credit_core.analytics.asked import RolledUp
+from credit_core.analytics.cutting import Cuts
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.filing import newest_rows, paths
@@ -33,6 +33,7 @@ from credit_core.analytics.rewriting import Rewriter
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared
+from credit_core.analytics.subsets import SUBSETS
 from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
 from credit_core.analytics.visiting import Held
 from credit_core.errors import Conflict, LedgerUnavailable
@@ -64,8 +65,7 @@ class StoredFacts(Facts):
         #: What is kept apart beside every closed segment.
         self._apart: set[str] = set()
         self._shared = Shared(database)
-        self._cutting = threading.Lock()
-        self._cuts: dict[str, int] = {}
+        self._cuts = Cuts(database)
 
     @classmethod
     def at(
@@ -143,8 +143,7 @@ class StoredFacts(Facts):
         """Ask everything anew, for those who measure."""
         super().forget()
         self._shared.forget()
-        with self._cutting:
-            self._cuts = dict.fromkeys(self._cuts, -1)
+        self._cuts.forget()
 
     def day_ends(self) -> DayEnds | None:
         """The days of which the folder says where accounts stood."""
@@ -157,20 +156,8 @@ class StoredFacts(Facts):
             return sql, parameters
         asked = self._rewriter(sql, parameters, self._rolled_up)
         if asked.cuts:
-            self._cut(asked.cuts)
+            self._cuts(asked.cuts, self.version)
         return asked.sql, asked.parameters
-
-    def _cut(self, cuts: Sequence[Cut]) -> None:
-        """Have the days that a question cuts through, and that the others of its page cut through too."""
-        with self._cutting, self._database.cursor() as cursor:
-            for one in cuts:
-                if self._cuts.get(one.name) != self.version:
-                    cursor.execute(f"CREATE OR REPLACE TABLE {one.name} AS {one.sql}")
-                    self._cuts[one.name] = self.version
-            # Those of the version before may still be asked.
-            for name in [name for name, version in self._cuts.items() if version < self.version - 1]:
-                cursor.execute(f"DROP TABLE IF EXISTS {name}")
-                del self._cuts[name]
 
     # Taking up a manifest ----------------------------------------------------------------------------------------
 
@@ -253,14 +240,13 @@ class StoredFacts(Facts):
         writer.execute(
             "CREATE OR REPLACE VIEW facts AS SELECT * FROM facts_new" + (f" UNION ALL {stored}" if files else "")
         )
-        fresh_rows = {spells: spells.made_from("facts_new"), forced: forced.fresh_from("facts_new")}
-        for apart, rows in fresh_rows.items():
-            kept = [one.rollups[apart.key()] for one in after if apart.key() in one.rollups]
-            self._apart.discard(apart.NAME)
+        for name, key, rows in _kept_apart("facts_new"):
+            kept = [one.rollups[key] for one in after if key in one.rollups]
+            self._apart.discard(name)
             if 0 < len(kept) == len(after):
                 of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
-                writer.execute(f"CREATE OR REPLACE VIEW {apart.NAME} AS {of_closed} UNION ALL ({rows})")
-                self._apart.add(apart.NAME)
+                writer.execute(f"CREATE OR REPLACE VIEW {name} AS {of_closed} UNION ALL ({rows})")
+                self._apart.add(name)
         for one in ROLLUPS:
             sums = [
                 [segment.rollups[one.key] for segment in segments if one.key in segment.rollups]
@@ -300,6 +286,7 @@ class StoredFacts(Facts):
             tuple(days),
             frozenset(late),
             self._visits(found),
+            frozenset(one.name for one in SUBSETS if one.table in self._apart),
         )
 
     def _visits(self, found: Manifest) -> Held | None:
@@ -365,6 +352,16 @@ class StoredFacts(Facts):
 
     def _paths(self, files: Sequence[str]) -> str:
         return paths(self.store, files)
+
+
+def _kept_apart(entries: str) -> list[tuple[str, str, str]]:
+    """Of what each segment keeps apart: the relation's name, the file's key, and SQL of its rows of entries that are not closed."""
+    told = [(one.table, one.key, one.made_from(entries)) for one in SUBSETS]
+    return [
+        *told,
+        (spells.NAME, spells.key(), spells.made_from(entries)),
+        (forced.NAME, forced.key(), forced.fresh_from(entries)),
+    ]
 
 
 def _in_place(name: str) -> bool:

@@ -79,7 +79,7 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
         ),
         "surplus": (
             marks, partial(queries.surplus_now, limit=LISTED), standing.spread, _before(standing.spread),
-            queries.surplus_bands, _before(queries.surplus_bands), standing.running_out, queries.surplus_histogram,
+            queries.surplus_bands, _before(queries.surplus_bands), standing.ends, queries.surplus_histogram,
             queries.surplus_by_plan, partial(queries.run_outs, limit=LISTED), queries.dry_time,
             partial(settling.droop_by_plan, config=config, version=terms.version),
         ),

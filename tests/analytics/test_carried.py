@@ -16,13 +16,13 @@ from sqlalchemy import select, update
 
 from credit_core.analytics import by_week, carrying, day_ends, manifest, queries, relations, segments, source
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.queries import surplus
+from credit_core.analytics.queries import economics, operations, surplus
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.policy.config import Config
 from credit_core.store import schema
-from tests.analytics.ledgers import CREDIT, START, Ledger, busy, make
+from tests.analytics.ledgers import CATALOG, CREDIT, START, Ledger, busy, make
 
 DAYS = 16
 WHOLE = Filters(Period(START, START + timedelta(days=DAYS)))
@@ -58,6 +58,7 @@ def agree(stored: StoredFacts, ledger: Ledger) -> None:
         np.testing.assert_allclose(own[QUANTILES].astype(float), plain[QUANTILES].astype(float), rtol=0.0, atol=half)
         pd.testing.assert_frame_equal(own.drop(columns=QUANTILES), plain.drop(columns=QUANTILES))
         questions: list[tuple[Any, ...]] = [(queries.surplus_now,), (queries.run_outs,), (queries.cells, Config())]
+        questions += [(operations.incidents,), (operations.models,), (economics.packs, CATALOG.catalog)]
         for question, *more in questions:
             pd.testing.assert_frame_equal(*(question(facts, WHOLE, *more) for facts in (stored, copy)))
     finally:

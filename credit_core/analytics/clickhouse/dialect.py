@@ -86,6 +86,14 @@ class _Compiler(ChStatementCompiler):
         """What stands beside the least of another column."""
         return f"argMin{self.function_argspec(function, **kw)}"
 
+    def visit_arg_max_func(self, function: Any, **kw: Any) -> str:
+        """What stands beside the greatest of another column."""
+        return f"argMax{self.function_argspec(function, **kw)}"
+
+    def visit_row_func(self, function: Any, **kw: Any) -> str:
+        """Several columns as one, told apart by the first that differs."""
+        return f"tuple{self.function_argspec(function, **kw)}"
+
     def visit_list_func(self, function: Any, **kw: Any) -> str:
         """Values as an array."""
         return f"groupArray({self.process(function.clauses, **kw)})"

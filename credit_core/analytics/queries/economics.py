@@ -28,7 +28,7 @@ from credit_core.analytics.queries.money import (
     whole_number,
     whole_us,
 )
-from credit_core.analytics.queries.series import NONE, breakdown, covered, daily, value
+from credit_core.analytics.queries.series import NONE, breakdowns, covered, dailies
 from credit_core.analytics.sync import Facts
 from credit_core.policy import pricing
 from credit_core.policy.lots import PACED_KINDS
@@ -72,7 +72,7 @@ def accounts(facts: Facts, filters: Filters, catalog: Catalog) -> Accounts:
     """The whole, over the part of the period that the ledger covers."""
     rows = by_plan(facts, filters, catalog)
     subscriptions = sum_known(rows["subscriptions_usd_micro"])
-    lots, broken = (int(value(facts, filters, slug).numerator or 0) for slug in ("lot_revenue", "breakage"))
+    lots, broken = (sum(rows[f"{name}_usd_micro"]) for name in ("lots", "breakage"))
     cost = sum_known(rows["cost_usd_micro"])
     revenue = None if subscriptions is None else lots + broken + subscriptions
     margin = None if revenue is None or cost is None else revenue - cost
@@ -90,7 +90,8 @@ def by_plan(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
     revenue, cost, margin; margin_share of the revenue.
     """
     subscribed = subscriptions(facts, filters, catalog, whole_us(facts, filters))
-    parts = {name: figures_by(facts, filters, slug, "plan") for name, slug in OF_LEDGER.items()}
+    found = figures_by(facts, filters, tuple(OF_LEDGER.values()), "plan")
+    parts = {name: found[slug] for name, slug in OF_LEDGER.items()}
     there = {plan for figures in parts.values() for plan, number in figures.items() if number != 0} | set(subscribed)
     rows = []
     for plan in sorted(there):
@@ -109,7 +110,7 @@ def by_model(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
     A plan's subscriptions are shared out by the monthly credits that each model took of it, so all rows add up to the
     whole. What no model took, and breakage, is not used.
     """
-    lots, cost = (figures_by(facts, filters, slug, "model") for slug in ("lot_revenue", "provider_cost"))
+    lots, broken_of, cost = figures_by(facts, filters, tuple(OF_DAYS.values()), "model").values()
     subscribed = {
         plan: sum_known(days) for plan, days in subscriptions(facts, filters, catalog, whole_us(facts, filters)).items()
     }
@@ -121,7 +122,7 @@ def by_model(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
         taken = cost.get(model, 0)
         if revenue or taken or revenue is None or taken is None:
             rows.append((model, lots.get(model) or 0, earned, *margin_of(revenue, taken)))
-    broken = int(value(facts, filters, "breakage").numerator or 0)
+    broken = sum(of or 0 for of in broken_of.values())
     left = None if unused is None else unused + broken
     if left is None or left:
         rows.append((UNUSED, 0, left, *margin_of(left, 0)))
@@ -135,7 +136,8 @@ def by_day(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
     first, last = to_us(part.start), to_us(part.end)
     edges = [min(max(edge, first), last) for edge in (*(day.start_us for day in days), days[-1].end_us)]
     subscribed = subscriptions(facts, filters, catalog, edges)
-    of_ledger = {name: daily(facts, filters, slug)["numerator"] for name, slug in OF_DAYS.items()}
+    found = dailies(facts, filters, tuple(OF_DAYS.values()))
+    of_ledger = {name: found[slug]["numerator"] for name, slug in OF_DAYS.items()}
     rows = []
     for number, day in enumerate(days):
         lots, broken, cost = (whole_number(of_ledger[name].iloc[number]) for name in ("lots", "breakage", "cost"))
@@ -155,10 +157,8 @@ def liability(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
     subscription are earned with its cycle and not lot by lot: what is owed for them, and what broke of them, is missing.
     """
     keys = ["lot_kind", "plan"]
-    parts = [
-        breakdown(facts, filters, slug, keys)[[*keys, "numerator"]].rename(columns={"numerator": name})
-        for name, slug in _BUCKETS.items()
-    ]
+    found = breakdowns(facts, filters, tuple(_BUCKETS.values()), keys)
+    parts = [found[slug][[*keys, "numerator"]].rename(columns={"numerator": name}) for name, slug in _BUCKETS.items()]
     frame = reduce(lambda left, right: left.merge(right, on=keys, how="outer"), parts).dropna(subset=["lot_kind"])
     frame["credit_unit"] = [unit_of(catalog, plan) for plan in frame["plan"]]
     named = (

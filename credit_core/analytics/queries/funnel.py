@@ -95,7 +95,7 @@ def _comers(facts: Facts, filters: Filters) -> pd.DataFrame:
             func.sum(measures.spent_uc(f)).filter(f.lot_kind == "welcome").label("spent_uc"),
             func.count().filter(measures.sold(f)).label("packs"),
         )
-        .where(f.occurred_at < end, f.user_id.is_not(None))
+        .where(f.occurred_at < end, f.user_id.in_(select(u.user_id).where(u.created_at >= start, u.created_at < end)))
         .group_by(f.user_id)
         .subquery("did")
     )

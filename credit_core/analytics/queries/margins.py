@@ -54,7 +54,8 @@ def by_account(facts: Facts, filters: Filters, catalog: Catalog, limit: int | No
     Columns account_id, plan, and as ``*_usd_micro`` (objects: integers, None unknown) lots, subscriptions, breakage,
     revenue, cost, margin; margin_share of the revenue. The plan is the one that most entries bear.
     """
-    parts = {name: figures_by(facts, filters, slug, "account_id") for name, slug in OF_DAYS.items()}
+    found = figures_by(facts, filters, tuple(OF_DAYS.values()), "account_id")
+    parts = {name: found[slug] for name, slug in OF_DAYS.items()}
     plans = _plans(facts, filters)
     ordered = sorted(plans, key=lambda account: (-(parts["cost"].get(account) or 0), account))[:limit]
     subscribed = subscriptions(facts, filters, catalog, whole_us(facts, filters), "account_id", ordered)

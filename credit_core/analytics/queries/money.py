@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, select
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.burn import _cycle_spans, _running_until, of_spans
-from credit_core.analytics.queries.series import NONE, breakdown, covered
+from credit_core.analytics.queries.series import NONE, breakdowns, covered
 from credit_core.analytics.sync import Facts
 from credit_core.policy import plans, pricing
 from credit_core.policy.plans import Catalog
@@ -33,11 +33,13 @@ def in_dollars(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**shown)
 
 
-def figures_by(facts: Facts, filters: Filters, slug: str, by: str) -> dict[str, int | None]:
-    """A metric by a dimension, exact: value → micro-units, None unknown; no value is :data:`NONE`."""
-    found = breakdown(facts, filters, slug, by)
-    names = [NONE if name is None or name != name else str(name) for name in found[by].astype(object)]
-    return {name: whole_number(number) for name, number in zip(names, found["numerator"], strict=True)}
+def figures_by(facts: Facts, filters: Filters, slugs: Sequence[str], by: str) -> dict[str, dict[str, int | None]]:
+    """Metrics by a dimension, exact: slug → value → micro-units, None unknown; no value is :data:`NONE`."""
+    figures = {}
+    for slug, found in breakdowns(facts, filters, slugs, by).items():
+        names = [NONE if name is None or name != name else str(name) for name in found[by].astype(object)]
+        figures[slug] = {name: whole_number(number) for name, number in zip(names, found["numerator"], strict=True)}
+    return figures
 
 
 def whole_us(facts: Facts, filters: Filters) -> list[int]:

@@ -6,13 +6,13 @@ from datetime import datetime
 from functools import reduce
 
 import pandas as pd
-from sqlalchemy import case, func, literal, or_, select
+from sqlalchemy import case, func, literal, select
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.metrics import metric
 from credit_core.analytics.queries.overview import STUCK_AFTER_US
-from credit_core.analytics.queries.series import breakdown, daily
+from credit_core.analytics.queries.series import breakdowns, dailies
 from credit_core.analytics.sync import Facts
 from credit_core.units import MICRO, to_us
 
@@ -48,12 +48,11 @@ def models(facts: Facts, filters: Filters) -> pd.DataFrame:
     ]
     kept_rows = (relations.behind(relations.facts, filters), f.latency_ms.is_not(None))
     parts = [facts.frame(select(f.model, *quantiles).where(*kept_rows).group_by(f.model))]
-    for name, slug in _OF_MODELS.items():
-        if metric(slug).format == "ms":
-            continue
-        found = breakdown(facts, filters, slug, "model")
+    rates = {name: slug for name, slug in _OF_MODELS.items() if metric(slug).format != "ms"}
+    found = breakdowns(facts, filters, tuple(rates.values()), "model")
+    for name, slug in rates.items():
         kept = {"value": name} | ({"denominator": "ended"} if slug == "failure_rate" else {})
-        parts.append(found[["model", *kept]].rename(columns=kept))
+        parts.append(found[slug][["model", *kept]].rename(columns=kept))
     frame = reduce(lambda left, right: left.merge(right, on="model", how="outer"), parts)
     frame = frame[frame["ended"].fillna(0) > 0].sort_values(["ended", "model"], ascending=[False, True])
     return frame[["model", "ended", *_OF_MODELS]].reset_index(drop=True)
@@ -62,7 +61,8 @@ def models(facts: Facts, filters: Filters) -> pd.DataFrame:
 def rates_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
     """Per reporting day and way to end badly: day, rate (failed, partial, refunded), value, numerator, denominator."""
     ways = {"failed": "failure_rate", "partial": "partial_rate", "refunded": "refund_rate"}
-    return pd.concat([daily(facts, filters, slug).assign(rate=rate) for rate, slug in ways.items()], ignore_index=True)
+    found = dailies(facts, filters, tuple(ways.values()))
+    return pd.concat([found[slug].assign(rate=rate) for rate, slug in ways.items()], ignore_index=True)
 
 
 def incidents_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
@@ -73,7 +73,8 @@ def incidents_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
     counted = {name: slug for name, slug in _INCIDENTS.items() if metric(slug).denominator is None}
     if not filters.models:
         counted["duplicates"] = "duplicates_refused"
-    parts = [daily(facts, filters, slug).assign(incident=name) for name, slug in counted.items()]
+    found = dailies(facts, filters, tuple(counted.values()))
+    parts = [found[slug].assign(incident=name) for name, slug in counted.items()]
     frame = pd.concat(parts, ignore_index=True).rename(columns={"numerator": "number"})
     return frame[["day", "incident", "number"]]
 
@@ -85,12 +86,6 @@ def incidents(facts: Facts, filters: Filters, limit: int | None = None) -> pd.Da
     f = relations.facts.c
     counts = {name: metric(slug).numerator(f) for name, slug in _INCIDENTS.items()}
     total = reduce(lambda left, right: left + right, counts.values())
-    met = or_(
-        measures.by_rule("rate_limited", "over_limit", "blocked")(f),
-        f.anomaly.is_(True),
-        measures.failed(f),
-        measures.legs("rejected", reason="late_settle")(f),
-    )
     statement = (
         select(
             f.user_id,
@@ -98,7 +93,7 @@ def incidents(facts: Facts, filters: Filters, limit: int | None = None) -> pd.Da
             *(one.label(name) for name, one in counts.items()),
             func.max(f.occurred_at).label("last_at"),
         )
-        .where(relations.behind(relations.facts, filters), met, f.user_id.is_not(None))
+        .where(relations.behind(relations.facts, filters), measures.incident(f), f.user_id.is_not(None))
         .group_by(f.user_id)
         .order_by(total.desc(), f.user_id)
         .limit(limit)

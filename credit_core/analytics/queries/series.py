@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -42,13 +42,9 @@ def value(facts: Facts, filters: Filters, slug: str) -> Value:
 
 def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Value]:
     """Several metrics over the period, by slug and in that order: one statement per relation, however many metrics."""
-    wanted = [metric(slug) for slug in slugs]
     found: dict[str, Value] = {}
     days = elapsed_days(facts, filters.period)
-    # Quantiles apart: they alone need every entry, where sums may come from roll-ups. Numbers of accounts too.
-    ordered = sorted(wanted, key=_asked_together)
-    for _, group in groupby(ordered, key=_asked_together):
-        together = list(group)
+    for together in _together(slugs):
         relation = _looked_at(together[0], filters)
         parts: list[ColumnElement[Any]] = []
         for declared in together:
@@ -63,8 +59,16 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     return {slug: found[slug] for slug in slugs}
 
 
-def _asked_together(declared: Metric) -> tuple[str, str, bool, bool]:
-    return declared.relation, declared.span, declared.format == "ms", tells_apart(declared)
+def _asked_together(declared: Metric) -> tuple[str, str, str, bool]:
+    timed = _timed(declared, relations.facts)
+    return declared.relation, declared.span, "" if timed is None else str(timed), tells_apart(declared)
+
+
+def _timed(declared: Metric, relation: FromClause) -> ColumnElement[bool] | None:
+    """Of a quantile the condition on a row that has the value: it is one of those rows, and of no other."""
+    if declared.format != "ms" or not isinstance(declared.numerator, Aggregate):
+        return None
+    return declared.numerator.rows(relation.c)
 
 
 def tells_apart(declared: Metric) -> bool:
@@ -112,19 +116,71 @@ def daily(
 
     A day without matching rows is 0 (unknown for rates) where the ledger has other entries that day, else missing.
     """
-    declared = metric(slug)
-    keys = [checked_dimension(declared, name) for name in _names(by)]
-    relation = _looked_at(declared, filters)
-    dimensions = [_dimension(relation, name, apart) for name in keys]
+    return dailies(facts, filters, (slug,), by, apart)[slug]
+
+
+def dailies(
+    facts: Facts, filters: Filters, slugs: Sequence[str], by: str | Sequence[str] | None = None, apart: Apart | None = None
+) -> dict[str, pd.DataFrame]:  # fmt: skip
+    """:func:`daily` of several metrics by slug, with one statement per relation."""
+    found: dict[str, pd.DataFrame] = {}
     days = reporting_days(filters.period, facts.zone)
-    day = _day_of(declared, relation, facts.zone, days[0].day).label("day")
-    statement = select(day, *dimensions, *_parts(declared, relation)).select_from(relation)
-    found = facts.frame(statement.where(_kept(declared, relation, filters)).group_by(day, *dimensions))
-    found["day"] = pd.to_datetime(found["day"])
-    merged = _grid(days, found, keys).merge(found, on=["day", *keys], how="left", indicator="found")
-    _fill(facts, filters, declared, merged, keys)
-    lengths = merged["day"].map(_lengths(facts, filters, days)) if declared.per_day else 1.0
-    return _with_values(declared, merged, lengths)
+    for together in _together(slugs):
+        keys = [checked_dimension(declared, name) for declared in together[:1] for name in _names(by)]
+        relation = _looked_at(together[0], filters)
+        day = _day_of(together[0], relation, facts.zone, days[0].day).label("day")
+        rows = facts.frame(
+            _grouped(together, relation, filters, [day, *(_dimension(relation, name, apart) for name in keys)])
+        )
+        rows["day"] = pd.to_datetime(rows["day"])
+        merged = _grid(days, rows, keys).merge(rows, on=["day", *keys], how="left", indicator="found")
+        _fill(facts, filters, together, merged, keys)
+        for declared, part in _apart(together, merged, ["day", *keys]):
+            lengths = part["day"].map(_lengths(facts, filters, days)) if declared.per_day else 1.0
+            found[declared.slug] = _with_values(declared, part, lengths)
+    return {slug: found[slug] for slug in slugs}
+
+
+def breakdowns(
+    facts: Facts, filters: Filters, slugs: Sequence[str], by: str | Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Several metrics by the same dimensions, by slug and in no order: the dimensions, value, numerator, denominator.
+
+    One statement per relation.
+    """
+    found: dict[str, pd.DataFrame] = {}
+    days = elapsed_days(facts, filters.period)
+    for together in _together(slugs):
+        keys = [checked_dimension(declared, name) for declared in together for name in _names(by)][: len(_names(by))]
+        relation = _looked_at(together[0], filters)
+        rows = facts.frame(_grouped(together, relation, filters, [relation.c[name] for name in keys]))
+        for declared, part in _apart(together, rows, keys):
+            found[declared.slug] = _with_values(declared, part, days if declared.per_day else 1.0)
+    return {slug: found[slug] for slug in slugs}
+
+
+def _together(slugs: Sequence[str]) -> list[list[Metric]]:
+    """Metrics that one statement can tell; quantiles apart, and numbers of accounts, which need more rows than sums do."""
+    return [list(group) for _, group in groupby(sorted(map(metric, slugs), key=_asked_together), key=_asked_together)]
+
+
+def _grouped(
+    together: Sequence[Metric], relation: FromClause, filters: Filters, groups: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    parts = [
+        part.label(f"{part.name}_{number}")
+        for number, declared in enumerate(together)
+        for part in _parts(declared, relation)
+    ]
+    kept = _kept(together[0], relation, filters)
+    return select(*groups, *parts).select_from(relation).where(kept).group_by(*groups)
+
+
+def _apart(together: Sequence[Metric], rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Metric, pd.DataFrame]]:
+    """Each metric's columns of :func:`_grouped`."""
+    for number, declared in enumerate(together):
+        named = {f"{name}_{number}": name for name in ("numerator", "denominator") if f"{name}_{number}" in rows}
+        yield declared, rows[[*keys, *named]].rename(columns=named)
 
 
 def breakdown(
@@ -246,7 +302,8 @@ def _kept(declared: Metric, relation: FromClause, filters: Filters) -> ColumnEle
         return relations.in_period(relation.c.occurred_at, filters)
     if declared.span == "to_date":
         return (relation.c.occurred_at < to_us(filters.period.end)) & relations.in_dimensions(relation, filters)
-    return relations.behind(relation, filters)
+    behind, timed = relations.behind(relation, filters), _timed(declared, relation)
+    return behind if timed is None else behind & timed
 
 
 def _parts(declared: Metric, relation: FromClause) -> list[ColumnElement[Any]]:
@@ -269,17 +326,22 @@ def _grid(days: Sequence[Day], found: pd.DataFrame, keys: list[str]) -> pd.DataF
     return grid.merge(found[keys].drop_duplicates().sort_values(keys), how="cross") if keys else grid
 
 
-def _fill(facts: Facts, filters: Filters, declared: Metric, merged: pd.DataFrame, keys: list[str]) -> None:
+def _fill(facts: Facts, filters: Filters, together: Sequence[Metric], merged: pd.DataFrame, keys: list[str]) -> None:
     """Tell days without matching rows (0 where that is what no rows mean) from days that the ledger knows nothing of."""
-    figures = [name for name in ("numerator", "denominator") if name in merged]
-    lived = lived_days(facts, filters.period)
-    if declared.span == "to_date":
-        changes = merged["numerator"].fillna(0)
-        stock = changes.groupby([merged[name] for name in keys], dropna=False).cumsum() if keys else changes.cumsum()
+    if together[0].span == "to_date":
         newest = facts.rows(select(func.max(relations.facts.c.day)))[0][0]
-        merged["numerator"] = stock.where(merged["day"] <= pd.Timestamp(newest))
-    elif declared.zero_of_nothing or declared.denominator is not None:
-        nothing = (merged["found"] == "left_only") & merged["day"].isin(lived)
+        for number in range(len(together)):
+            changes = merged[f"numerator_{number}"].fillna(0)
+            stock = (
+                changes.groupby([merged[name] for name in keys], dropna=False).cumsum() if keys else changes.cumsum()
+            )
+            merged[f"numerator_{number}"] = stock.where(merged["day"] <= pd.Timestamp(newest))
+        return
+    zero = [n for n, declared in enumerate(together) if declared.zero_of_nothing or declared.denominator is not None]
+    figures = [name for n in zero for name in (f"numerator_{n}", f"denominator_{n}") if name in merged]
+    empty = merged["found"] == "left_only"
+    if figures and empty.any():
+        nothing = empty & merged["day"].isin(lived_days(facts, filters.period))
         merged[figures] = merged[figures].mask(nothing, 0)
 
 
@@ -303,4 +365,4 @@ def _with_values(declared: Metric, frame: pd.DataFrame, days: Any = 1.0) -> pd.D
     if declared.format != "ms":
         frame["numerator"] = frame["numerator"].astype("Int64")
     figures = ["value", "numerator", "denominator"]
-    return frame[[*(name for name in frame if name not in (*figures, "found")), *figures]]
+    return frame[[*(name for name in frame if name not in figures), *figures]]

@@ -13,7 +13,7 @@ from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries.burn import burn_against_pace
 from credit_core.analytics.queries.releases import release_marks
 from credit_core.analytics.queries.series import NONE, covered, daily
-from credit_core.analytics.queries.surplus import _running, ending, sides
+from credit_core.analytics.queries.surplus import _running, ending, endings, sides
 from credit_core.analytics.sync import Facts
 
 #: Less than this on one side of a release says nothing about it.
@@ -44,6 +44,14 @@ class RunningOut(NamedTuple):
 
     empty: pd.DataFrame
     soon: pd.DataFrame
+
+
+class Ends(NamedTuple):
+    """How many of :class:`RunningOut` there are, and when the first of those that run out does."""
+
+    empty: int
+    soon: int
+    first_at: datetime | None
 
 
 class Spread(NamedTuple):
@@ -129,6 +137,13 @@ def running_out(facts: Facts, filters: Filters, before: datetime | None = None) 
     ends = frame["runs_out_at"].notna() if before is None else frame["runs_out_at"] < before
     soon = frame[ends & ~empty].sort_values(["runs_out_at", "account_id"], ignore_index=True)
     return RunningOut(frame[empty].reset_index(drop=True), soon)
+
+
+def ends(facts: Facts, filters: Filters) -> Ends:
+    """How many accounts have no credits left, and how many end before their reset at their present burn."""
+    frame = endings(facts, filters)
+    soon = frame.loc[frame["available_credits"] > 0, "runs_out_at"]
+    return Ends(len(frame) - len(soon), len(soon), soon.min() if len(soon) else None)
 
 
 def spread(facts: Facts, filters: Filters) -> Spread:

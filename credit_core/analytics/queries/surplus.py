@@ -140,19 +140,44 @@ def surplus_now(facts: Facts, filters: Filters, limit: int | None = None) -> pd.
 
 def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
     """The accounts of :func:`surplus_now` that have nothing left, or whose credits end before their reset."""
-    now = _running(facts, filters)
-    n = now.c
-    # A second more than asked for: what the columns say decides.
-    ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(n.burned_uc, 0)
-    runs_out = and_(n.burned_uc > 0, ends_us < n.left_us + MICRO)
-    kept = select(now).where(or_(n.available_uc <= 0, runs_out))
-    frame = _shown(facts, filters, kept)
+    frame = _shown(facts, filters, _near_end(facts, filters))
     return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
+
+
+def endings(facts: Facts, filters: Filters) -> pd.DataFrame:
+    """Of :func:`ending` available_credits and runs_out_at alone, in no order: what counts and first instants are told from."""
+    near = _near_end(facts, filters).subquery("near")
+    frame = facts.frame(select(near.c.available_uc, near.c.burned_uc, near.c.next_reset_at))
+    frame = _with_runway(facts, filters, frame)[["available_credits", "runs_out_at"]]
+    return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
+
+
+def _near_end(facts: Facts, filters: Filters) -> Select[Any]:
+    """Running accounts that may be among those of :func:`ending`, with what they burn."""
+    now, recent = _running(facts, filters), _recent(facts, filters)
+    n, r = now.c, recent.c
+    # A second more than asked for: what the columns say decides.
+    ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(r.burned_uc, 0)
+    runs_out = and_(r.burned_uc > 0, ends_us < n.left_us + MICRO)
+    return (
+        select(now, r.burned_uc)
+        .select_from(now.outerjoin(recent, r.account_id == n.account_id))
+        .where(or_(n.available_uc <= 0, runs_out))
+    )
 
 
 def _running(facts: Facts, filters: Filters) -> FromClause:
     """What :func:`surplus_now` rests on, worked out once for all that ask: one row per account, amounts in micro-credits."""
     return facts.shared(_at_instant(_now_us(facts, filters), filters))
+
+
+def _recent(facts: Facts, filters: Filters) -> FromClause:
+    """What accounts spent in the last days before that instant, as ``burned_uc``; those that spent something."""
+    f, at_us = relations.facts.c, _now_us(facts, filters)
+    burned = measures.total(measures.spent_uc)(f)
+    within = (f.occurred_at >= at_us - RUNWAY_DAYS * DAY_US, f.occurred_at < at_us)
+    spent = select(f.account_id, burned.label("burned_uc")).where(*within).group_by(f.account_id)
+    return facts.shared(spent).alias("recent")
 
 
 def sides(now: FromClause) -> tuple[ColumnElement[int], ColumnElement[int], ColumnElement[int]]:
@@ -168,17 +193,19 @@ def _now_us(facts: Facts, filters: Filters) -> int:
 
 def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
     """Rows of :func:`_running` with their owners, in the columns of :func:`surplus_now` and its order."""
-    chosen, a = rows.subquery("chosen"), relations.accounts
+    chosen, a, recent = rows.subquery("chosen"), relations.accounts, _recent(facts, filters)
     u = relations.users.c
     theirs = select(u.account_id, func.min(u.user_id).label("user_id")).where(
         u.account_id.in_(select(chosen.c.account_id))
     )
     owner = theirs.group_by(u.account_id).subquery("owner")
+    told = [column for column in chosen.c if column.name != "burned_uc"]
     frame = facts.frame(
-        select(*chosen.c, owner.c.user_id, a.c["mode"])
+        select(*told, recent.c.burned_uc, owner.c.user_id, a.c["mode"])
         .select_from(
             chosen.outerjoin(a, a.c.account_id == chosen.c.account_id)
             .outerjoin(owner, owner.c.account_id == chosen.c.account_id)
+            .outerjoin(recent, recent.c.account_id == chosen.c.account_id)
         )
         .order_by(chosen.c.surplus_days, chosen.c.account_id)
     )  # fmt: skip
@@ -186,20 +213,28 @@ def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
     length, left = frame["length_us"] / DAY_US, frame["left_us"] / DAY_US
     quota = frame["quota_uc"].astype("float64")
     frame["surplus_credits"] = (frame["paced_uc"] - quota * left / length) / MICRO
-    for name in ("paced", "available", "quota"):
+    for name in ("paced", "quota"):
         frame[f"{name}_credits"] = frame[f"{name}_uc"].astype("float64") / MICRO
-    burn = frame["burned_uc"].astype("float64") / MICRO / RUNWAY_DAYS
+    frame = _with_runway(facts, filters, frame)
+    columns = [
+        "account_id", "user_id", "plan", "region", "surplus_days", "surplus_credits", "paced_credits", "available_credits",
+        "quota_credits", "burn_credits_per_day", "runway_days", "runs_out_at", "mode", "next_reset_at",
+    ]  # fmt: skip
+    return frame[columns]
+
+
+def _with_runway(facts: Facts, filters: Filters, frame: pd.DataFrame) -> pd.DataFrame:
+    """With available_credits, burn_credits_per_day, runway_days, and runs_out_at where that is before the reset."""
+    frame["available_credits"] = frame["available_uc"].astype("float64") / MICRO
+    # Who spent nothing lately is not among those who did.
+    burn = frame["burned_uc"].astype("float64").fillna(0.0) / MICRO / RUNWAY_DAYS
     frame["burn_credits_per_day"] = burn
     frame["runway_days"] = frame["available_credits"] / burn.where(burn > 0)
     empty = pd.Timestamp(_now_us(facts, filters), unit="us", tz="UTC").tz_convert(facts.zone) + pd.to_timedelta(
         frame["runway_days"], unit="D"
     )
     frame["runs_out_at"] = empty.where(empty < frame["next_reset_at"])
-    columns = [
-        "account_id", "user_id", "plan", "region", "surplus_days", "surplus_credits", "paced_credits", "available_credits",
-        "quota_credits", "burn_credits_per_day", "runway_days", "runs_out_at", "mode", "next_reset_at",
-    ]  # fmt: skip
-    return frame[columns]
+    return frame
 
 
 def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
@@ -258,9 +293,8 @@ def dry_time(facts: Facts, filters: Filters) -> Dry:
 
 
 def _spells(facts: Facts, filters: Filters) -> FromClause:
-    found = spells.spells(facts.run_out_events(), lambda instant: relations.in_period(instant, filters)).subquery(
-        "spells"
-    )
+    start_us, end_us = to_us(filters.period.start), to_us(filters.period.end)
+    found = spells.spells(facts.run_out_events(), start_us, end_us).subquery("spells")
     kept = (
         found.c[name].in_(names) for name, names in relations.entry_dimensions(filters) if names and name != "model"
     )
@@ -275,13 +309,11 @@ def _dry(facts: Facts, s: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
 
 def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
     f, c = relations.facts.c, relations.cycles.c
-    recent = f.occurred_at >= at_us - RUNWAY_DAYS * DAY_US
     states = (
         select(
             f.account_id,
             measures.total(day_ends.paced_uc)(f).label("paced_uc"),
             measures.total(lambda g: g.d_avail_uc)(f).label("available_uc"),
-            measures.total(lambda g: case((recent, measures.spent_uc(g)), else_=0))(f).label("burned_uc"),
             func.sum(day_ends.pauses(f)).label("pauses"),
         )
         .where(f.occurred_at < at_us)
@@ -293,7 +325,7 @@ def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
     return (
         select(
             (cast(s.paced_uc, Double) * length / c.quota_uc - left).label("surplus_days"),
-            s.account_id, c.plan, c.region, s.paced_uc, s.available_uc, s.burned_uc, c.quota_uc,
+            s.account_id, c.plan, c.region, s.paced_uc, s.available_uc, c.quota_uc,
             (c.end_at - c.start_at).label("length_us"), (c.end_at - at_us).label("left_us"), c.end_at.label("next_reset_at"),
         )
         .select_from(
