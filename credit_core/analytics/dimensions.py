@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 from sqlalchemy import Engine, Select, Table, func, literal, select, tuple_
 
 from credit_core.analytics import relations
@@ -18,6 +19,12 @@ from credit_core.store import schema
 FEW = 2_000
 #: Tables whose rows change with entries of their account.
 BY_ACCOUNT = (relations.accounts, relations.users, relations.cycles)
+#: Entries of other kinds than these may have changed an account's cycles, whatever its own row says.
+_OF_REQUESTS = pa.array([*schema.OPENING_KINDS, *schema.ENDING_KINDS])
+#: Moves the ends of lots that it does not name.
+_RESUME = "resume"
+#: Rows of each table that are remembered, to tell which changed.
+_REMEMBERED = 100_000
 #: Rows that come and go with entries: as many as before need not be the same ones.
 _WITH_ENTRIES = (relations.holds.name, relations.deferrals.name)
 #: Small tables, and figures that change whenever the table does.
@@ -40,10 +47,52 @@ Tokens = dict[str, list[str]]
 
 
 class Changed(NamedTuple):
-    """New rows by table. Of tables in ``partly`` they are all rows of the accounts that they name; of others, all there are."""
+    """New rows by table. Of tables in ``partly`` they count instead of those with the same key (:func:`key_of`); of others, all.
+
+    ``lots``: those that new entries name, changed or not; None where they were not read by themselves.
+    """
 
     tables: dict[str, pa.Table]
     partly: frozenset[str]
+    lots: pa.Table | None
+
+
+def key_of(table: str) -> str:
+    """By which column newer rows of a table count instead of older ones: all of an account's, or each lot by itself."""
+    return "lot_id" if table == relations.lots.name else "account_id"
+
+
+class _Remembered:
+    """Rows as they were copied last, of the keys that came up lately: by 64 bits of each, that large copies may be followed."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._known: dict[str, int] = {}
+        self._found: dict[str, int] = {}
+
+    def begin(self) -> None:
+        """What was seen last, and did not settle, is not copied."""
+        self._found = {}
+
+    def moved(self, rows: pa.Table) -> list[str]:
+        """The keys of which the rows are others than were copied, or not known any more."""
+        found: dict[str, int] = {}
+        columns = [column.to_pylist() for column in rows.columns]
+        for key, row in zip(columns[rows.column_names.index(self._key)], zip(*columns, strict=True), strict=True):
+            found[key] = found.get(key, 0) + hash(repr(row))
+        self._found = found
+        return [key for key, those in found.items() if self._known.get(key) != those]
+
+    def settle(self) -> None:
+        """What :meth:`moved` saw is copied."""
+        if len(self._known) + len(self._found) > _REMEMBERED:
+            self._known = {}
+        self._known |= self._found
+        self._found = {}
+
+    def forget(self) -> None:
+        """Nothing is copied any more."""
+        self._known, self._found = {}, {}
 
 
 class Dimensions:
@@ -56,27 +105,50 @@ class Dimensions:
         self._source = source
         self._engine = engine
         self.by_account = tuple(by_account)
+        #: Of new entries: their lots, and whose they are where they are no request's, or resume a pause.
+        self._lots: set[str] = set()
+        self._others: set[str] = set()
+        self._resumed: set[str] = set()
+        self._remembered = {table.name: _Remembered(key_of(table.name)) for table in by_account}
         self._statements = {
             table.name: self._rows_of(table)
             for table in (*self.by_account, *(relations.metadata.tables[name] for name in WHOLE))
             if table is not relations.plans
         }
+        lots, entries = schema.lots, schema.ledger_entries.c
+        # By entries: they have an index by account, lots that are closed do not.
+        of_accounts = select(entries.lot_id).where(self._source.among(entries.account_id)).distinct()
+        self._lots_of = select(*columns_of(lots, relations.lots.columns.keys())).where(lots.c.lot_id.in_(of_accounts))
 
     def _rows_of(self, table: Table) -> tuple[Select[Any], Select[Any]]:
-        """Those of some accounts, where it has accounts, and all."""
+        """Those of some accounts (of lots, some of them), where it has accounts, and all."""
         source = schema.metadata.tables[table.name]
         every = select(*columns_of(source, table.columns.keys()))
-        return every.where(self._source.among(source.c.account_id)) if table in self.by_account else every, every
+        of_some = every.where(self._source.among(source.c[key_of(table.name)])) if table in self.by_account else every
+        return of_some, every
 
     def forget(self) -> None:
         """Nothing is copied any more."""
-        self.touched = None
+        self._begin_anew(None)
         self.tokens = {}
+        for remembered in self._remembered.values():
+            remembered.forget()
+
+    def _begin_anew(self, touched: set[str] | None) -> None:
+        self.touched = touched
+        self._lots, self._others, self._resumed = set(), set(), set()
 
     def touch(self, entries: pa.Table) -> None:
         """These entries were copied."""
-        if self.touched is not None:
-            self.touched.update(entries["account_id"].unique().to_pylist())
+        if self.touched is None:
+            return
+        accounts, kinds = entries["account_id"], entries["kind"].cast(pa.string())
+        self.touched.update(accounts.unique().to_pylist())
+        if self.many:
+            return
+        self._lots.update(entries["lot_id"].unique().drop_null().to_pylist())
+        self._others.update(accounts.filter(pc.invert(pc.is_in(kinds, value_set=_OF_REQUESTS))).to_pylist())
+        self._resumed.update(accounts.filter(pc.equal(kinds, _RESUME)).to_pylist())
 
     @property
     def many(self) -> bool:
@@ -101,26 +173,63 @@ class Dimensions:
 
         ``accounts`` False leaves out the tables whose rows change with entries.
         """
-        touched = None if self.many else sorted(self.touched or ())
-        statements = {}
-        if accounts and (touched is None or touched):
-            for table in self.by_account:
-                of_some, of_all = self._statements[table.name]
-                statements[table.name] = of_all if touched is None else of_some
+        statements = {
+            table.name: self._statements[table.name][1] for table in self.by_account if accounts and self.many
+        }
         tokens = self._read_tokens()
         for name, token in tokens.items():
             moved = token != self.tokens.get(name)
             if name != relations.plans.name and (moved or (copied and name in _WITH_ENTRIES)):
                 statements[name] = self._statements[name][1]
-        tables = self._source.read(statements, touched or ()) if statements else {}
+        tables = self._source.read(statements) if statements else {}
         if tokens[relations.plans.name] != self.tokens.get(relations.plans.name):
             tables[relations.plans.name] = self._plans()
-        partly = frozenset() if touched is None else frozenset(table.name for table in self.by_account)
-        return Changed(tables, partly), tokens
+        if not accounts or self.many or not self.touched:
+            return Changed(tables, frozenset(), None), tokens
+        of_accounts, lots = self._of_touched(sorted(self.touched))
+        return Changed(tables | of_accounts, frozenset(table.name for table in self.by_account), lots), tokens
+
+    def _of_touched(self, touched: list[str]) -> tuple[dict[str, pa.Table], pa.Table | None]:
+        """Of the accounts with new entries the rows that are others than before, and the lots that those entries name."""
+        for remembered in self._remembered.values():
+            remembered.begin()
+        names = [table.name for table in self.by_account]
+        once = [name for name in names if name not in (relations.cycles.name, relations.lots.name)]
+        tables = self._source.read({name: self._statements[name][0] for name in once}, touched)
+        moved = {name: self._remembered[name].moved(rows) for name, rows in tables.items()}
+        # A cycle begins, ends and changes together with the row of its account, or with an entry that says so.
+        whose = self._others.union(moved.get(relations.accounts.name, touched))
+        if relations.cycles.name in names and whose:
+            tables |= self._source.read(
+                {relations.cycles.name: self._statements[relations.cycles.name][0]}, sorted(whose)
+            )
+        lots = self._named_lots() if relations.lots.name in names else None
+        if lots is not None:
+            tables[relations.lots.name] = lots
+        for name in (relations.cycles.name, relations.lots.name):
+            if name in tables:
+                moved[name] = self._remembered[name].moved(tables[name])
+        changed = {}
+        for name, rows in tables.items():
+            if moved[name]:
+                changed[name] = rows.filter(pc.is_in(rows[key_of(name)], value_set=pa.array(moved[name], pa.string())))
+        return changed, lots
+
+    def _named_lots(self) -> pa.Table:
+        """The lots that new entries name, and all lots of accounts that were resumed, whose ends moved."""
+        name = relations.lots.name
+        named = set(self._lots)
+        if self._resumed:
+            named.update(self._source.read({name: self._lots_of}, sorted(self._resumed))[name]["lot_id"].to_pylist())
+        return self._source.read({name: self._statements[name][0]}, sorted(named))[name]
 
     def settle(self, tokens: Tokens) -> None:
         """What :meth:`changed` told of is copied."""
-        self.touched = set()
+        for remembered in self._remembered.values():
+            if self.many:
+                remembered.forget()
+            remembered.settle()
+        self._begin_anew(set())
         self.tokens = tokens
 
     def _plans(self) -> pa.Table:

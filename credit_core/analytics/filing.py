@@ -16,9 +16,9 @@ from sqlalchemy import Date, SmallInteger, Table
 from credit_core.analytics import forced, relations, rollups, spells, subsets
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.lanes import FEW_VALUES
+from credit_core.analytics.local_clock import local_clock
 from credit_core.analytics.manifest import Segment
 from credit_core.analytics.statements import ARROW
-from credit_core.analytics.sync import LOCAL, incoming
 
 #: DuckDB skips and spreads whole row groups of this size.
 GROUP_ROWS = 122_880
@@ -45,19 +45,13 @@ _REPEATED = [field.name for field in SCHEMA if field.name not in _DISTINCT and n
 _BOUNDED = ["id", "occurred_at", "day"]
 
 
-def complete(database: duckdb.DuckDBPyConnection, entries: pa.Table, of_lots: Mapping[str, Any], zone: str) -> pa.Table:
+def complete(entries: pa.Table, of_lots: Mapping[str, Any], zone: str) -> pa.Table:
     """The entries in the columns of ``facts``, with day, hour and weekday in ``zone``; what they do not have is missing.
 
     ``of_lots``: what their lots say (:func:`lot_columns`).
     """
-    local = LOCAL.replace("$zone", quoted(zone))
-    with incoming(database, entries.select(["occurred_at"])):
-        clock = database.sql(
-            f"SELECT CAST({local} AS DATE) AS day, CAST(hour({local}) AS SMALLINT) AS hour, "
-            f"CAST(isodow({local}) AS SMALLINT) AS dow FROM incoming"
-        ).to_arrow_table()
     known = dict(zip(entries.column_names, entries.columns, strict=True)) | dict(of_lots)
-    known |= {name: clock[name] for name in clock.column_names}
+    known |= local_clock(entries["occurred_at"], zone)
     columns = [
         known[name] if name in known else pa.nulls(len(entries), SCHEMA.field(name).type) for name in SCHEMA.names
     ]
@@ -156,13 +150,13 @@ def closed(file: SegmentFile, sums: dict[str, Path]) -> Segment:
     return Segment(file.path.name, file.rows, file.first_us, file.last_us, True, names)
 
 
-def newest_rows(folder: Path, parts: Sequence[str], among: str = "TRUE") -> str:
-    """SQL: of each account ``among`` those the rows of the last file that names it."""
+def newest_rows(folder: Path, parts: Sequence[str], among: str = "TRUE", key: str = "account_id") -> str:
+    """SQL: of each account (or other ``key``) ``among`` those the rows of the last file that names it."""
     if len(parts) == 1:
         return f"SELECT * FROM read_parquet({paths(folder, parts)}) WHERE {among}"
     every = f"read_parquet({paths(folder, parts)}, filename = true)"
-    newest = f"SELECT account_id, max(filename) AS filename FROM {every} WHERE {among} GROUP BY account_id"
-    return f"SELECT p.* EXCLUDE (filename) FROM {every} p JOIN ({newest}) n USING (account_id, filename)"
+    newest = f"SELECT {key}, max(filename) AS filename FROM {every} WHERE {among} GROUP BY {key}"
+    return f"SELECT p.* EXCLUDE (filename) FROM {every} p JOIN ({newest}) n USING ({key}, filename)"
 
 
 def paths(folder: Path, files: Sequence[str]) -> str:

@@ -149,7 +149,7 @@ class _Filler:
         aside = Aside()
         with SegmentFile(self._path(terms, "facts")) as file:
             for entries in self._lane.entries(after, up_to, _PIECE_ROWS):
-                rows = complete(self._database, entries, lot_columns(entries, self._lots_of(entries)), terms.zone)
+                rows = complete(entries, lot_columns(entries, self._lots_of(entries)), terms.zone)
                 kept, gone = retained(self._database, rows, terms.begins_us, terms.zone)
                 aside = Aside(aside.left_out + gone.left_out, aside.openings + gone.openings)
                 file.add(kept)

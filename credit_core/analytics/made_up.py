@@ -97,7 +97,7 @@ class MadeUpFacts:
         of_lots = {name: entries[name] for name in ("lot_kind", "unit_price_usd_micro")}
         if self._file is None:
             self._file = SegmentFile(self._path("facts"))
-        self._file.add(complete(self._database, entries, of_lots, self._zone))
+        self._file.add(complete(entries, of_lots, self._zone))
         self._rows += len(entries)
         if self._file.rows >= FILLED_ROWS:
             self._close()

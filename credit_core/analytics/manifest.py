@@ -27,9 +27,9 @@ NAME, ASIDE = "manifest.json", "manifest.next.json"
 _LOCK = "sync.lock"
 #: Files that are no longer named stay this long.
 KEPT_S = 600.0
-_FORMAT = 2
-#: Those that this release reads; the first knew neither made-up facts nor a beginning.
-_READ = (1, _FORMAT)
+_FORMAT = 3
+#: Those that this release reads; the first knew neither made-up facts nor a beginning, the second named all lots of an account.
+_READ = (1, 2, _FORMAT)
 #: How files end that nothing names yet.
 PART = ".parquet.part"
 
@@ -50,7 +50,7 @@ class Segment:
 class Manifest:
     """The whole copy, and how far it has come: data and watermark move together.
 
-    ``tables``: files per small table; the first is whole, each later one has all rows of some accounts. ``settled``: the
+    ``tables``: files per small table; the first is whole, each later one has all rows of some accounts, or some lots. ``settled``: the
     small tables are of this watermark; else they are read whole after a restart. ``made_up``: what the facts are where no
     ledger is behind them, in words; such a folder is only read. ``keep_days``: older entries are left out, None keeps all;
     ``begins_us``: where the copy begins because of that, ``left_out``: how many entries lie before,

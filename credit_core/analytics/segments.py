@@ -27,7 +27,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from credit_core.analytics import counting, relations
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.carrying import last_whole_day
-from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions, lots_named
+from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions, key_of, lots_named
 from credit_core.analytics.filing import (
     SegmentFile,
     closed,
@@ -286,7 +286,7 @@ class Syncer:
     def write(self, entries: pa.Table, lots: pa.Table, *, closed: bool) -> tuple[tuple[Segment, ...], Aside]:
         """A segment of these entries, with the clock of the reporting zone and what their lots say; and what is too old."""
         at = self._now
-        rows = complete(self._database, entries, lot_columns(entries, lots), at.zone)
+        rows = complete(entries, lot_columns(entries, lots), at.zone)
         kept, aside = retained(self._database, rows, at.begins_us, at.zone)
         if not kept.num_rows:
             return (), aside
@@ -384,16 +384,16 @@ class Syncer:
     # Small tables ------------------------------------------------------------------------------------------------
 
     def _refresh_dimensions(self, *, copied: bool, publish: bool = True) -> pa.Table | None:
-        """Write the small tables that changed; gives the lots of all accounts with new entries where it read just those."""
+        """Write the small tables that changed; gives the lots that new entries name where it read just those."""
         tables = dict(self._now.tables)
         whole = self._dimensions.many
         if whole:
             for table in self._dimensions.by_account:
                 tables[table.name] = (paged(self._path(table.name), table, self._dimensions.pages(table, PAGE_ROWS)),)
         changed, tokens = self._dimensions.changed(copied=copied, accounts=not whole)
-        lots = changed.tables.get(relations.lots.name)
         if not (changed.tables or whole) and self._now.settled:
-            return lots
+            self._dimensions.settle(tokens)
+            return changed.lots
         for name, rows in changed.tables.items():
             known = self._written.get(name)
             if known is not None and tables.get(name) == (known[0],) and rows.equals(known[1]):
@@ -409,13 +409,13 @@ class Syncer:
             self._publish(settled)
         else:
             self._manifest = settled
-        return lots
+        return changed.lots
 
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
         """All parts but the first as one, or all of them where they grew beside it: an account's newest rows count."""
         rows = {file: pq.read_metadata(self.folder / file).num_rows for file in parts}
         whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
-        folded = self._filed(name, newest_rows(self.folder, parts if whole else parts[1:]))
+        folded = self._filed(name, newest_rows(self.folder, parts if whole else parts[1:], key=key_of(name)))
         return (folded,) if whole else (parts[0], folded)
 
     # Files -------------------------------------------------------------------------------------------------------
@@ -429,7 +429,8 @@ class Syncer:
     def _stored(self, kind: str, rows: pa.Table) -> str:
         """A few rows, not waited for: what a power cut damages is found at the next start."""
         path = self._path(kind)
-        pq.write_table(rows, path, store_schema=False)
+        # Neither would pay for so few rows, and both take as long as all the rest.
+        pq.write_table(rows, path, store_schema=False, use_dictionary=False, write_statistics=False)
         return path.name
 
     def _filed(self, kind: str, rows: str) -> str:

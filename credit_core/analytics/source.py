@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -186,9 +187,12 @@ class SqliteSource:
                     future.cancel()
 
     def _range(self, low: int, high: int) -> Chunk:
-        # An entry has many columns.
-        read = self.read if high - low <= _FEW_ROWS // 16 else self._by_carrier
-        entries = read({"facts": between(low, high)})["facts"]
+        if high - low <= _FEW_ROWS:
+            with self._connection() as connection:
+                cursor = connection.execute(_newest_sql(), (low, high))
+                entries = in_columns("facts", [column[0] for column in cursor.description], cursor.fetchall())
+        else:
+            entries = self._by_carrier({"facts": between(low, high)})["facts"]
         return Chunk(entries, Watermark(0, entries["id"][-1].as_py() if entries.num_rows else low))
 
     def read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
@@ -401,6 +405,12 @@ def between(low: int, high: int) -> Select[Any]:
     """Entries with low < id ≤ high, in order."""
     ids = ledger_entries.c.id
     return entries_where().where(ids > low, ids <= high).order_by(ids)
+
+
+@cache
+def _newest_sql() -> str:
+    """The statement of :func:`between`, with both bounds as parameters."""
+    return str(between(0, 0).compile(dialect=SQLITE))
 
 
 def _settled_after(after: Watermark) -> tuple[ColumnElement[bool], ColumnElement[bool]]:

@@ -24,7 +24,7 @@ from credit_core.analytics import manifest as manifests
 from credit_core.analytics.asked import RolledUp
 from credit_core.analytics.cutting import Cuts
 from credit_core.analytics.day_ends import DayEnds
-from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
+from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE, key_of
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
@@ -335,18 +335,18 @@ class StoredFacts(Facts):
 
     def _take_up_parts(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
         """The first file is read in place; what came later is in memory and counts instead."""
-        writer, parts = self._writer, list(after[1:])
+        writer, parts, key = self._writer, list(after[1:]), key_of(name)
         if after[:1] == before[:1] and parts[: len(before) - 1] == list(before[1:]):
             parts = parts[len(before) - 1 :]
         else:
             writer.execute(f'DELETE FROM "{name}_new"')
         for file in parts:
             rows = f"read_parquet({self._paths([file])})"
-            writer.execute(f'DELETE FROM "{name}_new" WHERE account_id IN (SELECT account_id FROM {rows})')
+            writer.execute(f'DELETE FROM "{name}_new" WHERE {key} IN (SELECT {key} FROM {rows})')
             writer.execute(f'INSERT INTO "{name}_new" SELECT * FROM {rows}')
         base = f"SELECT * FROM read_parquet({self._paths(after[:1])})" if after else ""
         if len(after) > 1:
-            base += f' WHERE account_id NOT IN (SELECT account_id FROM "{name}_new")'
+            base += f' WHERE {key} NOT IN (SELECT {key} FROM "{name}_new")'
         view = f'SELECT * FROM "{name}_new"' + (f" UNION ALL {base}" if base else "")
         writer.execute(f'CREATE OR REPLACE VIEW "{name}" AS {view}')
 

@@ -372,7 +372,7 @@ def test_a_damaged_manifest_and_one_of_another_release_say_what_to_do(
         reader.follow()
     path.unlink()
     reader.follow()
-    assert (reader.writes, ids(reader), document["format"]) == (True, [1], 2)
+    assert (reader.writes, ids(reader), document["format"]) == (True, [1], 3)
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/Santiago"])

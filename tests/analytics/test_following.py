@@ -1,0 +1,150 @@
+"""After each follow the small tables are the ledger's, though only what may have changed is read; and the clock that days are told by."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from sqlalchemy import select
+
+from credit_core import CreditCore
+from credit_core.analytics import dimensions, relations, segments
+from credit_core.analytics.dimensions import BY_ACCOUNT
+from credit_core.analytics.local_clock import local_clock
+from credit_core.analytics.statements import columns_of
+from credit_core.analytics.stored import StoredFacts
+from credit_core.analytics.sync import LOCAL
+from credit_core.policy.decision import Request
+from credit_core.store import schema
+from tests.service.scenes import CREDIT, StoppedClock
+
+FOLLOWED = (*BY_ACCOUNT, relations.lots, relations.holds, relations.deferrals)
+
+
+def same(facts: StoredFacts, name: str) -> bool:
+    """Whether a small table of the copy has the ledger's rows."""
+    table, source = relations.metadata.tables[name], schema.metadata.tables[name]
+    theirs = facts.from_ledger({name: select(*columns_of(source, table.columns.keys()))})[name].to_pylist()
+    mine = [dict(zip(table.columns.keys(), row, strict=True)) for row in facts.rows(select(table))]
+    return sorted(map(repr, mine)) == sorted(map(repr, theirs))
+
+
+def ask(core: CreditCore, user: str, number: int) -> None:
+    request = f"{user}-{number}"
+    if core.authorize(Request(user, request, "s", genre="noir", mood="calm")).fresh:
+        core.settle(user, request, latency_ms=1_000.0)
+
+
+def test_small_tables_are_the_ledgers_after_every_kind_of_change(
+    core: CreditCore, clock: StoppedClock, ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dimensions, "_REMEMBERED", 6)
+    monkeypatch.setattr(dimensions, "FEW", 3)
+    monkeypatch.setattr(segments, "MOST_PARTS", 4)
+    users = ("ada", "bob", "cyd")
+    facts = StoredFacts.at(ledger_url, tmp_path / "facts")
+
+    def everybody_asks(number: int) -> None:
+        for user in users:
+            ask(core, user, number)
+
+    changes: list[Any] = [
+        lambda: [core.add_user(user, "basic" if user == "bob" else "premium", "UTC") for user in users],
+        lambda: everybody_asks(1),
+        lambda: core.grant("ada", 5 * CREDIT, "purchased", "p-1", expires_at=clock.now + timedelta(days=90)),
+        lambda: core.grant("bob", 7 * CREDIT, "bonus", "b-1", expires_at=clock.now + timedelta(days=3)),
+        lambda: ask(core, "ada", 2),
+        lambda: core.authorize(Request("bob", "held", "s", genre="pop", mood="calm")),
+        lambda: core.pause("ada"),
+        lambda: clock.advance(days=9),
+        lambda: core.resume("ada"),
+        lambda: ask(core, "ada", 3),
+        lambda: core.change_plan("bob", "premium"),
+        lambda: (core.change_plan("bob", "basic"), ask(core, "bob", 3)),
+        # Two cycles close between two looks, without an entry of theirs being looked for.
+        lambda: (clock.advance(days=32), core.reconcile(), clock.advance(days=32), core.reconcile()),
+        lambda: everybody_asks(4),
+        lambda: (core.pause("cyd"), clock.advance(days=1), core.resume("cyd"), ask(core, "cyd", 5)),
+        lambda: core.add_user("dan", "basic", "UTC"),
+        lambda: [ask(core, user, 6) for user in (*users, "dan")],
+        lambda: ask(core, "bob", 7),
+        # Too many to look at one by one, and then as it was before.
+        lambda: (core.change_plan("bob", "premium"), [ask(core, user, 8) for user in (*users, "dan")]),
+        lambda: (core.change_plan("bob", "basic"), ask(core, "bob", 9)),
+        lambda: (clock.advance(days=32), everybody_asks(10)),
+    ]
+    try:
+        for number, change in enumerate(changes):
+            change()
+            facts.follow()
+            for table in FOLLOWED:
+                assert same(facts, table.name), (number, table.name)
+    finally:
+        facts.close()
+    with closing(StoredFacts.at(ledger_url, tmp_path / "facts")) as again:
+        again.look()
+        assert all(same(again, table.name) for table in FOLLOWED)
+
+
+def test_only_what_changed_is_written(core: CreditCore, ledger_url: str, tmp_path: Path) -> None:
+    core.add_user("ada", "premium", "UTC")
+    with segments.Syncer.open(ledger_url, tmp_path / "facts") as syncer:
+        for number in range(4):
+            ask(core, "ada", number)
+            syncer.follow()
+            before = syncer.manifest
+        ask(core, "ada", 4)
+        syncer.follow()
+        by_account = [table.name for table in (*BY_ACCOUNT, relations.lots)]
+        assert syncer.manifest.id > before.id
+        assert [syncer.manifest.tables[name] for name in by_account] == [before.tables[name] for name in by_account]
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        "UTC",
+        "Asia/Kathmandu",
+        "Australia/Lord_Howe",
+        "Pacific/Apia",
+        "Africa/Casablanca",
+        "America/St_Johns",
+        "Pacific/Chatham",
+    ],
+)
+def test_the_clock_is_the_zones_own(zone: str) -> None:
+    chance, place = random.Random(7), ZoneInfo(zone)
+    first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2009, 2027))
+    instants = [chance.randrange(first, last) * 1_000_000 + chance.randrange(1_000_000) for _ in range(20_000)]
+    # Around each change of the clock, to the microsecond.
+    steps = [at for at in range(first, last, 900) if _offset(at, place) != _offset(at + 900, place)]
+    instants += [(at + 900) * 1_000_000 + beside for at in steps for beside in (-1, 0, 1)]
+    found = pa.table(local_clock(pa.chunked_array([instants]), zone)).to_pydict()
+    expected = [datetime.fromtimestamp(us // 1_000_000, place) for us in instants]
+    assert found["day"] == [one.date() for one in expected]
+    assert found["hour"] == [one.hour for one in expected]
+    assert found["dow"] == [one.isoweekday() for one in expected]
+
+
+def test_the_clock_is_that_of_copies_in_memory() -> None:
+    instants = np.random.default_rng(7).integers(1_230_000_000_000_000, 1_790_000_000_000_000, 5_000)
+    with duckdb.connect() as database:
+        for zone in ("Asia/Kathmandu", "Europe/Berlin", "America/Sao_Paulo"):
+            clock = pa.table(local_clock(pa.chunked_array([instants]), zone))
+            database.register("incoming", pa.table({"occurred_at": instants}))
+            told = f"CAST({LOCAL} AS DATE), hour({LOCAL}), isodow({LOCAL})".replace("$zone", f"'{zone}'")
+            theirs = database.execute(f"SELECT {told} FROM incoming").fetchall()
+            assert list(zip(*clock.to_pydict().values(), strict=True)) == theirs
+    assert local_clock(pa.chunked_array([pa.array([], pa.int64())]), "UTC")["day"].to_pylist() == []
+
+
+def _offset(at_s: int, place: ZoneInfo) -> Any:
+    return datetime.fromtimestamp(at_s, place).utcoffset()
