@@ -12,13 +12,13 @@ import duckdb
 
 from credit_core.analytics import carrying, relations
 from credit_core.analytics.carrying import EVERY_DAYS, Written, end_us
+from credit_core.analytics.compiling import compiled
 from credit_core.analytics.day_ends import at_ends, counted
 from credit_core.analytics.days import Day
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.rewriting import Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
-from credit_core.analytics.sync import compiled
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 

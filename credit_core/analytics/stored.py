@@ -22,6 +22,7 @@ from sqlalchemy import FromClause, Select, SelectBase
 
 from credit_core.analytics import carrying, counting, day_ends, forced, relations, spells
 from credit_core.analytics import manifest as manifests
+from credit_core.analytics.compiling import compiled
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE
 from credit_core.analytics.filing import newest_rows, paths
@@ -32,7 +33,7 @@ from credit_core.analytics.rewriting import Cut, Rewriter, RolledUp
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared
-from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
+from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, open_database
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
