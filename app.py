@@ -4,7 +4,7 @@ import gc
 
 import streamlit as st
 
-from pages.components import filters, provenance, session
+from pages.components import filters, provenance, session, turns
 
 
 def navigation():
@@ -50,7 +50,8 @@ if __name__ == "__main__":
     session.gate()
     session.open_ledger()
     _frozen()
-    with session.held():
-        beside = filters.bar()
-    provenance.caption(beside)
-    page.run()
+    with turns.turn():
+        with session.held():
+            beside = filters.bar()
+        provenance.caption(beside)
+        page.run()

@@ -12,12 +12,12 @@ from credit_core.analytics import by_week, carrying, relations, visits
 from credit_core.analytics.asked import RolledUp
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import Written, end_us
+from credit_core.analytics.compiling import compiled
 from credit_core.analytics.day_ends import at_ends, counted
 from credit_core.analytics.days import Day
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.rewriting import Rewriter
-from credit_core.analytics.sync import compiled
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 

@@ -22,6 +22,7 @@ from sqlalchemy import FromClause, Select, SelectBase
 from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, spells, visits
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.asked import RolledUp
+from credit_core.analytics.compiling import compiled
 from credit_core.analytics.cutting import Cuts
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE, key_of
@@ -34,7 +35,7 @@ from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.sharing import Shared
 from credit_core.analytics.subsets import SUBSETS
-from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, compiled, open_database
+from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, open_database
 from credit_core.analytics.visiting import Held
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.policy.cycles import local_day

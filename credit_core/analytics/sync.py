@@ -27,8 +27,9 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, select
 
 from credit_core.analytics import forced, relations, spells
+from credit_core.analytics.compiling import compiled
 from credit_core.analytics.day_ends import DayEnds
-from credit_core.analytics.dialect import DUCKDB, sql_of
+from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.source import START, Chunk, Watermark
@@ -38,7 +39,8 @@ from credit_core.units import from_us
 #: Results kept, and of how many rows at most each.
 _MOST_REMEMBERED, _MOST_REMEMBERED_ROWS = 12, 150_000
 #: New rows from which on the copy is compressed, to a fifth, after a follow; within a long one at four times as many.
-_COMPRESSED_ROWS = 245_760
+#: A small copy is when a quarter of it is new: questions take a quarter less.
+_COMPRESSED_ROWS, _COMPRESSED_PART, _TOO_FEW_ROWS = 245_760, 4, 8_192
 #: The entry's instant on the reporting zone's clock.
 LOCAL = "timezone($zone, make_timestamptz(occurred_at))"
 
@@ -147,7 +149,7 @@ class Facts:
             if rows or changed or rebuilt:
                 self.extent = Extent(*self._one("SELECT min(occurred_at), max(occurred_at), count(*) FROM facts"))
                 self.version += 1
-            self._compress(_COMPRESSED_ROWS)
+            self._compress(min(_COMPRESSED_ROWS, max(_TOO_FEW_ROWS, self.extent.entries // _COMPRESSED_PART)))
             as_of = None if self.extent.last_us is None else from_us(self.extent.last_us)
             return Follow(rows, self._watermark(), time.perf_counter() - started, as_of, self.version, rebuilt)
 
@@ -386,12 +388,6 @@ def open_database(path: Path | None, folder: Path, memory_limit: str, threads: i
         raise LedgerUnavailable(
             f"The columnar copy at {path} could not be opened: {error}. Only one process may have it open."
         ) from error
-
-
-def compiled(statement: SelectBase) -> tuple[str, list[Any]]:
-    """SQL in PostgreSQL's dialect, which DuckDB runs unchanged, and its parameters in order."""
-    result = statement.compile(dialect=DUCKDB, compile_kwargs={"render_postcompile": True})
-    return str(result), [result.params[name] for name in result.positiontup or ()]
 
 
 def instants(microseconds: pd.Series[Any], zone: str) -> pd.Series[Any]:
