@@ -17,12 +17,13 @@ from sqlalchemy import BigInteger, ColumnElement, Date, case, cast, func, litera
 
 from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.clickhouse.facts import ClickHouseFacts
+from credit_core.analytics.compiling import compiled
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import explore
 from credit_core.analytics.queries.arms import Window
 from credit_core.analytics.queries.explore import Point, Question
 from credit_core.analytics.queries.series import Apart, breakdown_statement
-from credit_core.analytics.sync import Facts, compiled
+from credit_core.analytics.sync import Facts
 from credit_core.importers import demo
 from credit_core.policy.config import Config
 from credit_core.store import schema

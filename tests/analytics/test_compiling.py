@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Select, case, func, literal, select
 
 from credit_core.analytics import relations
-from credit_core.analytics.dialect import DUCKDB as DIALECT
-from credit_core.analytics.dialect import Compiler
+from credit_core.analytics.compiling import Compiler
+from credit_core.analytics.dialect import DUCKDB
 
 _F = relations.facts.c
 
@@ -23,12 +23,12 @@ def asked(start: int, plans: tuple[str, ...], kinds: tuple[str, ...] = ("settle"
 
 def plainly(statement: Select[Any]) -> tuple[str, list[Any]]:
     """Compiled anew, whatever was compiled before."""
-    result = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
+    result = statement.compile(dialect=DUCKDB, compile_kwargs={"render_postcompile": True})
     return str(result), [result.params[name] for name in result.positiontup or ()]
 
 
 def test_one_shape_serves_every_period_and_every_number_of_names() -> None:
-    compiled = Compiler(DIALECT)
+    compiled = Compiler(DUCKDB)
     questions = [
         asked(1, ("basic",)), asked(2, ("free", "premium")), asked(3, ()), asked(4, ("a", "b", "c"), ("settle", "partial")),
     ]  # fmt: skip
@@ -38,14 +38,14 @@ def test_one_shape_serves_every_period_and_every_number_of_names() -> None:
 
 
 def test_another_shape_is_another_statement() -> None:
-    compiled = Compiler(DIALECT)
+    compiled = Compiler(DUCKDB)
     questions = [asked(1, ("basic",)), asked(1, ("basic",)).order_by("plan"), select(_F.plan), select(_F.region)]
     assert [compiled(one) for one in questions] == [plainly(one) for one in questions]
     assert len(compiled) == len(questions)
 
 
 def test_the_shape_unused_longest_goes_first() -> None:
-    compiled = Compiler(DIALECT, most=2)
+    compiled = Compiler(DUCKDB, most=2)
     first, second, third = select(_F.plan), select(_F.region), select(_F.model)
     for one in (first, second, first, third):
         assert compiled(one) == plainly(one)
