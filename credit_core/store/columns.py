@@ -100,6 +100,11 @@ def _decimal_us(at: datetime) -> bytes:
     return b"%d" % units.to_us(at)
 
 
+def _json(document: Any) -> bytes:
+    # Most columns of this type hold an empty list most of the time.
+    return b"[]" if document == [] else json.dumps(document).encode()
+
+
 #: By the column's own type: reals that happen to be whole are still encoded as reals, whatever Python type carries them.
 _ENCODERS: Mapping[type[TypeEngine[Any]], Callable[[Any], bytes]] = {
     String: str.encode,
@@ -108,7 +113,7 @@ _ENCODERS: Mapping[type[TypeEngine[Any]], Callable[[Any], bytes]] = {
     Float: struct.Struct(">d").pack,
     Instant: _decimal_us,
     LargeBinary: bytes,
-    Document: lambda value: json.dumps(value).encode(),
+    Document: _json,
 }
 
 

@@ -141,9 +141,10 @@ class Ledger:
 
     def _committed(self, unit: Unit, whose: str | None) -> None:
         unit.committed()
-        for user_id in unit.users:
-            self._memory.forget(user_id)
         image = None if whose is None else unit.image(whose)
+        for user_id in unit.users:
+            if image is None or user_id != whose:
+                self._memory.forget(user_id)
         if image is not None:
             self._memory.keep(image)
 

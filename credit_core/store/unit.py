@@ -78,18 +78,18 @@ class Unit(Loading):
         recorded_at = max(self.now, account.recorded_at)
         self._plain = self._plain and statements.PLAIN_FACTS.issuperset(facts)
         every = {name: facts[name] for name in EVERY_LINE if name in facts}
+        terms = {"plan": account.plan, "region": account.region}
         written: list[Row] = []
         for line, (lot, d_avail, d_held) in enumerate(deltas, 1):
-            row = statements.BLANK | (facts if line == 1 else every)
             account.seq += 1
             account.avail_uc += d_avail
             account.held_uc += d_held
-            row.update(
-                account_id=account.account_id, seq=account.seq, leg_id=leg_id, line=line, occurred_at=occurred_at, recorded_at=recorded_at,
-                kind=kind, lot_id=None if lot is None else lot.lot_id, d_avail_uc=d_avail, d_held_uc=d_held,
-                plan=facts.get("plan", account.plan),
-                region=facts.get("region", account.region), prev_hash=account.head_hash,
-            )  # fmt: skip
+            row = {
+                **statements.BLANK, **terms, **(facts if line == 1 else every), "account_id": account.account_id, "seq": account.seq,
+                "leg_id": leg_id, "line": line, "occurred_at": occurred_at, "recorded_at": recorded_at, "kind": kind,
+                "lot_id": None if lot is None else lot.lot_id, "d_avail_uc": d_avail, "d_held_uc": d_held,
+                "prev_hash": account.head_hash,
+            }  # fmt: skip
             if lot is not None:
                 lot.avail_uc += d_avail
                 lot.held_uc += d_held

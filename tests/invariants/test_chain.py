@@ -80,6 +80,14 @@ def test_an_entrys_hash_is_what_the_documentation_says(lived: CreditCore) -> Non
     assert lived.heads() == [Head("user:ada", 7, previous.hex())]
 
 
+def test_what_is_longer_than_a_byte_can_count_is_hashed_by_the_same_words(lived: CreditCore) -> None:
+    ask(lived, "r-4")
+    lived.release("ada", "r-4", "é" * 200, at=NOW)
+    row = entries(lived)[-1]
+    assert bytes(row["hash"]) == written_by_hand(row, bytes(row["prev_hash"]), bytes.fromhex(SALTS["salt_details"]))
+    assert lived.verify() == []
+
+
 def test_every_column_but_the_row_id_and_the_transaction_is_hashed(lived: CreditCore) -> None:
     assert set(chain.HASHED) == {column.name for column in ledger_entries.columns} - {
         "id",

@@ -19,7 +19,7 @@ from credit_core.errors import InvalidRequest, LedgerUnavailable, SchemaTooNew
 from credit_core.store import migrate
 from credit_core.store.engine import open_engine, parse_url
 from credit_core.store.ledger import SALTS, Ledger
-from credit_core.store.schema import APPEND_ONLY, accounts, holds, lots, metadata
+from credit_core.store.schema import APPEND_ONLY, accounts, holds, ledger_entries, lots, metadata
 from tests.faults.processes import workers
 from tests.service.scenes import NOW, StoppedClock, everything
 from tests.service.together import together
@@ -118,6 +118,10 @@ def test_what_the_first_release_held_is_there_after_the_migrations(empty_url: st
         "cycled": True,
     }  # fmt: skip
     hold = ("leg", "user:ada", "ada", "r-1", 1_000_000, NOW, NOW)
+    entry = {
+        "account_id": "user:ada", "seq": 1, "leg_id": "leg", "line": 1, "occurred_at": NOW, "recorded_at": NOW, "kind": "reserve",
+        "lot_id": "held", "d_avail_uc": -1, "d_held_uc": 1, "plan": "free", "region": "global", "prev_hash": b"", "hash": b"",
+    }  # fmt: skip
     with owner(empty_url) as connection:
         command.upgrade(migrate._alembic(connection), "0001")
         connection.execute(accounts.insert().values(account))
@@ -131,9 +135,12 @@ def test_what_the_first_release_held_is_there_after_the_migrations(empty_url: st
                 "unit_price_usd_micro": 0,
             }
             connection.execute(lots.insert().values(lot | {"avail_uc": avail, "held_uc": held}))
+        connection.execute(ledger_entries.insert().values(entry))
     migrate.upgrade(empty_url)
     with owner(empty_url) as connection:
         assert connection.execute(select(holds)).all() == [hold]
+        [kept] = connection.execute(select(*(ledger_entries.c[name] for name in entry))).mappings()
+        assert dict(kept) == entry
         marks = connection.execute(select(lots.c.lot_id, lots.c.is_open)).all()
         assert {row.lot_id: row.is_open for row in marks} == {"full": True, "held": True, "empty": False}
         assert connection.execute(select(accounts.c.version)).scalar_one() == 0
