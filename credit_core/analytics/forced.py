@@ -6,13 +6,26 @@ began in another one (``stray``), and the beginnings (``opening``): so the two n
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, and_, case, column, exists, func, literal, or_, select, table, union_all
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    case,
+    column,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+    union_all,
+)
 
 from credit_core.analytics import relations
+from credit_core.analytics.dialect import keyed, sql_of
 
 #: The relation of what is kept apart.
 NAME = "forced_entries"
@@ -20,7 +33,6 @@ _COLUMNS = (
     "user_id", "request_id", "occurred_at", "kind", "d_avail_uc", "d_held_uc", "plan", "region", "model", "team_id",
     "genre", "mood",
 )  # fmt: skip
-_DIALECT = PGDialect()  # type: ignore[no-untyped-call]
 
 
 def _ends(f: Any) -> Any:
@@ -72,7 +84,7 @@ def _parts(f: FromClause, *, closed: bool) -> str:
     else:
         ends = part(literal("stray"), _ends(f.c))
     every = union_all(ends, part(literal("opening"), f.c.rule == "coverage_miss"))
-    return str(every.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    return sql_of(every)
 
 
 def made_from(relation: str) -> str:
@@ -88,4 +100,4 @@ def fresh_from(relation: str) -> str:
 
 def key() -> str:
     """Name and definition, as a segment names the file."""
-    return f"{NAME}-{hashlib.blake2b(made_from('facts').encode(), digest_size=4).hexdigest()}"
+    return keyed(NAME, made_from("facts"))
