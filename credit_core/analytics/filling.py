@@ -39,8 +39,8 @@ from credit_core.analytics.sync import open_database
 from credit_core.errors import LedgerUnavailable
 
 #: Of one process, beside the rows in hand.
-_MEMORY_LIMIT = "160MB"
-_PIECE_ROWS = GROUP_ROWS // 2
+_MEMORY_LIMIT = "128MB"
+_PIECE_ROWS = GROUP_ROWS // 4
 #: Lots in hand, which entries of the same days name again and again.
 _KNOWN_LOTS = 300_000
 
@@ -156,6 +156,8 @@ class _Filler:
         if not file.rows:
             file.path.unlink()
             return Filled(None, aside)
+        # What the rows took is free before the roll-ups ask for as much.
+        pa.default_memory_pool().release_unused()
         sums = rolled_up(self._database, file.path, partial(self._path, terms))
         return Filled(closed(file, sums), aside)
 

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import FromClause, Select, and_, column, exists, literal, or_, select, table, union_all
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    case,
+    column,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+    union_all,
+)
 
 from credit_core.analytics import relations
 from credit_core.analytics.dialect import keyed, sql_of
@@ -46,21 +60,37 @@ def kept() -> Select[Any]:
 
 def _parts(f: FromClause, *, closed: bool) -> str:
     opening = f.alias("opening")
-    begins = exists().where(opening.c.rule.is_not(None), _same_request(opening.c, f.c))
-    forced = exists().where(opening.c.rule == "coverage_miss", _same_request(opening.c, f.c))
+    # One row for a request, joined once: an EXISTS for each of the two parts takes three times as long.
+    opened = (
+        select(
+            opening.c.user_id,
+            opening.c.request_id,
+            func.bool_or(opening.c.rule == "coverage_miss").label("forced"),
+        )
+        .where(opening.c.rule.is_not(None))
+        .group_by(opening.c.user_id, opening.c.request_id)
+        .subquery("opened")
+    )
     columns = [f.c[name] for name in _COLUMNS]
 
-    def part(name: str, condition: Any) -> Select[Any]:
-        return select(literal(name).label("part"), *columns).where(condition)
+    def part(name: ColumnElement[str], condition: ColumnElement[bool]) -> Select[Any]:
+        return select(name.label("part"), *columns).where(condition)
 
-    ends = [part("spent", and_(_ends(f.c), forced)), part("stray", and_(_ends(f.c), ~begins))]
-    every = union_all(*(ends if closed else [part("stray", _ends(f.c))]), part("opening", f.c.rule == "coverage_miss"))
+    if closed:
+        spent_or_stray = case((opened.c.forced, "spent"), else_="stray")
+        ends = part(spent_or_stray, and_(_ends(f.c), func.coalesce(opened.c.forced, True))).select_from(
+            f.outerjoin(opened, _same_request(opened.c, f.c))
+        )
+    else:
+        ends = part(literal("stray"), _ends(f.c))
+    every = union_all(ends, part(literal("opening"), f.c.rule == "coverage_miss"))
     return sql_of(every)
 
 
 def made_from(relation: str) -> str:
     """SQL of what is kept apart of a closed segment, over a relation with the columns of ``facts``."""
-    return f"WITH facts AS (SELECT * FROM {relation}) {_parts(relations.facts, closed=True)}"
+    # Asked for more than once: DuckDB would write out all columns of it first.
+    return f"WITH facts AS NOT MATERIALIZED (SELECT * FROM {relation}) {_parts(relations.facts, closed=True)}"
 
 
 def fresh_from(relation: str) -> str:
