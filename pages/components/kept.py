@@ -102,8 +102,9 @@ def size_of(value: Any) -> int:
     if isinstance(value, pd.DataFrame):
         return 1_000 + sum(size_of(value.iloc[:, place]) for place in range(value.shape[1]))
     if isinstance(value, pd.Series):
-        # Texts and other objects: looking at each of them would cost more than what it tells.
-        return 500 + int(value.memory_usage()) + (_OBJECT_BYTES * len(value) if value.dtype.kind == "O" else 0)
+        # Looking at each object would cost more than what it tells; Arrow knows what its texts take.
+        objects = value.dtype.kind == "O" and getattr(value.dtype, "storage", "python") == "python"
+        return 500 + int(value.memory_usage()) + (_OBJECT_BYTES * len(value) if objects else 0)
     if isinstance(value, dict):
         return 200 + sum(size_of(part) for part in value.values())
     if isinstance(value, (tuple, list)):
