@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.sync import Facts
-from credit_core.settings import database_url
 from credit_core.units import from_us
 from pages.components import filters, numbers, session, states
 from pages.components.text import escape_markdown
 
-#: A ledger that grows is checked at every change; one that stands still, this often: a forgery may add no entry.
+#: A ledger that grows is checked at every change; one that stands still, this often for each million entries begun: a forgery
+#: may add no entry.
 CHECKED_AGAIN_S = 60
+#: From so many entries on a page does not wait for its check: it stands, and looks again this often.
+_MANY, _LOOKS_AGAIN_S = 1_000_000, 3.0
+_WAITS_S = 60.0
 
 
 def caption(beside: DeltaGenerator) -> None:
@@ -37,32 +42,47 @@ def caption(beside: DeltaGenerator) -> None:
         said.append(f"begins {numbers.instant(from_us(begin.at_us), zone)}: older entries are in the ledger alone")
     st.caption(escape_markdown(" · ".join(said)), help=filters.meaning())
     with beside:
-        _tie_out(filters.current())
+        if session.trouble() is not None:
+            _not_checked()
+            return
+        check, many = _check(filters.current()), ledger.entries >= _MANY
+        if check.done():
+            _tie_out(check, 0.0)
+        else:
+            # Beside the page, not before it.
+            how = {"run_every": _LOOKS_AGAIN_S} if many else {"parallel": True}
+            st.fragment(_tie_out, **how)(check, 0.0 if many else _WAITS_S)
 
 
-@st.fragment(parallel=True)
-def _tie_out(chosen: Filters) -> None:
-    """Beside the page, not before it: the ledger's own sums may take a while."""
+def _tie_out(check: Future[queries.TieOut], patience_s: float) -> None:
     try:
-        tie = None if session.trouble() else tied(chosen)
+        badge(check.result(patience_s))
+    except TimeoutError:
+        st.badge("Being checked against the ledger", icon=":material/hourglass_top:", color="gray")
     except Exception:
         # Whatever keeps the ledger from answering, the page stands; the next run checks again.
-        tie = None
-    if tie is not None:
-        badge(tie)
-    else:
-        st.badge("Not checked against the ledger", icon=":material/help:", color="gray")
+        _not_checked()
+
+
+def _not_checked() -> None:
+    st.badge("Not checked against the ledger", icon=":material/help:", color="gray")
 
 
 def tied(chosen: Filters) -> queries.TieOut:
-    """The tie-out for these filters, at most :data:`CHECKED_AGAIN_S` old."""
-    facts = session.facts()
-    return _tied(facts, chosen, facts.version, int(session.now().timestamp() // CHECKED_AGAIN_S), database_url())
+    """The tie-out for these filters, however long it takes."""
+    try:
+        return _check(chosen).result(_WAITS_S)
+    except TimeoutError:
+        return queries.tie_out(session.facts(), chosen)
 
 
-@st.cache_data(show_spinner=False, max_entries=64)
-def _tied(_facts: Facts, chosen: Filters, version: int, moment: int, url: str) -> queries.TieOut:
-    return queries.tie_out(_facts, chosen)
+def _check(chosen: Filters) -> Future[queries.TieOut]:
+    """The tie-out for these filters: there, or being made."""
+    facts, context = session.facts(), get_script_run_ctx()
+    lasts_s = CHECKED_AGAIN_S * (1 + session.ledger().entries // _MANY)
+    question = chosen, facts.version, int(session.now().timestamp() // lasts_s)
+    who = "" if context is None else context.session_id
+    return session.checks().ask(who, question, lambda: queries.tie_out(facts, chosen))
 
 
 def badge(tie: queries.TieOut) -> None:

@@ -28,6 +28,7 @@ from credit_core.errors import CreditError, SchemaTooNew
 from credit_core.service.core import CreditCore
 from credit_core.settings import DATABASE_VARIABLE, database_url
 from pages.components import states
+from pages.components.checks import Checks
 from pages.components.kept import Kept
 
 #: The one operator there is without sign-in (SPEC 10); the author of what is released and drafted.
@@ -62,6 +63,7 @@ class _Reader:
         self._tried_at = float("-inf")
         self._remembered: dict[tuple[str, int], Any] = {}
         self.answers = Kept(ANSWERS_BYTES)
+        self.checks = Checks()
         self._moment: tuple[int, datetime] | None = None
 
     def follow(self) -> None:
@@ -154,6 +156,11 @@ def held() -> Iterator[None]:
 def answers() -> Kept:
     """What was asked of this process's copy, by question; it goes when the copy does."""
     return _reader(database_url()).answers
+
+
+def checks() -> Checks:
+    """What was found where this process's copy was compared with its ledger."""
+    return _reader(database_url()).checks
 
 
 def options() -> queries.Options:

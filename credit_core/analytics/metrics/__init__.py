@@ -6,6 +6,8 @@ are micro-units inside; ``scale`` of them make one of the unit that is shown.
 
 from __future__ import annotations
 
+from functools import cache
+
 from sqlalchemy import FromClause, select
 
 from credit_core.analytics import measures as m
@@ -61,6 +63,7 @@ def relation_of(declared: Metric, entries: FromClause) -> FromClause:
     return m.neighbours(entries) if declared.relation == "neighbours" else entries
 
 
+@cache
 def sql(slug: str) -> str:
     """The metric's expressions as SQL, for people who want to check it."""
     declared = metric(slug)
