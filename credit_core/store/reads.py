@@ -140,7 +140,9 @@ def due_accounts(connection: Connection, at: datetime, limit: int) -> list[str]:
 def expired_holds(connection: Connection, at: datetime, limit: int) -> list[ExpiredHold]:
     """Holds whose lifetime ended by ``at``, the oldest first."""
     query = select(*(holds.c[name] for name in ExpiredHold._fields)).where(holds.c.expires_at <= at)
-    return [ExpiredHold(*row) for row in connection.execute(query.order_by(holds.c.expires_at, holds.c.leg_id).limit(limit))]
+    return [
+        ExpiredHold(*row) for row in connection.execute(query.order_by(holds.c.expires_at, holds.c.leg_id).limit(limit))
+    ]
 
 
 def still_held(connection: Connection, leg_ids: Iterable[str]) -> set[str]:

@@ -131,7 +131,7 @@ accounts = Table(
     ),
     *checked(
         "accounts",
-        "avail_uc, held_uc, kind, mode",
+        {"avail_uc": "bigint", "held_uc": "bigint", "kind": "text", "mode": "text"},
         not_negative="avail_uc >= 0 AND held_uc >= 0",
         kind=one_of("kind", ("user", "team", "guest")),
         mode=one_of("mode", ("conserve", "steady", "spend")),
@@ -189,7 +189,7 @@ lots = Table(
     Column("is_open", Flag, nullable=False, server_default=text("true"), comment="false: it holds nothing"),
     *checked(
         "lots",
-        "avail_uc, held_uc, kind, is_open",
+        {"avail_uc": "bigint", "held_uc": "bigint", "kind": "text", "is_open": "boolean"},
         not_negative="avail_uc >= 0 AND held_uc >= 0",
         kind=one_of("kind", LOT_KINDS),
         open="is_open OR avail_uc + held_uc = 0",
@@ -285,7 +285,12 @@ ledger_entries = Table(
     Column("details", Document),
     Column("prev_hash", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    *checked("ledger_entries", "seq, line, kind", positive="seq >= 1 AND line >= 1", kind=one_of("kind", ENTRY_KINDS)),
+    *checked(
+        "ledger_entries",
+        {"seq": "bigint", "line": "integer", "kind": "text"},
+        positive="seq >= 1 AND line >= 1",
+        kind=one_of("kind", ENTRY_KINDS),
+    ),
     Index("uq_ledger_entries_account_seq", "account_id", "seq", unique=True),
     Index("uq_ledger_entries_leg_line", "leg_id", "line", unique=True),
     Index(
