@@ -30,6 +30,10 @@ def cells(facts: Facts, filters: Filters, config: Config, at: datetime | None = 
     """
     newest = facts.extent.last_us
     at = at or (filters.period.end if newest is None else from_us(newest))
+    return facts.once(_cells, filters.narrowed(compare=None), config, at)
+
+
+def _cells(facts: Facts, filters: Filters, config: Config, at: datetime) -> pd.DataFrame:
     asked = _asked(facts, filters, config)
     frame = _library(facts, filters, config, at).merge(_of_cells(asked), on=_CELL, how="outer")
     frame = frame.merge(_at_risk(facts, filters), on=_CELL, how="left")
