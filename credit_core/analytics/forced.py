@@ -9,19 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
-    FromClause,
-    Select,
-    and_,
-    case,
-    column,
-    exists,
-    func,
-    literal,
-    or_,
-    select,
-    table,
-    union_all,
+    ColumnElement, CompoundSelect, FromClause, Select, and_, case, column, exists, func, literal, select, table, union_all
 )
 
 from credit_core.analytics import relations
@@ -50,12 +38,21 @@ def spending() -> Select[Any]:
     return select(*(f[name] for name in _COLUMNS)).join(forced, _same_request(forced.c, f)).where(_ends(f))
 
 
-def kept() -> Select[Any]:
-    """:func:`spending` from what is kept apart."""
-    of_kept = table(NAME, column("part"), *(column(name) for name in _COLUMNS))
-    e, o = of_kept.alias("ends"), of_kept.alias("openings")
-    opened = exists().where(o.c.part == "opening", _same_request(o.c, e.c))
-    return select(*(e.c[name] for name in _COLUMNS)).where(or_(e.c.part == "spent", and_(e.c.part == "stray", opened)))
+_KEPT = table(NAME, column("part"), *(column(name) for name in _COLUMNS))
+
+
+def strays() -> Select[Any]:
+    """Of what is kept apart, the ends whose request began in another segment: few, so few beginnings are looked at for them."""
+    e, o, s = (_KEPT.alias(name) for name in ("ends", "openings", "strays"))
+    theirs = o.c.request_id.in_(select(s.c.request_id).where(s.c.part == "stray"))
+    opened = exists().where(o.c.part == "opening", _same_request(o.c, e.c), theirs)
+    return select(*(e.c[name] for name in _COLUMNS)).where(e.c.part == "stray", opened)
+
+
+def kept(those: FromClause) -> CompoundSelect[Any]:
+    """:func:`spending` from what is kept apart; ``those``: the rows of :func:`strays`."""
+    spent = select(*(_KEPT.c[name] for name in _COLUMNS)).where(_KEPT.c.part == "spent")
+    return union_all(spent, select(*(those.c[name] for name in _COLUMNS)))
 
 
 def _parts(f: FromClause, *, closed: bool) -> str:

@@ -133,7 +133,9 @@ class StoredFacts(Facts):
 
     def forced_spending(self) -> FromClause:
         """Kept apart beside closed segments."""
-        return forced.kept().subquery("spending") if forced.NAME in self._apart else super().forced_spending()
+        if forced.NAME not in self._apart:
+            return super().forced_spending()
+        return forced.kept(self.shared(forced.strays(), lasting=True)).subquery("spending")
 
     def shared(self, statement: Select[Any], *, lasting: bool = False) -> FromClause:
         """A relation that several questions of a page rest on, worked out when the first of them is asked."""

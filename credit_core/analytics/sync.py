@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
@@ -37,7 +37,7 @@ from credit_core.errors import LedgerUnavailable
 from credit_core.units import from_us
 
 #: Results kept, and of how many rows at most each.
-_MOST_REMEMBERED, _MOST_REMEMBERED_ROWS = 12, 150_000
+_MOST_REMEMBERED, _MOST_REMEMBERED_ROWS, _MOST_MADE = 12, 150_000, 4
 #: New rows from which on the copy is compressed, to a fifth, after a follow; within a long one at four times as many.
 #: A small copy is when a quarter of it is new: questions take a quarter less.
 _COMPRESSED_ROWS, _COMPRESSED_PART, _TOO_FEW_ROWS = 245_760, 4, 8_192
@@ -112,6 +112,7 @@ class Facts:
         self._lock = threading.Lock()
         self._remembering = threading.Lock()
         self._remembered: dict[tuple[str, tuple[str, ...], int], pd.DataFrame] = {}
+        self._made: list[tuple[Callable[..., pd.DataFrame], tuple[Any, ...], int, pd.DataFrame]] = []
         self._dimensions = Dimensions(origin.source, origin.engine)
         self._uncompressed = 0
 
@@ -180,6 +181,19 @@ class Facts:
                 self._remembered[key] = frame.copy()
         return frame
 
+    def once(self, made: Callable[..., pd.DataFrame], *given: Any) -> pd.DataFrame:
+        """``made(self, *given)``, which several questions of a page rest on: worked out once, and kept as :meth:`frame` keeps."""
+        version = self.version
+        with self._remembering:
+            self._made = [one for one in self._made if one[2] == version]
+            known = next((one[3] for one in self._made if one[0] is made and one[1] == given), None)
+        if known is None:
+            known = made(self, *given)
+            if len(known) <= _MOST_REMEMBERED_ROWS:
+                with self._remembering:
+                    self._made = [*self._made, (made, given, version, known)][-_MOST_MADE:]
+        return known.copy()
+
     def _fetched(self, _statement: SelectBase, sql: str, parameters: list[Any]) -> pd.DataFrame:
         with self._database.cursor() as cursor:
             return cursor.execute(sql, parameters).df()
@@ -200,6 +214,7 @@ class Facts:
         """Ask everything anew, for those who measure."""
         with self._remembering:
             self._remembered.clear()
+            self._made.clear()
 
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
         """The result as tuples, integers exact."""

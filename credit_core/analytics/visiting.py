@@ -115,10 +115,12 @@ def source(asked: Counting, held: tuple[date, date], rows: str, carried: Sequenc
     firsts = "" if asked.by_day else f" AND (v.since IS NULL OR v.since < {since})"
     nobody = ", ".join(f"FALSE AS {name}" for name in counted)
     came = ", ".join(f"({_came(name, asked, held, carried, zone)}) AS {name}" for name in counted)
+    # Of what is sorted by day, only that part is read.
+    begins = asked.since_us is not None and asked.since_us >= to_us(first_instant(first, checked_zone(zone)))
     bounds = [
         *([] if asked.since_us is None else [f"occurred_at >= {asked.since_us}"]),
         *([] if asked.before_us is None else [f"occurred_at < {asked.before_us}"]),
-        f"(day < DATE '{first}' OR day > DATE '{last}')",
+        f"day > DATE '{last}'" if begins else f"(day < DATE '{first}' OR day > DATE '{last}')",
     ]
     return (
         f"SELECT * FROM (SELECT v.day, v.plan, v.region, v.what, v.accounts, NULL AS account_id, {nobody} FROM {NAME} AS v "

@@ -33,6 +33,10 @@ def burn_against_pace(facts: Facts, filters: Filters) -> pd.DataFrame:
 
     Spending is missing after the newest entry, while pace runs on. Pace is missing where models or a cell are filtered.
     """
+    return facts.once(_against_pace, filters.narrowed(compare=None))
+
+
+def _against_pace(facts: Facts, filters: Filters) -> pd.DataFrame:
     days = reporting_days(filters.period, facts.zone)
     spent = daily(facts, filters, "spent", by="plan").rename(
         columns={"numerator": "spent_uc", "value": "spent_credits"}

@@ -30,6 +30,10 @@ def cells(facts: Facts, filters: Filters, config: Config, at: datetime | None = 
     """
     newest = facts.extent.last_us
     at = at or (filters.period.end if newest is None else from_us(newest))
+    return facts.once(_cells, filters.narrowed(compare=None), config, at)
+
+
+def _cells(facts: Facts, filters: Filters, config: Config, at: datetime) -> pd.DataFrame:
     asked = _asked(facts, filters, config)
     frame = _library(facts, filters, config, at).merge(_of_cells(asked), on=_CELL, how="outer")
     frame = frame.merge(_at_risk(facts, filters), on=_CELL, how="left")
@@ -87,19 +91,12 @@ def misses_by_day(facts: Facts, filters: Filters, limit: int = 10) -> pd.DataFra
     """Per reporting day, for the cells with most misses in the period: day, genre, mood, requests, misses, miss_rate."""
     f = relations.facts.c
     kept = relations.behind(relations.facts, filters) & f.genre.is_not(None)
-    misses = func.count().filter(measures.missed(f))
-    worst = facts.frame(
-        select(f.genre, f.mood)
-        .where(kept)
-        .group_by(f.genre, f.mood)
-        .having(misses > 0)
-        .order_by(misses.desc(), f.genre, f.mood)
-        .limit(limit)
-    )
+    misses = func.count().filter(measures.missed(f)).label("misses")
     asked = func.count().filter(measures.judged(f)).label("requests")
-    found = facts.frame(
-        select(f.day, f.genre, f.mood, asked, misses.label("misses")).where(kept).group_by(f.day, f.genre, f.mood)
-    )
+    found = facts.frame(select(f.day, f.genre, f.mood, asked, misses).where(kept).group_by(f.day, f.genre, f.mood))
+    sums = found.groupby(_CELL, as_index=False, dropna=False)["misses"].sum()
+    order = sums[sums["misses"] > 0].sort_values(["misses", *_CELL], ascending=[False, True, True], ignore_index=True)
+    worst = order[_CELL].head(limit)
     found["day"] = pd.to_datetime(found["day"])
     days = pd.DataFrame({"day": pd.to_datetime([one.day for one in reporting_days(filters.period, facts.zone)])})
     frame = days.merge(worst, how="cross").merge(found, on=["day", *_CELL], how="left")
