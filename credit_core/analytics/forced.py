@@ -9,7 +9,19 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement, CompoundSelect, FromClause, Select, and_, case, column, exists, func, literal, select, table, union_all
+    ColumnElement,
+    CompoundSelect,
+    FromClause,
+    Select,
+    and_,
+    case,
+    column,
+    exists,
+    func,
+    literal,
+    select,
+    table,
+    union_all,
 )
 
 from credit_core.analytics import relations

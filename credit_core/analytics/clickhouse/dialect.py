@@ -52,6 +52,13 @@ class _Compiler(ChStatementCompiler):
         filtered: str = super().visit_funcfilter(funcfilter, **told, **kw)  # type: ignore[no-untyped-call]
         return f"toInt64({filtered})" if counts else filtered
 
+    def visit_over(self, over: Any, **kw: Any) -> str:
+        """As :meth:`visit_funcfilter`, of what a count looks at."""
+        counts = getattr(over.element, "name", None) == "count"
+        told = {"counted": True} if counts else {}
+        seen: str = super().visit_over(over, **told, **kw)  # type: ignore[no-untyped-call]
+        return f"toInt64({seen})" if counts else seen
+
     def visit_withingroup(self, withingroup: Any, **kw: Any) -> str:
         """``percentile_cont(p) WITHIN GROUP (ORDER BY x)``: exact, between the two nearest ranks."""
         share = self.process(withingroup.element.clauses, **kw)
