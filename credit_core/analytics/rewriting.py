@@ -11,28 +11,26 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import duckdb
 
 from credit_core.analytics import relations
+from credit_core.analytics.narrowing import Narrower
 from credit_core.analytics.parsed import (
     AGGREGATES,
     FACTS,
     Node,
     adds_up,
     column,
-    conjuncts,
     is_facts,
     nodes,
     normal,
-    reads_only,
     selects,
     times_n,
 )
 from credit_core.analytics.rollups import RollUp, sql_of
-from credit_core.analytics.subsets import SUBSETS, Subset
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us
 
@@ -105,7 +103,7 @@ class Rewriter:
         """Reads the roll-ups' own expressions once."""
         self._parser = parser
         self._rollups = [self._rolled(one) for one in rollups]
-        self._subsets = [(one, self._conditions(one)) for one in SUBSETS]
+        self._narrower = Narrower(self._expression, self._relation, self._written)
         self.parse = lru_cache(maxsize=_REMEMBERED)(self._parse)
         self._known: dict[tuple[str, tuple[str, ...], RolledUp], Asked] = {}
 
@@ -125,7 +123,8 @@ class Rewriter:
         cuts: dict[str, Cut] = {}
         for select in list(selects(statement)):
             if is_facts(select.get("from_table")):
-                touched |= self._rewrite(select, values, there, cuts) or self._narrowed(select, values, there)
+                rolled_up = partial(self._rewrite, values=values, there=there, cuts=cuts)
+                touched |= rolled_up(select) or self._narrower(select, values, there.subsets, rolled_up)
         if not touched:
             return Asked(sql, list(parameters))
         kept: list[Any] = []
@@ -136,7 +135,7 @@ class Rewriter:
                 kept.append(values[name])
                 numbers[name] = str(len(kept))
             parameter["identifier"] = numbers[name]
-        return Asked(self._written(statement), kept, tuple(cuts.values()))
+        return Asked(self._text(statement), kept, tuple(cuts.values()))
 
     def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp, cuts: dict[str, Cut]) -> bool:
         for rolled in self._rollups:
@@ -159,18 +158,6 @@ class Rewriter:
             select.update(made)
             return True
         return False
-
-    def _narrowed(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
-        """Ask the few entries that are kept apart, where the others do not meet the question's own conditions."""
-        asked = {normal(one, values) for one in conjuncts(select["where_clause"])}
-        for subset, conditions in self._subsets:
-            if subset.name in there.subsets and conditions <= asked and reads_only(select, subset.columns):
-                select["from_table"] = self._relation(f"SELECT * FROM {subset.table}")
-                return True
-        return False
-
-    def _conditions(self, subset: Subset) -> frozenset[str]:
-        return frozenset(normal(self._expression(sql_of(one)), {}) for one in subset.conditions)
 
     def _relation(self, sql: str) -> Node:
         """Rows of a statement in the place of ``facts``."""
@@ -227,7 +214,10 @@ class Rewriter:
             raise duckdb.ParserException(parsed["error_message"])
         return parsed
 
-    def _written(self, statement: Node) -> str:
+    def _written(self, select: Node) -> str:
+        return self._text({"error": False, "statements": [{"node": select, "named_param_map": []}]})
+
+    def _text(self, statement: Node) -> str:
         return self._asked("SELECT json_deserialize_sql($1)", json.dumps(statement))
 
     def _asked(self, sql: str, text: str) -> str:
