@@ -9,8 +9,10 @@
     │   └── InvalidSignature      a webhook that does not prove who sent it
     ├── NotFound                  a user, team, request or version that is not there
     ├── Conflict                  the call contradicts what is already recorded
-    │   ├── RequestMismatch       a request id used before with other content
-    │   ├── AlreadyEnded          another end of the same reserve
+    │   ├── Repeated              the call came again, and asks for something else than the first one
+    │   │   ├── RequestMismatch   a request id used before with other content
+    │   │   └── EndedBefore       another end of a reserve that has one
+    │   ├── AlreadyEnded          nothing is held that could end; EndedBefore is one, too
     │   └── StaleParent           the live configuration changed since the operator looked
     ├── InsufficientCredits       the balance does not cover the call
     ├── InvalidConfig             a configuration or catalogue that does not validate; carries every fault
@@ -57,11 +59,19 @@ class Conflict(CreditError):
     """The call contradicts what is already recorded; nothing was written."""
 
 
-class RequestMismatch(Conflict):
+class Repeated(Conflict):
+    """The call came again under the same key, and asks for something else than the first one."""
+
+
+class RequestMismatch(Repeated):
     """(user_id, request_id) was used before with other content."""
 
 
 class AlreadyEnded(Conflict):
+    """Nothing is held that could end: the hold was swept, or the request was answered without one."""
+
+
+class EndedBefore(AlreadyEnded, Repeated):
     """The reserve was ended before, in another way."""
 
 

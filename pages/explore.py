@@ -254,7 +254,7 @@ def largest(split: str) -> list[str]:
 def draw_heat() -> None:
     """Two dimensions; of one, its days; of none, the hours of the week."""
     if not question.by:
-        if metric.of_cycles or metric.span == "to_date":
+        if metric.counted_apart or metric.span == "to_date":
             states.unknown(f"{metric.title} has no hours. Choose a dimension, or lines.")
             return
         rate = metric.denominator is not None or metric.format == "ms"

@@ -27,6 +27,7 @@ INCIDENTS = {
     "blocked": "While blocked",
     "anomalies": "Anomalies",
     "late": "Late settles",
+    "duplicates": "Duplicates",
 }
 _PICKED = "_picked_model"
 
@@ -174,11 +175,11 @@ def pick(model: str) -> None:
 
 
 def refused() -> None:
-    """What limits and guards stopped, by day."""
-    st.subheader("Limits and late ends, a day")
+    """What limits and guards stopped, what came late and what came twice, by day."""
+    st.subheader("Limits, late ends and duplicates, a day")
     frame = ask(operations.incidents_by_day, chosen)
     if not frame["number"].sum():
-        states.unknown("Nobody met a limit, and no settle came late.")
+        states.unknown("Nobody met a limit, no settle came late, and no call came twice.")
         return
     frame = frame.assign(incident=frame["incident"].map(INCIDENTS))
     happened = frame.groupby("incident")["number"].sum()
@@ -187,8 +188,12 @@ def refused() -> None:
         unit=charts.COUNT.titled("incidents a day"), zone=zone, marks=marks, span=filters.span(),
         order=tuple(INCIDENTS.values()), domain=tuple(INCIDENTS.values()),
     )  # fmt: skip
-    alt = "Requests refused by the rate limit or a count, anomalies and late settles by day."
+    alt = "Requests refused by the rate limit or a count, anomalies, late settles and duplicates by day."
     plots.show(fig, key="incidents", alt=alt, on_days=filters.set_days)
+    if not chosen.models:
+        st.caption(
+            "Duplicates are calls that came again for a request: they were answered as the first one, and charged nothing."
+        )
 
 
 def now_open(holds: pd.DataFrame, waiting: pd.DataFrame) -> None:

@@ -31,6 +31,7 @@ _TOKENS = {
     "config_versions": select(func.count(schema.config_versions.c.version)),
     "config_releases": select(func.count(schema.config_releases.c.release_id)),
     "checks": select(func.count(schema.checks.c.check_id)),
+    "repeats": select(func.count(), func.sum(schema.repeats.c.calls)),
     "plans": select(func.count(schema.catalogs.c.version)),
 }
 #: The tables that :data:`_TOKENS` tell of, each copied whole.

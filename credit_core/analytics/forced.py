@@ -6,13 +6,12 @@ began in another one (``stray``), and the beginnings (``opening``): so the two n
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from sqlalchemy import FromClause, Select, and_, column, exists, literal, or_, select, table, union_all
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import relations
+from credit_core.analytics.dialect import keyed, sql_of
 
 #: The relation of what is kept apart.
 NAME = "forced_entries"
@@ -20,7 +19,6 @@ _COLUMNS = (
     "user_id", "request_id", "occurred_at", "kind", "d_avail_uc", "d_held_uc", "plan", "region", "model", "team_id",
     "genre", "mood",
 )  # fmt: skip
-_DIALECT = PGDialect()  # type: ignore[no-untyped-call]
 
 
 def _ends(f: Any) -> Any:
@@ -57,7 +55,7 @@ def _parts(f: FromClause, *, closed: bool) -> str:
 
     ends = [part("spent", and_(_ends(f.c), forced)), part("stray", and_(_ends(f.c), ~begins))]
     every = union_all(*(ends if closed else [part("stray", _ends(f.c))]), part("opening", f.c.rule == "coverage_miss"))
-    return str(every.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    return sql_of(every)
 
 
 def made_from(relation: str) -> str:
@@ -72,4 +70,4 @@ def fresh_from(relation: str) -> str:
 
 def key() -> str:
     """Name and definition, as a segment names the file."""
-    return f"{NAME}-{hashlib.blake2b(made_from('facts').encode(), digest_size=4).hexdigest()}"
+    return keyed(NAME, made_from("facts"))

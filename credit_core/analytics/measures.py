@@ -251,6 +251,13 @@ def closings() -> FromClause:
     return select(*columns).where(c.closed_at.is_not(None), relations.paced(c.plan)).subquery("closings")
 
 
+def repeated() -> FromClause:
+    """Calls that came again, by account, call and the quarter of an hour: how many."""
+    r = relations.repeats.c
+    columns = (r.account_id, r.plan, r.region, r.call, r.refused, r.calls, r.quarter_at.label("occurred_at"))
+    return select(*columns).subquery("repeated")
+
+
 def at_cap(c: Any) -> ColumnElement[Any]:
     """Closed cycles that kept as much as the cap lets over; a member without a share in the cycle has nothing to be capped."""
     return and_(c.quota_uc > 0, c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)

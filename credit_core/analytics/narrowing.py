@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from credit_core.analytics import quantiles
+from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.parsed import Node, conjuncts, normal, reads_only
 from credit_core.analytics.quantiles import RANKED, Ranked
-from credit_core.analytics.rollups import sql_of
 from credit_core.analytics.subsets import SUBSETS, Subset
 
 

@@ -123,6 +123,7 @@ config_versions = _copy_of(
 config_releases = _copy_of(
     schema.config_releases, ("release_id", "version", "arm", "share", "released_at", "author", "reason", "action")
 )
+repeats = _copy_of(schema.repeats, tuple(column.name for column in schema.repeats.columns))
 checks = _copy_of(schema.checks, ("check_id", "checked_at", "entries", "duration_ms", "violations", "actor"))
 #: What each plan runs by, from the newest catalogue that has it (:mod:`credit_core.policy.plans`).
 plans = Table(

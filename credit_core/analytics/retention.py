@@ -11,7 +11,11 @@ from typing import NamedTuple
 
 import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
+from sqlalchemy import func
 
+from credit_core.analytics import relations
+from credit_core.analytics.day_ends import pauses
+from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.sync import incoming
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
@@ -27,7 +31,7 @@ class Aside(NamedTuple):
 
 
 _WHOSE = "account_id, user_id, team_id, plan, region, quota_policy, lot_kind, unit_price_usd_micro"
-_PAUSES = "sum(CASE kind WHEN 'pause' THEN 1 WHEN 'resume' THEN -1 ELSE 0 END)"
+_PAUSES = sql_of(func.sum(pauses(relations.facts.c)))
 
 
 def clock() -> datetime:
@@ -46,7 +50,7 @@ def begins_us(keep_days: int | None, zone: str, now: datetime) -> int | None:
 def with_openings(relation: str, begins: int, zone: str, among: str) -> str:
     """SQL of the entries ``among``, with what all those before that instant come to."""
     then = f"{begins - 1} AS occurred_at, DATE '{local_day(from_us(begins - 1), checked_zone(zone))}' AS day"
-    older = f"FROM {relation} WHERE occurred_at < {begins}"
+    older = f"FROM {relation} AS {relations.facts.name} WHERE occurred_at < {begins}"
     amounts = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in ("d_avail_uc", "d_held_uc"))
     return (
         # By name: what openings do not have is missing.

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from credit_core.analytics import relations
+from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.narrowing import Narrower
 from credit_core.analytics.parsed import (
     AGGREGATES,
@@ -30,7 +31,7 @@ from credit_core.analytics.parsed import (
     selects,
     times_n,
 )
-from credit_core.analytics.rollups import RollUp, sql_of
+from credit_core.analytics.rollups import RollUp
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us
 

@@ -7,21 +7,18 @@ as such, amounts that are added up, and what is counted. Which question it answe
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from credit_core.analytics import measures, relations
-from credit_core.policy.lots import PACED_KINDS
+from credit_core.analytics import day_ends, measures, relations
+from credit_core.analytics.dialect import keyed, sql_of
 
 _FACTS = relations.facts.name
 _F = relations.facts.c
-_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class RollUp:
     @property
     def key(self) -> str:
         """Its name and definition: rows of another definition are of another roll-up."""
-        return f"{self.name}-{hashlib.blake2b(self.made_from(_FACTS).encode(), digest_size=4).hexdigest()}"
+        return keyed(self.name, self.made_from(_FACTS))
 
     @property
     def table(self) -> str:
@@ -134,11 +131,6 @@ class RollUp:
         return f"SELECT {', '.join(parts)} FROM {relation} AS facts"
 
 
-def sql_of(expression: ColumnElement[Any]) -> str:
-    """An expression over ``facts`` as DuckDB's SQL."""
-    return str(expression.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
-
-
 _OWN = {"own": _F.parent_request_id.is_(None), "first": _F.line == 1}
 _WORTH = {
     "spent_worth": measures.at_price(measures.spent_uc)(_F),
@@ -184,8 +176,8 @@ ROLLUPS = (
         measures={
             "welcome_uc": case((_F.lot_kind == "welcome", measures.spent_uc(_F))),
             "spent_uc": measures.spent_uc(_F),
-            "paced_uc": case((_F.lot_kind.in_(sorted(PACED_KINDS)), _F.d_avail_uc), else_=0),
-            "pauses": case((_F.kind == "pause", 1), (_F.kind == "resume", -1), else_=0),
+            "paced_uc": day_ends.paced_uc(_F),
+            "pauses": day_ends.pauses(_F),
         },
         counts={
             "requested": measures.requested(_F),

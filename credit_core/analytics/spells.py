@@ -6,20 +6,18 @@ decision is therefore all that is looked at, and each closed segment keeps those
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from sqlalchemy import FromClause, Select, TableClause, and_, case, column, func, literal_column, or_, select, table
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import relations
+from credit_core.analytics.dialect import keyed, sql_of
 from credit_core.policy.plans import CYCLED
 
 #: The relation of :func:`events` where it is kept.
 NAME = "run_out_events"
 _TOLD = ("id", "account_id", "user_id", "team_id", "plan", "region", "occurred_at")
 _COLUMNS = (*_TOLD, "cycle_days", "dry")
-_DIALECT = PGDialect()  # type: ignore[no-untyped-call]
 
 
 def events() -> Select[Any]:
@@ -45,7 +43,7 @@ def first_of_stretches() -> str:
     place = func.row_number().over(partition_by=(p.account_id, p.stretch, p.dry), order_by=(p.occurred_at, p.id))
     placed = select(*(p[name] for name in _COLUMNS), place.label("place")).subquery("placed")
     chosen = select(*(placed.c[name] for name in _COLUMNS)).where(or_(~placed.c.dry, placed.c.place == 1))
-    return str(chosen.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+    return sql_of(chosen)
 
 
 def made_from(relation: str) -> str:
@@ -55,7 +53,7 @@ def made_from(relation: str) -> str:
 
 def key() -> str:
     """Name and definition, as a segment names the file."""
-    return f"{NAME}-{hashlib.blake2b(first_of_stretches().encode(), digest_size=4).hexdigest()}"
+    return keyed(NAME, first_of_stretches())
 
 
 def spells(events: FromClause, start_us: int, end_us: int) -> Select[Any]:

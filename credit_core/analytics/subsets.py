@@ -6,14 +6,13 @@ out (:mod:`credit_core.analytics.rewriting`): one whose own conditions have the 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement
 
 from credit_core.analytics import measures, relations
-from credit_core.analytics.rollups import sql_of
+from credit_core.analytics.dialect import keyed, sql_of
 
 _F = relations.facts.c
 #: What filters ask of an entry.
@@ -37,7 +36,7 @@ class Subset:
     @property
     def key(self) -> str:
         """Its name and definition, as a segment names the file."""
-        return f"{self.table}-{hashlib.blake2b(self.made_from('facts').encode(), digest_size=4).hexdigest()}"
+        return keyed(self.table, self.filed_from("facts"))
 
     def made_from(self, relation: str) -> str:
         """SQL of its rows over a relation with the columns of ``facts``."""

@@ -25,17 +25,16 @@ import duckdb
 import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, select
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import forced, relations, spells
 from credit_core.analytics.day_ends import DayEnds
+from credit_core.analytics.dialect import DUCKDB, sql_of
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.source import START, Chunk, Watermark
 from credit_core.errors import LedgerUnavailable
 from credit_core.units import from_us
 
-_DIALECT = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 #: Results kept, and of how many rows at most each.
 _MOST_REMEMBERED, _MOST_REMEMBERED_ROWS = 12, 150_000
 #: New rows from which on the copy is compressed, to a fifth, after a follow; within a long one at four times as many.
@@ -211,7 +210,7 @@ class Facts:
 
     def told(self, statement: SelectBase) -> str:
         """A statement in the words of this copy's engine, its values written out: for people who want to run it themselves."""
-        return str(statement.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
+        return sql_of(statement)
 
     def reader(self, statement: SelectBase, batch_rows: int = 20_000) -> pa.RecordBatchReader:
         """The result as a stream of Arrow batches, of one instant however long the reading takes."""
@@ -391,7 +390,7 @@ def open_database(path: Path | None, folder: Path, memory_limit: str, threads: i
 
 def compiled(statement: SelectBase) -> tuple[str, list[Any]]:
     """SQL in PostgreSQL's dialect, which DuckDB runs unchanged, and its parameters in order."""
-    result = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+    result = statement.compile(dialect=DUCKDB, compile_kwargs={"render_postcompile": True})
     return str(result), [result.params[name] for name in result.positiontup or ()]
 
 

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from credit_core import units
-from credit_core.errors import Conflict, InsufficientCredits, InvalidAmount, InvalidRequest, NotFound
+from credit_core.errors import Conflict, InsufficientCredits, InvalidAmount, InvalidRequest, NotFound, Repeated
 from credit_core.policy.lots import Part, allocate, consume
 from credit_core.policy.plans import Pack
-from credit_core.service import accounts, cycles, ends, lookup
+from credit_core.service import accounts, cycles, ends, lookup, repeats
 from credit_core.service.deployment import Deployment
 from credit_core.service.lookup import Balance
 from credit_core.store import reads
@@ -40,11 +40,14 @@ def refund(
     """Give back part of what a request was charged, to the lots it was taken from. All refunds together stay within the charge."""
     units.checked_uc(amount_uc, "amount_uc", minimum=1)
     key, actor, reason = _signed(key, actor, reason)
-    return deployment.ledger.run(
-        lambda unit: refund_in(
-            unit, deployment, user_id, request_id, amount_uc, key, actor, reason, deployment.instant(at)
-        )
-    )
+    return repeats.noted(
+        deployment, user_id, "refund", at,
+        lambda: deployment.ledger.run(
+            lambda unit: refund_in(
+                unit, deployment, user_id, request_id, amount_uc, key, actor, reason, deployment.instant(at)
+            )
+        ),
+    )  # fmt: skip
 
 
 def refund_in(
@@ -73,7 +76,7 @@ def refund_in(
     if same:
         first = sum(line["d_avail_uc"] for line in same)
         if first != amount_uc:
-            raise Conflict(
+            raise Repeated(
                 f"Refund {key!r} was posted before with {first} uc, not {amount_uc}. Use a new key for a new refund."
             )
         return Refunded(request_id, amount_uc, done, settled, replayed=True)

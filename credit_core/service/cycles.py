@@ -47,7 +47,7 @@ def catch_up(unit: Unit, deployment: Deployment, account: Account, at: datetime)
         unit.need_lock()
         due = account.due_at
         expiries += _expire_lots(unit, deployment, account, due)
-        if account.cycle_end_at <= due:
+        if account.cycled and account.cycle_end_at <= due:
             _close_cycle(unit, deployment, account)
             closings += 1
         set_due(unit, account)

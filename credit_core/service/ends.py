@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from credit_core import units
-from credit_core.errors import AlreadyEnded, InvalidRequest, NotFound
+from credit_core.errors import AlreadyEnded, EndedBefore, InvalidRequest, NotFound
 from credit_core.policy import plans
 from credit_core.policy.lots import Part, consume
-from credit_core.service import cycles, quotas
+from credit_core.service import cycles, quotas, repeats
 from credit_core.service.deployment import Deployment
 from credit_core.store import library
 from credit_core.store.records import Account, Lot, Row, ending_leg, leg_id, opening_leg
@@ -74,15 +74,19 @@ def settle(
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
     if latency_ms is not None:
         latency_ms = units.checked_real(latency_ms, "latency_ms", 0.0, MOST_LATENCY_MS)
-    done = deployment.ledger.run(
-        lambda unit: settle_in(
-            unit, deployment, user_id, request_id, deployment.instant(at), actual_uc, cost_usd_micro, latency_ms
-        ),
-        whose=user_id,
-    )
-    if isinstance(done, LateSettle):
-        raise AlreadyEnded(done.message)
-    return done
+
+    def act() -> Ended:
+        done = deployment.ledger.run(
+            lambda unit: settle_in(
+                unit, deployment, user_id, request_id, deployment.instant(at), actual_uc, cost_usd_micro, latency_ms
+            ),
+            whose=user_id,
+        )
+        if isinstance(done, LateSettle):
+            raise AlreadyEnded(done.message)
+        return done
+
+    return repeats.noted(deployment, user_id, "settle", at, act)
 
 
 def settle_in(
@@ -108,7 +112,7 @@ def settle_in(
             if not unit.leg(leg_id("late", user_id, request_id)):
                 cycles.catch_up(unit, deployment, account, at)
             return _record_late(unit, account, reserve[0], first, actual, cost_usd_micro, latency_ms, at)
-        raise AlreadyEnded(
+        raise EndedBefore(
             f"Request {request_id!r} of user {user_id!r} ended before as {first.status}. One reserve has one end; nothing was written."
         )
     if actual > amount:
@@ -165,10 +169,13 @@ def release(
         )
     if cost_usd_micro is not None:
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
-    return deployment.ledger.run(
-        lambda unit: release_in(unit, deployment, user_id, request_id, reason, deployment.instant(at), cost_usd_micro),
-        whose=user_id,
-    )
+    return repeats.noted(
+        deployment, user_id, "release", at,
+        lambda: deployment.ledger.run(
+            lambda unit: release_in(unit, deployment, user_id, request_id, reason, deployment.instant(at), cost_usd_micro),
+            whose=user_id,
+        ),
+    )  # fmt: skip
 
 
 def release_in(
@@ -190,10 +197,13 @@ def partial(
     """The provider ended half-way and nothing more can arrive: give the hold back and retry once from the library."""
     if cost_usd_micro is not None:
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
-    return deployment.ledger.run(
-        lambda unit: partial_in(unit, deployment, user_id, request_id, deployment.instant(at), cost_usd_micro),
-        whose=user_id,
-    )
+    return repeats.noted(
+        deployment, user_id, "partial", at,
+        lambda: deployment.ledger.run(
+            lambda unit: partial_in(unit, deployment, user_id, request_id, deployment.instant(at), cost_usd_micro),
+            whose=user_id,
+        ),
+    )  # fmt: skip
 
 
 def partial_in(
@@ -224,7 +234,7 @@ def _give_back(
         first = _ended(end, replayed=True)
         if end[0]["kind"] == kind:
             return first
-        raise AlreadyEnded(
+        raise EndedBefore(
             f"Request {request_id!r} of user {user_id!r} ended before as {first.status}. "
             "One reserve has one end; nothing was written."
         )

@@ -16,7 +16,7 @@ from credit_core.policy.decision import Decision, Request, State, decide, draw
 from credit_core.policy.lots import allocate
 from credit_core.policy.plans import Plan
 from credit_core.policy.quotas import decide as allowed
-from credit_core.service import accounts, cycles, quotas
+from credit_core.service import accounts, cycles, quotas, repeats
 from credit_core.service.deployment import Deployment, Live
 from credit_core.store import decisions, demand, guests, library
 from credit_core.store.records import Account, Row, User, opening_leg
@@ -64,15 +64,19 @@ def content_hash(request: Request, key: bytes) -> bytes:
 
 
 def authorize(deployment: Deployment, request: Request, at: datetime | None) -> Decision:
-    """Decide and reserve in one transaction. The same call again returns the first answer and writes nothing.
+    """Decide and reserve in one transaction. The same call again returns the first answer, and is counted.
 
     A request without a user is a guest's, whom the session names; ends take the answer's ``user_id``.
     """
     started = time.perf_counter()
     request = checked(request)
-    return deployment.ledger.run(
-        lambda unit: authorize_in(unit, deployment, request, deployment.instant(at), started), whose=_user_of(request)
-    )
+    user_id = _user_of(request)
+    return repeats.noted(
+        deployment, user_id, "authorize", at,
+        lambda: deployment.ledger.run(
+            lambda unit: authorize_in(unit, deployment, request, deployment.instant(at), started), whose=user_id
+        ),
+    )  # fmt: skip
 
 
 def authorize_in(

@@ -10,6 +10,8 @@ from credit_core.store.metadata import metadata, one_of
 
 #: Whether a team's members spend from one account or each from a share of the quota.
 TEAM_MODES = ("pooled", "apportioned")
+#: Calls that one request makes once.
+REPEATED_CALLS = ("authorize", "settle", "release", "partial", "refund")
 
 deployment = Table(
     "deployment",
@@ -107,6 +109,22 @@ rewards = Table(
     Column("rewarded_at", Instant, nullable=False),
     CheckConstraint("value >= 0 AND value <= 1", "share"),
     CheckConstraint(one_of("outcome", ("fresh", "library")), "outcome"),
+    sqlite_strict=True,
+)
+
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("quarter_at", Instant, primary_key=True, comment="start of the quarter of an hour"),
+    Column("account_id", Text, primary_key=True),
+    Column("call", Text, primary_key=True),
+    Column("refused", Flag, primary_key=True, comment="it asked for something else than the first one"),
+    Column("plan", Text, nullable=False, comment="of the account when the first of them came"),
+    Column("region", Text),
+    Column("calls", big(), nullable=False),
+    CheckConstraint("calls > 0", "positive"),
+    CheckConstraint(one_of("call", REPEATED_CALLS), "call"),
+    comment="Calls that came again for what had been answered: they write no entry, so they are counted here.",
     sqlite_strict=True,
 )
 

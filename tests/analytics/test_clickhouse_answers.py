@@ -25,6 +25,7 @@ from credit_core.analytics.queries.series import Apart, breakdown_statement
 from credit_core.analytics.sync import Facts, compiled
 from credit_core.importers import demo
 from credit_core.policy.config import Config
+from credit_core.store import schema
 from credit_core.units import to_us
 from tests.analytics.ledgers import CATALOG, START, Ledger, busy, make
 from tests.postgres import fresh_database
@@ -48,6 +49,8 @@ def on_postgres(quick_postgres: PostgresServer) -> Iterator[Ledger]:
         end = START + timedelta(days=3 + number, minutes=number)
         closing = {"closed_at": end, "kept_uc": (399 + number) * 1_000_000, "cap_multiple": 3.0}
         ledger.cycle("a1", 7 + number, end - timedelta(days=1), end, **closing)
+    again = {"account_id": "a1", "call": "settle", "refused": True, "plan": "basic", "region": "eu", "calls": 3}
+    ledger.add(schema.repeats, *({"quarter_at": START + timedelta(hours=90 * n)} | again for n in range(3)))
     yield ledger
     ledger.engine.dispose()
 
@@ -91,7 +94,7 @@ def on_the_ledger(ledger: Ledger, filters: Filters) -> dict[str, tuple[Any, Any]
     But for those of closed cycles: a cycle is told from others by its plan's policy, which only a copy knows.
     """
     found: dict[str, tuple[Any, Any]] = {}
-    told = [metric for metric in metrics.METRICS.values() if not metric.of_cycles]
+    told = [metric for metric in metrics.METRICS.values() if not metric.counted_apart]
     for kind in {(metric.relation, metric.span) for metric in told}:
         together = [metric for metric in told if (metric.relation, metric.span) == kind]
         entries = relations.ledger_facts(true())

@@ -15,8 +15,10 @@ from sqlalchemy import select, true
 from credit_core.analytics import metrics, queries, relations
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import page
+from credit_core.analytics.queries import operations
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidRequest
+from credit_core.store import schema
 from tests.analytics.ledgers import START, Ledger, busy, make
 from tests.analytics.plainly import PLAINLY, TO_DATE, behind, kept
 from tests.postgres import fresh_database
@@ -54,7 +56,9 @@ def figures(ledger: Ledger, filters: Filters, slug: str) -> tuple[Any, Any]:
 
 
 def test_every_metric_has_a_second_opinion() -> None:
-    assert set(PLAINLY) | set(TO_DATE) | {"at_cap_share", "pacing_efficiency"} == set(metrics.METRICS)
+    assert set(PLAINLY) | set(TO_DATE) | {"at_cap_share", "pacing_efficiency", "duplicates_refused"} == set(
+        metrics.METRICS
+    )
 
 
 @pytest.mark.parametrize("narrowed", NARROWED)
@@ -184,6 +188,37 @@ def test_pacing_efficiency_is_fresh_credits_over_what_each_finished_cycle_could_
     assert by_day["day"].to_list() == [ends.replace(tzinfo=None)]
     nobody = queries.value(facts, replace(EVERYTHING, plans=("free",)), "pacing_efficiency")
     assert nobody.value is None
+
+
+def test_calls_that_came_again_are_added_up_by_account_and_day(ledger: Ledger, copied: Any) -> None:
+    ledger.account("a")
+    ledger.account("b", "premium", "us")
+    for name in ("a", "b"):
+        ledger.grant(name, START)
+        ledger.grant(name, START + timedelta(days=3))
+    quarters = [(0, "a", 3), (1, "a", 1), (1, "b", 5), (95, "b", 2), (96, "b", 7), (2_000, "a", 100)]
+    ledger.add(
+        schema.repeats,
+        *(
+            {
+                "quarter_at": START + timedelta(minutes=15 * number), "account_id": name, "call": "settle" if number else "authorize",
+                "refused": bool(number % 2), "plan": "basic" if name == "a" else "premium", "region": "eu" if name == "a" else "us",
+                "calls": calls,
+            }
+            for number, name, calls in quarters
+        ),
+    )  # fmt: skip
+    facts = copied(ledger.write())
+    days = Filters(Period(START, START + timedelta(days=3)))
+    assert queries.value(facts, days, "duplicates_refused")[:2] == (18.0, 18)
+    assert queries.value(facts, replace(days, plans=("premium",)), "duplicates_refused").value == 14.0
+    by_day = queries.daily(facts, days, "duplicates_refused").set_index("day")["numerator"].dropna()
+    assert by_day.to_dict() == {START.replace(tzinfo=None): 11, (START + timedelta(days=1)).replace(tzinfo=None): 7}
+    by_plan = queries.breakdown(facts, days, "duplicates_refused", "plan")
+    assert dict(zip(by_plan["plan"], by_plan["numerator"], strict=True)) == {"premium": 14, "basic": 4}
+    incidents = operations.incidents_by_day(facts, days)
+    assert incidents[incidents["incident"] == "duplicates"]["number"].sum() == 18
+    assert "duplicates" not in set(operations.incidents_by_day(facts, days.narrowed(models=("m",)))["incident"])
 
 
 def test_cost_is_unknown_where_no_settle_has_one_and_zero_where_nothing_was_settled(

@@ -135,7 +135,7 @@ def test_a_settle_and_a_release_at_once_end_a_reserve_once(fresh_core: CreditCor
             return fresh_core.release("ada", request_id, "provider_error", at=NOW)
 
         done = outcomes(end, ["settle", "release"], AlreadyEnded)
-        assert sorted(type(result).__name__ for result in done) == ["AlreadyEnded", "Ended"]
+        assert sorted(type(result).__name__ for result in done) == ["Ended", "EndedBefore"]
     ends = [row["kind"] for row in entries(fresh_core) if row["kind"] in ("settle", "release")]
     assert len(ends) == 8
     assert fresh_core.balance("ada").available_uc == (200 - ends.count("settle")) * CREDIT

@@ -137,7 +137,7 @@ def test_a_dimension_that_the_next_metric_lacks_is_dropped(demo_ledger: str, ope
 
 #: Of each kind of metric that a chart can tell apart, the first.
 KINDS = {
-    (one.relation, one.span, one.of_cycles, one.per_day, one.format, one.denominator is None): slug
+    (one.relation, one.span, one.counted_apart, one.per_day, one.format, one.denominator is None): slug
     for slug, one in reversed(metrics.METRICS.items())
 }
 

@@ -52,6 +52,12 @@ def test_a_plan_of_prepaid_credits_has_no_cycle_to_close(prepaid: CreditCore) ->
     assert prepaid.profile("ada").next_reset_at is None
     done = prepaid.reconcile(at=NOW + timedelta(days=300))
     assert (done.accounts, done.closings) == (0, 0)
+    prepaid.grant(
+        "ada", 7 * CREDIT, "bonus", "gift", expires_at=NOW + timedelta(days=301), at=NOW + timedelta(days=300)
+    )
+    done = prepaid.reconcile(at=NOW + timedelta(days=301))
+    assert done == (1, 0, 1), "the gift expires long after the month of signing up, and closes nothing"
+    assert lots(prepaid) == [("welcome", 50, 0)]
 
 
 def test_half_a_credit_is_charged_exactly(prepaid: CreditCore) -> None:

@@ -7,10 +7,10 @@ are micro-units inside; ``scale`` of them make one of the unit that is shown.
 from __future__ import annotations
 
 from sqlalchemy import FromClause, select
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from credit_core.analytics import measures as m
 from credit_core.analytics import relations
+from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.metrics.amounts import CREDITS, SALES
 from credit_core.analytics.metrics.decisions import DECISIONS
 from credit_core.analytics.metrics.declaration import Direction, Format, Metric, Relation, Span
@@ -36,6 +36,8 @@ METRICS: dict[str, Metric] = {
     declared.slug: declared for declared in (*CREDITS, *SALES, *DECISIONS, *ENDINGS, *ACCOUNTS)
 }
 
+_APART = {"closings": m.closings, "finished": m.finished, "repeated": m.repeated}
+
 
 def metric(slug: str) -> Metric:
     """The metric called ``slug``, else :class:`InvalidRequest` with the slugs there are."""
@@ -54,8 +56,8 @@ def checked_dimension(declared: Metric, name: str) -> str:
 
 def relation_of(declared: Metric, entries: FromClause) -> FromClause:
     """What the metric's expressions are over, given the entries it looks at."""
-    if declared.of_cycles:
-        return m.closings() if declared.relation == "closings" else m.finished()
+    if declared.counted_apart:
+        return _APART[declared.relation]()
     return m.neighbours(entries) if declared.relation == "neighbours" else entries
 
 
@@ -66,5 +68,4 @@ def sql(slug: str) -> str:
     parts = [declared.numerator(relation.c).label("numerator")]
     if declared.denominator is not None:
         parts.append(declared.denominator(relation.c).label("denominator"))
-    dialect = PGDialect()  # type: ignore[no-untyped-call]
-    return str(select(*parts).select_from(relation).compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+    return sql_of(select(*parts).select_from(relation))

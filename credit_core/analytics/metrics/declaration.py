@@ -10,8 +10,9 @@ from credit_core.units import MICRO
 
 Format = Literal["credits", "dollars", "share", "days", "count", "ms"]
 Direction = Literal["up", "down", "neutral"]
-#: What the expressions are over: entries; closed cycles, as such or with what moved in them; decisions beside their neighbours.
-Relation = Literal["facts", "closings", "finished", "neighbours"]
+#: What the expressions are over: entries; closed cycles, as such or with what moved in them; decisions beside their neighbours;
+#: calls that came again.
+Relation = Literal["facts", "closings", "finished", "neighbours", "repeated"]
 #: ``period``: the rows of the period. ``to_date``: all rows up to its end, for what is open at that instant.
 Span = Literal["period", "to_date"]
 
@@ -49,9 +50,9 @@ class Metric:
     per_day: bool = False
 
     @property
-    def of_cycles(self) -> bool:
-        """True where a row is a closed cycle and no ledger entry."""
-        return self.relation in ("closings", "finished")
+    def counted_apart(self) -> bool:
+        """True where a row is no ledger entry: a closed cycle, or calls that came again."""
+        return self.relation in ("closings", "finished", "repeated")
 
     @property
     def zero_of_nothing(self) -> bool:

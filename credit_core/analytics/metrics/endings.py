@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from credit_core.analytics import measures as m
-from credit_core.analytics.metrics.declaration import DECIDED, ENDED, Metric, number, quantile, rate
+from credit_core.analytics.metrics.declaration import CLOSED, DECIDED, ENDED, Metric, number, quantile, rate
 
 #: Ends, holds and latencies.
 ENDINGS: tuple[Metric, ...] = (
@@ -22,6 +22,19 @@ ENDINGS: tuple[Metric, ...] = (
     number(
         "late_settles", "Late settles", "settles", "down", "settles that came after their hold was swept", "SPEC 6, late settles",
         m.legs("rejected", reason="late_settle"), ENDED,
+    ),
+    Metric(
+        slug="duplicates_refused",
+        title="Duplicates refused",
+        unit="calls",
+        format="count",
+        direction="down",
+        definition="calls that came again for a request: answered as the first one, or refused where they ask for something else",
+        source="SPEC 6, duplicates refused",
+        numerator=m.total(lambda r: r.calls),
+        dimensions=CLOSED,
+        summable=("day", *CLOSED),
+        relation="repeated",
     ),
     number(
         "swept", "Swept holds", "holds", "down", "holds that nobody ended within their lifetime",

@@ -102,7 +102,7 @@ def sql(facts: Facts, filters: Filters, question: Question, apart: Apart) -> str
 
 def has_rows(question: Question) -> bool:
     """Whether ledger entries are behind the metric; closed cycles are not entries."""
-    return not question.metric.of_cycles
+    return not question.metric.counted_apart
 
 
 def point_rows(

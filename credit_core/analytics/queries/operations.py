@@ -66,8 +66,13 @@ def rates_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 
 def incidents_by_day(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """Per reporting day: day, incident (rate_limited, over_limit, blocked, anomalies, late), number."""
+    """Per reporting day: day, incident (rate_limited, over_limit, blocked, anomalies, late, duplicates), number.
+
+    Of duplicates nobody knows the model, so a filter by model leaves them out.
+    """
     counted = {name: slug for name, slug in _INCIDENTS.items() if metric(slug).denominator is None}
+    if not filters.models:
+        counted["duplicates"] = "duplicates_refused"
     found = dailies(facts, filters, tuple(counted.values()))
     parts = [found[slug].assign(incident=name) for name, slug in counted.items()]
     frame = pd.concat(parts, ignore_index=True).rename(columns={"numerator": "number"})

@@ -233,7 +233,7 @@ def hours_of_week(facts: Facts, filters: Filters, slug: str) -> pd.DataFrame:
     ``per_hour`` is the value over the number of such weekdays in the part of the period that the ledger covers.
     """
     declared = metric(slug)
-    if declared.of_cycles or declared.span == "to_date":
+    if declared.counted_apart or declared.span == "to_date":
         raise InvalidRequest(f"{declared.title} has no hours. Use one of: {', '.join(_hourly())}.")
     relation = _looked_at(declared, filters)
     keys = [relation.c.dow, relation.c.hour]
@@ -275,7 +275,7 @@ def lived_days(facts: Facts, period: Period) -> pd.Series[Any]:
 
 
 def _hourly() -> list[str]:
-    return [slug for slug, declared in METRICS.items() if not declared.of_cycles and declared.span == "period"]
+    return [slug for slug, declared in METRICS.items() if not declared.counted_apart and declared.span == "period"]
 
 
 def _value(declared: Metric, numerator: Any, denominator: Any, days: float) -> float | None:
@@ -296,7 +296,7 @@ def _looked_at(declared: Metric, filters: Filters) -> FromClause:
 
 
 def _kept(declared: Metric, relation: FromClause, filters: Filters) -> ColumnElement[bool]:
-    if declared.of_cycles:
+    if declared.counted_apart:
         return relations.in_period(relation.c.occurred_at, filters) & relations.of_accounts(relation, filters)
     if declared.relation == "neighbours":
         return relations.in_period(relation.c.occurred_at, filters)
@@ -314,7 +314,7 @@ def _parts(declared: Metric, relation: FromClause) -> list[ColumnElement[Any]]:
 
 
 def _day_of(declared: Metric, relation: FromClause, zone: str, first: date) -> ColumnElement[Any]:
-    if declared.of_cycles:
+    if declared.counted_apart:
         return cast(func.timezone(zone, func.make_timestamptz(relation.c.occurred_at)), Date)
     # What was open before the period counts from its first day on.
     day: ColumnElement[Any] = relation.c.day
