@@ -2,7 +2,7 @@
 
 A roll-up counts the values of each step (:func:`credit_core.analytics.measures.step`), which tells the steps that a quantile's
 two ranks lie in. Of the entries kept apart, which lie in order of their steps, those of the same steps alone are read and
-ranked. What comes out is interpolated between the same two values as the aggregate's, and the same to a double's last bit.
+ranked. What comes out is interpolated between the same two values as the aggregate's: the same, but for a double's last bit.
 """
 
 from __future__ import annotations
