@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import FromClause, Select, TableClause, and_, case, column, func, literal_column, or_, select, table
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    TableClause,
+    and_,
+    case,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+)
 
 from credit_core.analytics import relations
 from credit_core.analytics.dialect import keyed, sql_of
@@ -60,7 +73,8 @@ def spells(events: FromClause, start_us: int, end_us: int) -> Select[Any]:
     """Run-outs that began from ``start_us`` to before ``end_us``: whose, run_out_at, granted_at (or missing), cycle_days."""
     e, o, whole = events.c, events.alias("older").c, events.alias("whole").c
     order = (e.occurred_at, e.id)
-    yes, no = literal_column("1"), literal_column("0")
+    yes: ColumnElement[int] = literal_column("1")
+    no: ColumnElement[int] = literal_column("0")
     # Nothing but what tells run-outs apart is sorted; whose they are is looked up then.
     looked_at = (
         select(

@@ -80,7 +80,7 @@ def _bands(facts: Facts, filters: Filters, ended: list[Day]) -> pd.DataFrame:
 
 def _quantiles(x: ColumnElement[Any]) -> ColumnElement[Any]:
     """All of them of the same values, which are sorted once."""
-    shares = literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]")
+    shares: ColumnElement[Any] = literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]")
     return func.quantile_cont(x, shares).label("quantiles")
 
 
