@@ -24,6 +24,8 @@ from credit_core.analytics.statements import ARROW
 GROUP_ROWS = 122_880
 #: How DuckDB writes them.
 PARQUET = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {GROUP_ROWS}"
+#: Of files that have their rows in steps, of which a question reads few.
+_IN_STEPS = PARQUET.replace(str(GROUP_ROWS), "8192")
 _TYPES = {**ARROW, Date: pa.date32(), SmallInteger: pa.int16()}
 
 
@@ -114,7 +116,7 @@ class SegmentFile:
 def kept_of(entries: str) -> dict[str, tuple[str, str]]:
     """What a closed segment keeps beside its entries: key → kind of file and SQL of its rows over a relation like ``facts``."""
     sums = {one.key: (f"rollup-{one.name}", one.made_from(entries)) for one in rollups.ROLLUPS}
-    rows = {one.key: (one.table, one.made_from(entries)) for one in subsets.SUBSETS}
+    rows = {one.key: (one.table, one.filed_from(entries)) for one in subsets.SUBSETS}
     return sums | rows | {apart.key(): (apart.NAME, apart.made_from(entries)) for apart in (spells, forced)}
 
 
@@ -129,7 +131,8 @@ def rolled_up(database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable
 
 def copy_to(database: duckdb.DuckDBPyConnection, rows: str, path: Path) -> None:
     """Have the rows of a statement in a file on disk."""
-    database.execute(f"COPY ({rows}) TO {quoted(str(path))} ({PARQUET})")
+    in_steps = path.name.startswith(tuple(f"{one.table}-" for one in subsets.SUBSETS if one.step is not None))
+    database.execute(f"COPY ({rows}) TO {quoted(str(path))} ({_IN_STEPS if in_steps else PARQUET})")
     manifests.sync_file(path)
 
 

@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import duckdb
@@ -22,22 +22,20 @@ from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
 from credit_core.analytics.days import day_within
 from credit_core.analytics.dialect import sql_of
+from credit_core.analytics.narrowing import Narrower
 from credit_core.analytics.parsed import (
     AGGREGATES,
     FACTS,
     Node,
     adds_up,
     column,
-    conjuncts,
     is_facts,
     nodes,
     normal,
-    reads_only,
     selects,
     times_n,
 )
 from credit_core.analytics.rollups import RollUp
-from credit_core.analytics.subsets import SUBSETS, Subset
 from credit_core.analytics.visiting import Held
 from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
@@ -66,7 +64,7 @@ class Rewriter:
         """Reads the roll-ups' own expressions once."""
         self._parser = parser
         self._rollups = [self._rolled(one) for one in rollups]
-        self._subsets = [(one, self._conditions(one)) for one in SUBSETS]
+        self._narrower = Narrower(self._expression, self._relation, self._written)
         self.parse = lru_cache(maxsize=_REMEMBERED)(self._parse)
         self._known: dict[tuple[str, tuple[str, ...], RolledUp], Asked] = {}
 
@@ -86,7 +84,8 @@ class Rewriter:
         cuts: dict[str, Cut] = {}
         for select in list(selects(statement)):
             if is_facts(select.get("from_table")):
-                touched |= self._rewrite(select, values, there, cuts) or self._narrowed(select, values, there)
+                rolled_up = partial(self._rewrite, values=values, there=there, cuts=cuts)
+                touched |= rolled_up(select) or self._narrower(select, values, there.subsets, rolled_up)
         if not touched:
             return Asked(sql, list(parameters))
         kept: list[Any] = []
@@ -97,7 +96,7 @@ class Rewriter:
                 kept.append(values[name])
                 numbers[name] = str(len(kept))
             parameter["identifier"] = numbers[name]
-        return Asked(self._written(statement), kept, tuple(cuts.values()))
+        return Asked(self._text(statement), kept, tuple(cuts.values()))
 
     def _rewrite(self, select: Node, values: Mapping[str, Any], there: RolledUp, cuts: dict[str, Cut]) -> bool:
         if there.visits is not None and self._visited(select, values, there, there.visits, cuts):
@@ -140,18 +139,6 @@ class Rewriter:
         select.update(made)
         return True
 
-    def _narrowed(self, select: Node, values: Mapping[str, Any], there: RolledUp) -> bool:
-        """Ask the few entries that are kept apart, where the others do not meet the question's own conditions."""
-        asked = {normal(one, values) for one in conjuncts(select["where_clause"])}
-        for subset, conditions in self._subsets:
-            if subset.name in there.subsets and conditions <= asked and reads_only(select, subset.columns):
-                select["from_table"] = self._relation(f"SELECT * FROM {subset.table} AS {FACTS}")
-                return True
-        return False
-
-    def _conditions(self, subset: Subset) -> frozenset[str]:
-        return frozenset(normal(self._expression(sql_of(one)), {}) for one in subset.conditions)
-
     def _source(
         self,
         rollup: RollUp,
@@ -161,7 +148,7 @@ class Rewriter:
         cuts: dict[str, Cut],
     ) -> Node:
         """The rows that :meth:`_rows` gives, as a relation."""
-        return self._relation(f"SELECT * FROM ({self._rows(rollup, cut, added_up, there, cuts)}) AS {FACTS}")
+        return self._relation(self._rows(rollup, cut, added_up, there, cuts))
 
     def _rows(
         self,
@@ -197,7 +184,8 @@ class Rewriter:
         return " UNION ALL ".join(parts)
 
     def _relation(self, sql: str) -> Node:
-        source: Node = copy.deepcopy(self.parse(sql))
+        """Rows of a statement in the place of ``facts``."""
+        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({sql}) AS {FACTS}"))
         found: Node = source["statements"][0]["node"]["from_table"]
         return found
 
@@ -218,7 +206,10 @@ class Rewriter:
             raise duckdb.ParserException(parsed["error_message"])
         return parsed
 
-    def _written(self, statement: Node) -> str:
+    def _written(self, select: Node) -> str:
+        return self._text({"error": False, "statements": [{"node": select, "named_param_map": []}]})
+
+    def _text(self, statement: Node) -> str:
         return self._asked("SELECT json_deserialize_sql($1)", json.dumps(statement))
 
     def _asked(self, sql: str, text: str) -> str:

@@ -25,7 +25,7 @@ _F = relations.facts.c
 class RollUp:
     """One declared roll-up.
 
-    ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as truth values, keys too. ``sums``: whole-number
+    ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as they come out, keys too. ``sums``: whole-number
     columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
     a condition. ``latest``: the newest instant of those that do. ``in_memory``: small however long the ledger is.
     ``carried``: sums of everything up to the end of weeks, and of each week, are kept too
@@ -34,7 +34,7 @@ class RollUp:
 
     name: str
     keys: tuple[str, ...]
-    conditions: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
+    conditions: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
     sums: tuple[str, ...] = ()
     measures: Mapping[str, ColumnElement[Any]] = field(default_factory=dict)
     counts: Mapping[str, ColumnElement[bool]] = field(default_factory=dict)
@@ -169,6 +169,13 @@ ROLLUPS = (
         (*_PLACE, "genre", "mood", "model", *_DECIDED),
         _OWN,
         ("d_avail_uc", "d_held_uc", "cost_uc"),
+    ),
+    *(
+        RollUp(
+            name.replace("_ms", "_steps"), (*_PLACE, "model"),
+            {"step": measures.step(name)(_F), "timed": _F[name].is_not(None)},
+        )
+        for name in measures.TIMED
     ),
     RollUp(
         "people",

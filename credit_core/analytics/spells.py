@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import FromClause, Select, TableClause, and_, case, column, func, literal_column, or_, select, table
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    TableClause,
+    and_,
+    case,
+    column,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+)
 
 from credit_core.analytics import relations
 from credit_core.analytics.dialect import keyed, sql_of
@@ -58,34 +71,41 @@ def key() -> str:
 
 def spells(events: FromClause, start_us: int, end_us: int) -> Select[Any]:
     """Run-outs that began from ``start_us`` to before ``end_us``: whose, run_out_at, granted_at (or missing), cycle_days."""
-    e, o = events.c, events.alias("older").c
+    e, o, whole = events.c, events.alias("older").c, events.alias("whole").c
     order = (e.occurred_at, e.id)
-    granted, ran_dry = case((~e.dry, e.occurred_at)), case((e.dry, literal_column("1")), else_=literal_column("0"))
+    yes: ColumnElement[int] = literal_column("1")
+    no: ColumnElement[int] = literal_column("0")
+    # Nothing but what tells run-outs apart is sorted; whose they are is looked up then.
     looked_at = (
         select(
-            *(e[name] for name in (*_TOLD[1:], "cycle_days", "dry")),
-            func.min(granted).over(partition_by=e.account_id, order_by=order, rows=(1, None)).label("granted_at"),
+            e.id, e.account_id, e.occurred_at, e.dry,
+            func.min(case((~e.dry, e.occurred_at))).over(partition_by=e.account_id, order_by=order, rows=(1, None)).label("granted_at"),
             # A dry one is the first of its stretch where a grant, or nothing, is right before it.
-            func.lag(ran_dry).over(partition_by=e.account_id, order_by=order).label("dry_before"),
+            func.lag(case((e.dry, yes), else_=no)).over(partition_by=e.account_id, order_by=order).label("dry_before"),
         )
         .where(e.occurred_at >= start_us)
         .subquery("looked_at")
+    )  # fmt: skip
+    s = looked_at.c
+    begun = (
+        select(s.id, s.account_id, s.granted_at, s.dry_before)
+        .where(s.dry, func.coalesce(s.dry_before, no) == no, s.occurred_at < end_us)
+        .cte("begun")
     )
-    # Of what came before the period the last is enough, which need not be sorted.
-    was_dry = func.arg_max(case((o.dry, literal_column("1")), else_=literal_column("0")), func.row(o.occurred_at, o.id))
+    r = begun.c
+    # Of what came before the period the last is enough, and that of accounts whose first one in it is dry.
     before = (
-        select(o.account_id, was_dry.label("was_dry"))
-        .where(o.occurred_at < start_us)
+        select(o.account_id, func.arg_max(case((o.dry, yes), else_=no), func.row(o.occurred_at, o.id)).label("was_dry"))
+        .where(o.occurred_at < start_us, o.account_id.in_(select(r.account_id).where(r.dry_before.is_(None))))
         .group_by(o.account_id)
         .subquery("before")
     )
-    s, b = looked_at.c, before.c
-    first = func.coalesce(s.dry_before, b.was_dry, literal_column("0")) == literal_column("0")
+    first = or_(r.dry_before.is_not(None), func.coalesce(before.c.was_dry, no) == no)
+    of_entry = (whole[name] for name in ("account_id", "user_id", "team_id", "plan", "region"))
     return (
-        select(
-            *(s[name] for name in ("account_id", "user_id", "team_id", "plan", "region")),
-            s.occurred_at.label("run_out_at"), s.granted_at, s.cycle_days,
+        select(*of_entry, whole.occurred_at.label("run_out_at"), r.granted_at, whole.cycle_days)
+        .select_from(
+            begun.join(whole.id.table, whole.id == r.id).outerjoin(before, before.c.account_id == r.account_id)
         )
-        .select_from(looked_at.outerjoin(before, b.account_id == s.account_id))
-        .where(s.dry, first, s.occurred_at < end_us)
-    )  # fmt: skip
+        .where(first, whole.occurred_at >= start_us, whole.dry)
+    )

@@ -21,11 +21,12 @@ _FILTERED = ("occurred_at", "day", "plan", "region", "model", "account_id", "use
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """The entries that meet all of ``conditions``, in some columns of ``facts``."""
+    """The entries that meet all of ``conditions``, in some columns of ``facts``; with a ``step``, in whose order files have them."""
 
     name: str
     conditions: tuple[ColumnElement[Any], ...]
     columns: tuple[str, ...]
+    step: ColumnElement[Any] | None = None
 
     @property
     def table(self) -> str:
@@ -35,13 +36,18 @@ class Subset:
     @property
     def key(self) -> str:
         """Its name and definition, as a segment names the file."""
-        return keyed(self.table, self.made_from("facts"))
+        return keyed(self.table, self.filed_from("facts"))
 
     def made_from(self, relation: str) -> str:
         """SQL of its rows over a relation with the columns of ``facts``."""
-        columns = ", ".join(f'"{name}"' for name in self.columns)
+        step = () if self.step is None else (f"{sql_of(self.step)} AS step",)
+        columns = ", ".join([*step, *(f'"{name}"' for name in self.columns)])
         met = " AND ".join(f"({sql_of(one)})" for one in self.conditions)
         return f"SELECT {columns} FROM {relation} AS facts WHERE {met}"
+
+    def filed_from(self, relation: str) -> str:
+        """The same as it stands in a file."""
+        return self.made_from(relation) + ("" if self.step is None else " ORDER BY step, occurred_at")
 
 
 #: The first that can answer a question does.
@@ -52,5 +58,11 @@ SUBSETS = (
         (*_FILTERED, "kind", "line", "lot_kind", "d_avail_uc", "unit_price_usd_micro"),
     ),
     Subset("welcome", (_F.lot_kind == "welcome",), (*_FILTERED, "kind", "line", "lot_kind", "d_avail_uc", "d_held_uc")),
-    Subset("timed", (_F.latency_ms.is_not(None),), ("occurred_at", "day", "plan", "region", "model", "latency_ms")),
+    *(
+        Subset(
+            name.removesuffix("_ms"), (_F[name].is_not(None),), ("occurred_at", "day", "plan", "region", "model", name),
+            measures.step(name)(_F),
+        )
+        for name in measures.TIMED
+    ),
 )  # fmt: skip

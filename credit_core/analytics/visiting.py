@@ -123,11 +123,11 @@ def source(asked: Counting, held: tuple[date, date], rows: str, carried: Sequenc
         f"day > DATE '{last}'" if begins else f"(day < DATE '{first}' OR day > DATE '{last}')",
     ]
     return (
-        f"SELECT * FROM (SELECT v.day, v.plan, v.region, v.what, v.accounts, NULL AS account_id, {nobody} FROM {NAME} AS v "
+        f"SELECT v.day, v.plan, v.region, v.what, v.accounts, NULL AS account_id, {nobody} FROM {NAME} AS v "
         f"WHERE v.day >= DATE '{first}' AND v.day <= DATE '{last}'{firsts} AND (v.others IS NULL OR NOT EXISTS ("
         f"SELECT 1 FROM (SELECT unnest(v.others, recursive := true)) AS facts WHERE facts.since >= {since} AND facts.{_PLACED}))"
         f" UNION ALL SELECT rest.day, rest.plan, rest.region, '{ANY}', 0, rest.account_id, {came} "
-        f"FROM (SELECT * FROM ({rows}) WHERE {' AND '.join(bounds)}) AS rest) AS {FACTS}"
+        f"FROM (SELECT * FROM ({rows}) WHERE {' AND '.join(bounds)}) AS rest"
     )
 
 

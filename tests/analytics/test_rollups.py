@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, literal_column, or_, select
 
 from credit_core.analytics import cutting, measures, queries, relations, segments, source
 from credit_core.analytics.day_ends import STEP_DAYS
@@ -66,6 +67,10 @@ def equal(one: Any, other: Any) -> None:
     elif isinstance(one, tuple) and hasattr(one, "_fields"):
         for left, right in zip(one, other, strict=True):
             equal(left, right)
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for name in one:
+            equal(one[name], other[name])
     elif isinstance(one, float):
         # A sum of fractions depends on the order in which its parts come.
         assert one == pytest.approx(other, rel=1e-12)
@@ -163,15 +168,51 @@ def test_questions_about_few_entries_look_at_those_alone(
         "incidents": operations.incidents,
         "sold": partial(economics.packs, catalog=CATALOG.catalog),
         "welcome": funnel.welcome,
-        "timed": lambda facts, chosen: queries.values(facts, chosen, ("latency_p50_ms", "latency_p95_ms")),
+        "latency": lambda facts, chosen: queries.values(facts, chosen, ("latency_p50_ms", "latency_p95_ms")),
     }
     for subset, question in asked_of.items():
         for period in PERIODS[:3]:
             answer, sql = asked_by(question, rolled, monkeypatch, Filters(period, **narrowed))
             equal(answer, question(facts, Filters(period, **narrowed)))
             # Who took how long is not kept apart: of one user entries are read.
-            assert (f"subset_{subset}" in sql) is not (subset == "timed" and "users" in narrowed)
-            assert ("FROM facts" in sql) is (subset == "timed" and "users" in narrowed)
+            assert (f"subset_{subset}" in sql) is not (subset == "latency" and "users" in narrowed)
+            assert ("FROM facts" in sql) is (subset == "latency" and "users" in narrowed)
+
+
+def quantiles_by(*groups: Any, period: Period = WHOLE, narrowed: Any = None) -> Any:
+    """Three quantiles of latencies, by some columns of entries."""
+    told = [
+        measures.quantile(share, "latency_ms")(F).label(name)
+        for name, share in {"p01": "0.01", "p50": "0.5", "p95": "0.95"}.items()
+    ]
+    kept = relations.behind(relations.facts, Filters(period, **(narrowed or {}))), F.latency_ms.is_not(None)
+    return select(*groups, *told).where(*kept).group_by(*groups).order_by(*groups)
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"plans": ("basic",)}, {"regions": ("eu",)}, {"models": ("dalle-3-hd",)}])
+def test_quantiles_are_ranked_in_the_steps_that_have_them(
+    narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts
+) -> None:
+    for period, groups in itertools.product(PERIODS, ((), (F.model,), (F.day, F.model), (F.plan, F.region, F.day))):
+        statement = quantiles_by(*groups, period=period, narrowed=narrowed)
+        assert "rollup_latency_steps" in sql_of(rolled, statement)
+        found, expected = (pd.DataFrame(one.rows(statement), dtype=object) for one in (rolled, facts))
+        assert found.iloc[:, : len(groups)].equals(expected.iloc[:, : len(groups)])
+        told, known = (frame.iloc[:, len(groups) :].astype("float64") for frame in (found, expected))
+        np.testing.assert_allclose(told, known, rtol=1e-14)
+
+
+def test_quantiles_of_what_no_step_counts_look_at_values(rolled: StoredFacts) -> None:
+    kept = (relations.behind(relations.facts, Filters(WHOLE)), F.latency_ms.is_not(None))
+    middle = measures.quantile("0.5", "latency_ms")(F)
+    for other in (
+        select(func.percentile_cont(literal_column("0.5")).within_group(F.latency_ms.desc())).where(*kept),
+        select(middle, func.count()).where(*kept), select(middle).where(*kept).having(func.count() > 3),
+        select(F.day).where(*kept).group_by(F.day, F.latency_ms), select(middle).where(*kept, F.latency_ms > 5),
+    ):  # fmt: skip
+        asked = sql_of(rolled, other)
+        assert "_steps" not in asked
+        assert "subset_latency" in asked
 
 
 def test_a_question_that_looks_at_more_entries_or_columns_is_not_answered_by_fewer(rolled: StoredFacts) -> None:

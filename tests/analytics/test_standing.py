@@ -118,6 +118,19 @@ def test_whoever_ends_before_the_reset_is_soonest_first(ledger: Ledger, copied: 
     assert standing.running_out(facts, TEN_DAYS, START + 5 * DAY).soon["user_id"].to_list() == ["u-quick"]
 
 
+def test_how_many_end_is_told_without_listing_them(town: Facts, ledger: Ledger, copied: Copy) -> None:
+    assert standing.ends(town, TEN_DAYS) == (1, 0, None)
+    for name, amount in (("slow", 60), ("quick", 150), ("idle", 0)):
+        ledger.account(name)
+        ledger.grant(name, START)
+        if amount:
+            ledger.fresh(name, name, START + DAY, ("monthly", amount * CREDIT))
+    facts = copied(ledger.write())
+
+    told = standing.running_out(facts, TEN_DAYS)
+    assert standing.ends(facts, TEN_DAYS) == (len(told.empty), 2, told.soon["runs_out_at"].iloc[0])
+
+
 def test_accounts_are_counted_on_either_side_of_pace(town: Facts, ledger: Ledger, copied: Copy) -> None:
     # At the sixth day's end on pace is 160 and 16: basic has 155, 0.75 days behind; free has 0, 24 days behind.
     found = standing.spread(town, TEN_DAYS)

@@ -144,7 +144,7 @@ def dailies(
 def breakdowns(
     facts: Facts, filters: Filters, slugs: Sequence[str], by: str | Sequence[str]
 ) -> dict[str, pd.DataFrame]:
-    """Several metrics by the same dimensions, by slug and in no order: the dimensions, value, numerator, denominator.
+    """Several metrics by the same dimensions, by slug and in their order: the dimensions, value, numerator, denominator.
 
     One statement per relation.
     """
@@ -153,7 +153,8 @@ def breakdowns(
     for together in _together(slugs):
         keys = [checked_dimension(declared, name) for declared in together for name in _names(by)][: len(_names(by))]
         relation = _looked_at(together[0], filters)
-        rows = facts.frame(_grouped(together, relation, filters, [relation.c[name] for name in keys]))
+        dimensions = [relation.c[name] for name in keys]
+        rows = facts.frame(_grouped(together, relation, filters, dimensions).order_by(*dimensions))
         for declared, part in _apart(together, rows, keys):
             found[declared.slug] = _with_values(declared, part, days if declared.per_day else 1.0)
     return {slug: found[slug] for slug in slugs}

@@ -68,18 +68,26 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
 def _bands(facts: Facts, filters: Filters, ended: list[Day]) -> pd.DataFrame:
     standing = _paced_ends(day_ends.at_ends(ended), filters, relations.cycles).subquery("standing")
     x = standing.c.surplus_days
-    quantiles = func.quantile_cont(x, literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]"))
     statement = select(
         standing.c.day,
         func.count().label("accounts"),
-        quantiles.label("quantiles"),
+        _quantiles(x),
         func.avg(case((x < BEHIND, 1.0), else_=0.0)).label("behind_share"),
         func.avg(case((x > AHEAD, 1.0), else_=0.0)).label("ahead_share"),
     ).group_by(standing.c.day)
-    found = facts.frame(statement)
-    found[list(_QUANTILES)] = pd.DataFrame(
-        found.pop("quantiles").to_list(), index=found.index, columns=list(_QUANTILES), dtype="float64"
-    )
+    return _told_apart(facts.frame(statement))
+
+
+def _quantiles(x: ColumnElement[Any]) -> ColumnElement[Any]:
+    """All of them of the same values, which are sorted once."""
+    shares: ColumnElement[Any] = literal_column(f"[{', '.join(str(share) for share in _QUANTILES.values())}]")
+    return func.quantile_cont(x, shares).label("quantiles")
+
+
+def _told_apart(found: pd.DataFrame) -> pd.DataFrame:
+    """With a column for each of :func:`_quantiles`."""
+    names = list(_QUANTILES)
+    found[names] = pd.DataFrame(found.pop("quantiles").to_list(), index=found.index, columns=names, dtype="float64")
     return found
 
 
@@ -102,7 +110,10 @@ def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayE
         parts.append(
             _by_step(facts, day_ends.counted(_paced_ends(day_ends.at_ends(rest), filters, relations.cycles)), 1)
         )
-    counts = pd.concat(parts).groupby(["day", "step"], as_index=False)[list(day_ends.FIGURES)].sum()
+    # Of one part the days and steps are in order already, each of them once.
+    counts = parts[0]
+    if len(parts) > 1:
+        counts = pd.concat(parts).groupby(["day", "step"], as_index=False)[list(day_ends.FIGURES)].sum()
     rows = []
     for day, part in counts[counts["accounts"] > 0].groupby("day", sort=True):
         accounts, behind, ahead = (int(part[name].sum()) for name in day_ends.FIGURES)
@@ -114,7 +125,7 @@ def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayE
 def _by_step(facts: Facts, rows: Select[Any], sign: int) -> pd.DataFrame:
     r = rows.subquery("rows").c
     sums = (cast(func.sum(r[name]) * sign, BigInteger).label(name) for name in day_ends.FIGURES)
-    found = facts.frame(select(r.day, r.step, *sums).group_by(r.day, r.step))
+    found = facts.frame(select(r.day, r.step, *sums).group_by(r.day, r.step).order_by(r.day, r.step))
     return found.astype({"step": "int64"} | dict.fromkeys(day_ends.FIGURES, "int64"))
 
 
@@ -241,9 +252,8 @@ def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
     """By plan, as :func:`surplus_now`: accounts, p05 … p95, behind, on_pace, ahead (accounts), behind_share, ahead_share."""
     now = _running(facts, filters)
     accounts, behind, ahead = sides(now)
-    quantiles = (measures.quantile(str(share), "surplus_days")(now.c).label(name) for name, share in _QUANTILES.items())
-    figures = (accounts.label("accounts"), *quantiles, behind.label("behind"), ahead.label("ahead"))
-    frame = facts.frame(select(now.c.plan, *figures).group_by(now.c.plan).order_by(now.c.plan))
+    figures = (accounts.label("accounts"), _quantiles(now.c.surplus_days), behind.label("behind"), ahead.label("ahead"))
+    frame = _told_apart(facts.frame(select(now.c.plan, *figures).group_by(now.c.plan).order_by(now.c.plan)))
     frame["on_pace"] = frame["accounts"] - frame["behind"] - frame["ahead"]
     for side in ("behind", "ahead"):
         frame[f"{side}_share"] = frame[side] / frame["accounts"]
