@@ -40,7 +40,7 @@ from credit_core.errors import LedgerUnavailable
 
 #: Of one process, beside the rows in hand.
 _MEMORY_LIMIT = "128MB"
-_PIECE_ROWS = GROUP_ROWS // 4
+_PIECE_ROWS = GROUP_ROWS // 2
 #: Lots in hand, which entries of the same days name again and again.
 _KNOWN_LOTS = 300_000
 

@@ -43,6 +43,9 @@ FEW_VALUES = (
     "kind", "plan", "region", "modality", "model", "genre", "mood", "arm", "quota_policy", "status", "outcome", "rule", "mode",
     "limit_name", "actor", "reason",
 )  # fmt: skip
+#: Of a stream of rows from PostgreSQL, about so many come at once.
+BATCH_BYTES = 16 << 20
+_BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 #: Between them, and where one is missing; neither stands in a text of the ledger, which refuses control characters.
 _BETWEEN, _MISSING = 31, 30
 _PACKED = (
@@ -107,14 +110,15 @@ class PostgresLane:
     """One statement for a range, whose rows come as a stream."""
 
     def __init__(self, url: str) -> None:
-        """Connect."""
+        """Connect, twice: while rows come as a stream, their connection takes no other statement."""
         self._connection = adbc_driver_postgresql.dbapi.connect(url, autocommit=True)
+        self._beside = adbc_driver_postgresql.dbapi.connect(url, autocommit=True)
 
     def entries(self, after: Watermark, up_to: Watermark, rows: int) -> Iterator[pa.Table]:
         """As :class:`Lane` says."""
         place = tuple_(TX, ledger_entries.c.id)
         wanted = entries_where().where(place > bound(after), place <= bound(up_to)).order_by(TX, ledger_entries.c.id)
-        with self._connection.cursor() as cursor:
+        with self._connection.cursor(adbc_stmt_kwargs={_BATCH_BYTES: BATCH_BYTES}) as cursor:
             cursor.execute(compiled_for(wanted, POSTGRESQL)[0])
             waiting: list[pa.Table] = []
             for batch in cursor.fetch_record_batch():
@@ -129,12 +133,13 @@ class PostgresLane:
     def lots(self, named: Sequence[str]) -> pa.Table:
         """As :class:`Lane` says."""
         sql, parameters = compiled_for(_LOTS.where(within_postgresql(lots.c.lot_id, named)), POSTGRESQL)
-        with self._connection.cursor() as cursor:
+        with self._beside.cursor() as cursor:
             cursor.execute(sql, parameters)
             return conformed("lots", cursor.fetch_arrow_table())
 
     def close(self) -> None:
         """As :class:`Lane` says."""
+        self._beside.close()
         self._connection.close()
 
 

