@@ -111,7 +111,7 @@ class Rewriter:
                 continue
             within = there.days_cut(translation.cuts)
             added_up = _added_up(translation, dict(there.carried).get(rolled.rollup.name, ()), there.zone)
-            made["from_table"] = self._source(rolled.rollup, within, added_up, there, cuts)
+            made["from_table"] = self._relation(self._rows(rolled.rollup, within, added_up, there, cuts))
             select.clear()
             select.update(made)
             return True
@@ -138,17 +138,6 @@ class Rewriter:
         select.clear()
         select.update(made)
         return True
-
-    def _source(
-        self,
-        rollup: RollUp,
-        cut: Mapping[date, Sequence[int]],
-        added_up: AddedUp,
-        there: RolledUp,
-        cuts: dict[str, Cut],
-    ) -> Node:
-        """The rows that :meth:`_rows` gives, as a relation."""
-        return self._relation(self._rows(rollup, cut, added_up, there, cuts))
 
     def _rows(
         self,
