@@ -41,7 +41,7 @@ def _card(wanted: Wanted, row: Mapping[str, Any], course: pd.Series) -> kpi.Card
     over = wanted.target is not None and not numbers.is_unknown(row["value"]) and row["value"] > wanted.target
     return kpi.Card(
         label=wanted.label or metric.title,
-        value=numbers.metric(row["value"], metric.format),
+        value=numbers.headline(row["value"], metric.format),
         unit=wanted.unit,
         change=changed(row["value"], row["before"], metric),
         course=list(course) if course.notna().sum() > 1 else (),

@@ -82,11 +82,11 @@ def in_credits(value: SupportsFloat | None) -> str:
     return f"{written}{THIN}credit{'' if written == '1' else 's'}"
 
 
-def in_dollars(value: SupportsFloat | None) -> str:
+def in_dollars(value: SupportsFloat | None, places: int = 2) -> str:
     """Dollars (not micro-dollars) and cents: $1 284.50."""
     if value is None or is_unknown(value):
         return UNKNOWN
-    text = decimal(value, 2)
+    text = decimal(value, places)
     return f"{MINUS}${text[1:]}" if text.startswith(MINUS) else f"${text}"
 
 
@@ -160,6 +160,13 @@ _BY_FORMAT: dict[str, Callable[[SupportsFloat | None], str]] = {
 def metric(value: SupportsFloat | None, metric_format: str) -> str:
     """A metric's value, written as its ``format`` asks (credits, dollars, share, days, count, ms)."""
     return _BY_FORMAT[metric_format](value)
+
+
+def headline(value: SupportsFloat | None, metric_format: str) -> str:
+    """As :func:`metric`, short enough for a card: from $100 000 on without cents."""
+    if metric_format == "dollars" and value is not None and not is_unknown(value) and abs(float(value)) >= 100_000:
+        return in_dollars(value, 0)
+    return metric(value, metric_format)
 
 
 def day(value: datetime | date | None, zone: ZoneInfo | None = None, *, year: bool = True) -> str:

@@ -232,6 +232,17 @@ def test_stacked_bars_start_at_zero_and_share_one_sum() -> None:
     assert named(fig, "Basic").y[2] is None
 
 
+def test_ranked_bars_leave_room_for_their_longest_value() -> None:
+    def room(value: int) -> float:
+        frame = pd.DataFrame({"plan": ["a"], "n": [value]})
+        return (
+            float(charts.ranked_bars(frame, label="plan", value="n", unit=charts.COUNT).layout.xaxis.range[1]) / value
+        )
+
+    assert room(9) == pytest.approx(1.18)
+    assert room(1_563_481) == pytest.approx(1.06 + 0.03 * len("1 563 481"))
+
+
 def test_ranked_bars_start_at_zero_longest_first_with_change_and_share() -> None:
     frame = pd.DataFrame({"plan": ["free", "<b>basic</b>"], "now": [1.0, 3.0], "then": [2.0, np.nan]})
     fig = charts.ranked_bars(frame, label="plan", value="now", unit=BURN, before="then", compare_name="yesterday")

@@ -55,6 +55,20 @@ def test_what_is_there_is_known(value: object) -> None:
     assert not numbers.is_unknown(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "metric_format", "written"),
+    [
+        (420_726.75, "dollars", f"$420{N}727"),
+        (-420_726.2, "dollars", f"\N{MINUS SIGN}$420{N}726"),
+        (99_999.5, "dollars", f"$99{N}999.50"),
+        (None, "dollars", "–"),
+        (1_848_875, "count", f"1{N}848{N}875"),
+    ],
+)
+def test_a_card_leaves_cents_out_of_large_amounts(value: float | None, metric_format: str, written: str) -> None:
+    assert numbers.headline(value, metric_format) == written
+
+
 def test_a_missing_integer_is_written_as_unknown() -> None:
     missing = pd.Series([1, None], dtype="Int64").iloc[1]
 

@@ -166,6 +166,7 @@ def ranked_bars(
         )
     )  # fmt: skip
     ends = [v or 0.0 for v in unit.shown(shown[value])]
+    written = [unit.bare(v) for v in shown[value]]
     if before is not None:
         dots = unit.shown(shown[before])
         ends = [max(end, dot or 0.0) for end, dot in zip(ends, dots, strict=True)]
@@ -178,7 +179,7 @@ def ranked_bars(
         fig.update_xaxes(title={"text": f"{unit.title} (tick: {figure_text(compare_name)})"})
     fig.add_trace(
         scatter(
-            x=ends, y=places, mode="text", text=[f" {unit.bare(v)}" for v in shown[value]], hoverinfo="skip",
+            x=ends, y=places, mode="text", text=[f" {text}" for text in written], hoverinfo="skip",
             textposition="middle right", textfont={"size": 12, "color": TEXT}, cliponaxis=False,
         )
     )  # fmt: skip
@@ -188,7 +189,9 @@ def ranked_bars(
         guide_line(fig, target * unit.scale, axis="x")
         head_label(fig, target * unit.scale, f"{target_name} {unit.bare(target)}")
     fig.update_layout(hovermode="closest", bargap=0.35)
-    fig.update_xaxes(range=[0, (most or 1.0) * 1.18], rangemode="tozero", showgrid=True, showline=False, nticks=5)
+    # Room for the longest value beside its bar, on a phone too.
+    room = 1.06 + 0.03 * max(4, *map(len, written), 0)
+    fig.update_xaxes(range=[0, (most or 1.0) * room], rangemode="tozero", showgrid=True, showline=False, nticks=5)
     fig.update_yaxes(
         type="category", showgrid=False, autorange="reversed", tickmode="array",
         tickvals=places, ticktext=[figure_text(n, 24) for n in names],
