@@ -87,8 +87,13 @@ def carried(at: Manifest, rollup: RollUp) -> Carried:
     if not files or not covered <= {one.rollups.get(rollup.key, "") for one in closed}:
         return Carried({}, (), {})
     since = [one for one in closed if one.rollups[rollup.key] not in covered]
-    end_us = to_us(first_instant(max(files) + timedelta(days=1), checked_zone(at.zone)))
-    return Carried(files, tuple(one.rollups[rollup.key] for one in since if one.first_us < end_us), weeks)
+    end = end_us(at, max(files))
+    return Carried(files, tuple(one.rollups[rollup.key] for one in since if one.first_us < end), weeks)
+
+
+def first_day(at: Manifest) -> date:
+    """The oldest day of a closed segment; there is one."""
+    return local_day(from_us(min(one.first_us for one in at.segments if one.closed)), checked_zone(at.zone))
 
 
 def last_whole_day(at: Manifest) -> date | None:
@@ -127,18 +132,19 @@ def _carried_on(at: Manifest, rollup: RollUp, folder: Path, written: Written) ->
         return at
     closed = [one for one in at.segments if one.closed]
     there = carried(at, rollup)
-    place = checked_zone(at.zone)
     files, weeks = dict(there.files), dict(there.weeks)
     if there.late:
         # What was added up before they came is made again.
-        since = local_day(from_us(min(one.first_us for one in closed if one.rollups[rollup.key] in there.late)), place)
+        late_us = min(one.first_us for one in closed if one.rollups[rollup.key] in there.late)
+        since = local_day(from_us(late_us), checked_zone(at.zone))
         files, weeks = ({day: name for day, name in kept.items() if day < since} for kept in (files, weeks))
-    first = local_day(from_us(min(one.first_us for one in closed)), place)
-    for day in _ends(first, last):
+    for day in _ends(first_day(at), last):
+        week_before = day - timedelta(days=EVERY_DAYS)
         if day not in weeks:
-            weeks[day] = written(f"week-{day:%Y%m%d}", _added_up(rollup, day, _week_of(at, rollup, folder, day)))
+            rows = rows_of(at, rollup, folder, week_before + timedelta(days=1), day)
+            weeks[day] = written(f"week-{day:%Y%m%d}", _added_up(rollup, day, rows))
         if day not in files:
-            before = files.get(day - timedelta(days=EVERY_DAYS))
+            before = files.get(week_before)
             parts = [weeks[day], *([] if before is None else [before])]
             rows = f"SELECT * FROM read_parquet({paths(folder, parts)})"
             files[day] = written(f"until-{day:%Y%m%d}", _added_up(rollup, day, rows))
@@ -153,18 +159,14 @@ def _added_up(rollup: RollUp, day: date, rows: str) -> str:
     return rollup.added_up(f"({rows})", day) + " ORDER BY ALL"
 
 
-def _week_of(at: Manifest, rollup: RollUp, folder: Path, day: date) -> str:
-    """SQL of the roll-up's rows of the days after the week's end before ``day``, up to ``day``."""
-    before = day - timedelta(days=EVERY_DAYS)
-    among = [
-        one.rollups[rollup.key]
-        for one in at.segments
-        if one.closed and end_us(at, before) <= one.last_us and one.first_us < end_us(at, day)
-    ]
-    # A week without entries has the columns of any other.
-    files = among or [one.rollups[rollup.key] for one in at.segments if one.closed][:1]
-    days = f"day > DATE '{before}' AND day <= DATE '{day}'"
-    return f"SELECT * FROM read_parquet({paths(folder, files)}) WHERE {days}"
+def rows_of(at: Manifest, rollup: RollUp, folder: Path, first: date, last: date) -> str:
+    """SQL of the roll-up's rows of closed segments, of the days from ``first`` to ``last``."""
+    start_us, stop_us = end_us(at, first - timedelta(days=1)), end_us(at, last)
+    closed = [one for one in at.segments if one.closed]
+    among = [one.rollups[rollup.key] for one in closed if start_us <= one.last_us and one.first_us < stop_us]
+    # Days without entries have the columns of any other.
+    files = among or [closed[0].rollups[rollup.key]]
+    return f"SELECT * FROM read_parquet({paths(folder, files)}) WHERE day BETWEEN DATE '{first}' AND DATE '{last}'"
 
 
 def end_us(at: Manifest, day: date) -> int:

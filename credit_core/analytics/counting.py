@@ -41,10 +41,8 @@ def completed(at: Manifest, folder: Path, database: duckdb.DuckDBPyConnection, w
     holds = known.through
     if holds is not None and begun_us is not None:
         holds = min(holds, local_day(from_us(begun_us), checked_zone(at.zone)) - timedelta(days=1))
-    closed = [one for one in at.segments if one.closed]
-    first = local_day(from_us(min(one.first_us for one in closed)), checked_zone(at.zone))
     kept = {span: name for span, name in known.files.items() if holds is not None and span[1] <= holds}
-    weeks = list(by_week.weeks(first, last))
+    weeks = list(by_week.weeks(carrying.first_day(at), last))
     files = {span: name for span, name in kept.items() if span in weeks}
     with _Views(at, folder, database) as views:
         for span in weeks:
@@ -62,11 +60,12 @@ class _Views:
         self._database = database
         held = carrying.carried(at, PEOPLE)
         closed = [one for one in at.segments if one.closed]
-        first = local_day(from_us(min(one.first_us for one in closed)), checked_zone(at.zone))
         last = local_day(from_us(max(one.last_us for one in closed)), checked_zone(at.zone))
         late = frozenset({PEOPLE.name} if held.late else ())
         carried = ((PEOPLE.name, tuple(held.files)),)
-        self._rolled = RolledUp(at.zone, first, last, None, False, frozenset({PEOPLE.name}), carried, late)
+        self._rolled = RolledUp(
+            at.zone, carrying.first_day(at), last, None, False, frozenset({PEOPLE.name}), carried, late
+        )
         people = [one.rollups[PEOPLE.key] for one in closed]
         self._views = {PEOPLE.table: f"SELECT * FROM read_parquet({paths(folder, people)})"}
         self._views |= {

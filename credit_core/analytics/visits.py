@@ -18,8 +18,6 @@ from credit_core.analytics.carrying import Written
 from credit_core.analytics.filing import paths, quoted
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.sync import LOCAL
-from credit_core.policy.cycles import local_day
-from credit_core.units import checked_zone, from_us
 
 #: The relation of visits, and the kind of file.
 NAME = "visits"
@@ -34,10 +32,8 @@ def completed(at: Manifest, folder: Path, written: Written) -> Manifest:
     last, known = carrying.last_whole_day(at), by_week.there(at, NAME)
     if last is None or any(last == until for _, until in known.files):
         return at
-    closed = [one for one in at.segments if one.closed]
-    first = local_day(from_us(min(one.first_us for one in closed)), checked_zone(at.zone))
     files = {}
-    for span in by_week.weeks(first, last):
+    for span in by_week.weeks(carrying.first_day(at), last):
         holds = known.through is not None and span[1] <= known.through
         files[span] = (
             known.files[span]
@@ -50,12 +46,7 @@ def completed(at: Manifest, folder: Path, written: Written) -> Manifest:
 def _made(at: Manifest, folder: Path, span: by_week.Span) -> str:
     """SQL of the visits of some days."""
     first, last = span
-    end_us, start_us = carrying.end_us(at, last), carrying.end_us(at, first - timedelta(days=1))
-    closed = [one for one in at.segments if one.closed]
-    among = [one.rollups[PEOPLE.key] for one in closed if one.first_us < end_us and start_us <= one.last_us]
-    # Days without entries have the columns of any other.
-    people = f"read_parquet({paths(folder, among or [closed[0].rollups[PEOPLE.key]])})"
-    rows = f"SELECT * FROM {people} WHERE day BETWEEN DATE '{first}' AND DATE '{last}'"
+    rows = carrying.rows_of(at, PEOPLE, folder, first, last)
     until = carrying.carried(at, PEOPLE).files.get(first - timedelta(days=1))
     before = None if until is None else f"read_parquet({paths(folder, [until])})"
     return f"{statement(rows, before, first, at.zone)} ORDER BY ALL"

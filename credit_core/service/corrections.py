@@ -40,12 +40,10 @@ def refund(
     """Give back part of what a request was charged, to the lots it was taken from. All refunds together stay within the charge."""
     units.checked_uc(amount_uc, "amount_uc", minimum=1)
     key, actor, reason = _signed(key, actor, reason)
-    return repeats.noted(
+    return repeats.run(
         deployment, user_id, "refund", at,
-        lambda: deployment.ledger.run(
-            lambda unit: refund_in(
-                unit, deployment, user_id, request_id, amount_uc, key, actor, reason, deployment.instant(at)
-            )
+        lambda unit: refund_in(
+            unit, deployment, user_id, request_id, amount_uc, key, actor, reason, deployment.instant(at)
         ),
     )  # fmt: skip
 

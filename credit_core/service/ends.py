@@ -53,9 +53,10 @@ class Ended(NamedTuple):
 
 
 class LateSettle(NamedTuple):
-    """A settle that came after its hold was swept: recorded, then refused."""
+    """A settle that came after its hold was swept: recorded, then refused. It is no call that came again."""
 
     message: str
+    replayed: bool = False
 
 
 def settle(
@@ -74,19 +75,16 @@ def settle(
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
     if latency_ms is not None:
         latency_ms = units.checked_real(latency_ms, "latency_ms", 0.0, MOST_LATENCY_MS)
-
-    def act() -> Ended:
-        done = deployment.ledger.run(
-            lambda unit: settle_in(
-                unit, deployment, user_id, request_id, deployment.instant(at), actual_uc, cost_usd_micro, latency_ms
-            ),
-            whose=user_id,
-        )
-        if isinstance(done, LateSettle):
-            raise AlreadyEnded(done.message)
-        return done
-
-    return repeats.noted(deployment, user_id, "settle", at, act)
+    done = repeats.run(
+        deployment, user_id, "settle", at,
+        lambda unit: settle_in(
+            unit, deployment, user_id, request_id, deployment.instant(at), actual_uc, cost_usd_micro, latency_ms
+        ),
+        whose=user_id,
+    )  # fmt: skip
+    if isinstance(done, LateSettle):
+        raise AlreadyEnded(done.message)
+    return done
 
 
 def settle_in(
@@ -169,12 +167,10 @@ def release(
         )
     if cost_usd_micro is not None:
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
-    return repeats.noted(
+    return repeats.run(
         deployment, user_id, "release", at,
-        lambda: deployment.ledger.run(
-            lambda unit: release_in(unit, deployment, user_id, request_id, reason, deployment.instant(at), cost_usd_micro),
-            whose=user_id,
-        ),
+        lambda unit: release_in(unit, deployment, user_id, request_id, reason, deployment.instant(at), cost_usd_micro),
+        whose=user_id,
     )  # fmt: skip
 
 
@@ -197,12 +193,10 @@ def partial(
     """The provider ended half-way and nothing more can arrive: give the hold back and retry once from the library."""
     if cost_usd_micro is not None:
         units.checked_uc(cost_usd_micro, "cost_usd_micro")
-    return repeats.noted(
+    return repeats.run(
         deployment, user_id, "partial", at,
-        lambda: deployment.ledger.run(
-            lambda unit: partial_in(unit, deployment, user_id, request_id, deployment.instant(at), cost_usd_micro),
-            whose=user_id,
-        ),
+        lambda unit: partial_in(unit, deployment, user_id, request_id, deployment.instant(at), cost_usd_micro),
+        whose=user_id,
     )  # fmt: skip
 
 

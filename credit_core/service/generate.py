@@ -71,11 +71,9 @@ def authorize(deployment: Deployment, request: Request, at: datetime | None) -> 
     started = time.perf_counter()
     request = checked(request)
     user_id = _user_of(request)
-    return repeats.noted(
+    return repeats.run(
         deployment, user_id, "authorize", at,
-        lambda: deployment.ledger.run(
-            lambda unit: authorize_in(unit, deployment, request, deployment.instant(at), started), whose=user_id
-        ),
+        lambda unit: authorize_in(unit, deployment, request, deployment.instant(at), started), whose=user_id,
     )  # fmt: skip
 
 

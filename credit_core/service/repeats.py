@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from credit_core.errors import CreditError, Repeated
 from credit_core.service.deployment import Deployment
 from credit_core.store import repeats
+from credit_core.store.unit import Unit
 
 
 class _Answer(Protocol):
@@ -20,10 +21,17 @@ class _Answer(Protocol):
 T = TypeVar("T", bound=_Answer)
 
 
-def noted(deployment: Deployment, user_id: str, call: str, at: datetime | None, act: Callable[[], T]) -> T:
-    """What ``act`` returns or raises; where that says that the call came again, it is counted."""
+def run(
+    deployment: Deployment,
+    user_id: str,
+    call: str,
+    at: datetime | None,
+    act: Callable[[Unit], T],
+    whose: str | None = None,
+) -> T:
+    """As :meth:`credit_core.store.ledger.Ledger.run`; where ``act`` returns or raises that the call came again, it is counted."""
     try:
-        answer = act()
+        answer = deployment.ledger.run(act, whose=whose)
     except Repeated:
         _count(deployment, user_id, call, at, refused=True)
         raise

@@ -36,24 +36,24 @@ def reserved(fresh_core: CreditCore) -> CreditCore:
     return fresh_core
 
 
+def end_each_way(core: CreditCore) -> None:
+    """Each call for the first time: r-1 is settled and refunded, r-2 released, r-3 partial."""
+    core.settle("ada", "r-1", at=LATER)
+    core.refund("ada", "r-1", CREDIT, "key", "sam", "sorry", at=LATER)
+    ask(core, "r-2", at=LATER)
+    core.release("ada", "r-2", "cancelled", at=LATER)
+    ask(core, "r-3", at=LATER)
+    core.partial("ada", "r-3", at=LATER)
+
+
 def test_first_calls_are_no_repeats(reserved: CreditCore) -> None:
-    reserved.settle("ada", "r-1", at=LATER)
-    reserved.refund("ada", "r-1", CREDIT, "key", "sam", "sorry", at=LATER)
-    ask(reserved, "r-2", at=LATER)
-    reserved.release("ada", "r-2", "cancelled", at=LATER)
-    ask(reserved, "r-3", at=LATER)
-    reserved.partial("ada", "r-3", at=LATER)
+    end_each_way(reserved)
     assert counted(reserved) == []
 
 
 def test_each_call_that_comes_again_is_counted_and_writes_no_entry(reserved: CreditCore) -> None:
     ask(reserved, images=3)
-    reserved.settle("ada", "r-1", at=LATER)
-    reserved.refund("ada", "r-1", CREDIT, "key", "sam", "sorry", at=LATER)
-    ask(reserved, "r-2", at=LATER)
-    reserved.release("ada", "r-2", "cancelled", at=LATER)
-    ask(reserved, "r-3", at=LATER)
-    reserved.partial("ada", "r-3", at=LATER)
+    end_each_way(reserved)
     before = entries(reserved)
     for _ in range(2):
         assert ask(reserved, images=3).replayed
