@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, LargeBinary, Table, Text, insert, text, update
 
 from credit_core import settings
+from credit_core.analytics import segments, source
+from credit_core.analytics.stored import StoredFacts
 from credit_core.policy.guardrails import RULES
 from credit_core.service import catalog
 from credit_core.store import schema
@@ -518,3 +524,22 @@ def _other_request(ledger: Ledger, chance: random.Random, name: str, request_id:
     ledger.fresh(
         name, request_id, at, (lot, cost), rule="allowed", **seen, d_count=1 if name == "creator_pro" else None
     )
+
+
+@contextmanager
+def in_segments(
+    ledger: Ledger, folder: Path, patch: pytest.MonkeyPatch, *, backfill: int, least_closed: int, most_open: int
+) -> Iterator[StoredFacts]:
+    """The ledger's copy in a folder whose segments close after a few entries."""
+    for name, value in {"CHUNK_ROWS": 40, "_PIECE_ROWS": 20}.items():
+        patch.setattr(source, name, value)
+    for name, value in {
+        "BACKFILL_ROWS": backfill,
+        "LEAST_CLOSED_ROWS": least_closed,
+        "MOST_OPEN_ROWS": most_open,
+    }.items():
+        patch.setattr(segments, name, value)
+    facts = StoredFacts.at(ledger.url, folder)
+    facts.follow()
+    yield facts
+    facts.close()

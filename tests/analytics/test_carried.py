@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import select, update
 
-from credit_core.analytics import by_week, carrying, day_ends, manifest, queries, relations, segments, source
+from credit_core.analytics import by_week, carrying, day_ends, manifest, queries, relations
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import economics, operations, surplus
 from credit_core.analytics.rollups import ROLLUPS
@@ -22,7 +22,7 @@ from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.policy.config import Config
 from credit_core.store import schema
-from tests.analytics.ledgers import CATALOG, CREDIT, START, Ledger, busy, make
+from tests.analytics.ledgers import CATALOG, CREDIT, START, Ledger, busy, in_segments, make
 
 DAYS = 16
 WHOLE = Filters(Period(START, START + timedelta(days=DAYS)))
@@ -38,14 +38,8 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def stored(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredFacts]:
     """The ledger in segments that close after a few entries."""
-    for name, value in {"CHUNK_ROWS": 40, "_PIECE_ROWS": 20}.items():
-        monkeypatch.setattr(source, name, value)
-    for name, value in {"BACKFILL_ROWS": 120, "LEAST_CLOSED_ROWS": 50, "MOST_OPEN_ROWS": 40}.items():
-        monkeypatch.setattr(segments, name, value)
-    facts = StoredFacts.at(ledger.url, tmp_path / "facts")
-    facts.follow()
-    yield facts
-    facts.close()
+    with in_segments(ledger, tmp_path / "facts", monkeypatch, backfill=120, least_closed=50, most_open=40) as facts:
+        yield facts
 
 
 def agree(stored: StoredFacts, ledger: Ledger) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from credit_core.analytics import manifest, queries, segments, source, visits
+from credit_core.analytics import manifest, queries, visits
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
-from tests.analytics.ledgers import START, Ledger, make
+from tests.analytics.ledgers import START, Ledger, in_segments, make
 
 DAYS = 24
 SLUGS = ("active_accounts", "run_out_share")
@@ -64,14 +64,8 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def stored(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredFacts]:
     """The ledger in segments that close after a few entries, in the middle of days."""
-    for name, value in {"CHUNK_ROWS": 40, "_PIECE_ROWS": 20}.items():
-        monkeypatch.setattr(source, name, value)
-    for name, value in {"BACKFILL_ROWS": 60, "LEAST_CLOSED_ROWS": 40, "MOST_OPEN_ROWS": 30}.items():
-        monkeypatch.setattr(segments, name, value)
-    facts = StoredFacts.at(ledger.url, tmp_path / "facts")
-    facts.follow()
-    yield facts
-    facts.close()
+    with in_segments(ledger, tmp_path / "facts", monkeypatch, backfill=60, least_closed=40, most_open=30) as facts:
+        yield facts
 
 
 def agree(stored: StoredFacts, ledger: Ledger, narrowed: tuple[dict[str, object], ...] = NARROWED[:1]) -> None:
