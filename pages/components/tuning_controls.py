@@ -1,6 +1,8 @@
 """The controls of the tuning page: groups of tunables, each a slider and an exact field in step, with its way back.
 
-The draft is the one truth: before they are drawn, slider and field are set to its value; moving either changes it.
+The draft is the one truth: before they are drawn, slider and field are set to its value; moving either changes it. What was
+changed elsewhere is another widget then: a browser that has not drawn the new value yet sends the old one along with its next
+question, and under the same name that would take the change back.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ GROUPS: Sequence[tuple[str, str, tuple[str, ...]]] = (
     ("Releases", ":material/how_to_reg:", ("releases.",)),
 )
 _MODELS = ("routing.premium_model", "routing.economy_model")
+#: Widget → the key that it has at present; a number at its end counts how often its value was changed by something else.
+_KEYS = "_tuning_keys"
 _WORDS: Mapping[str, str] = {"quota_percent": "percent of quota", "feed_forward": "feed-forward"}
 
 
@@ -107,10 +111,9 @@ def _heading(tunable: Tunable, live: Any, changed: bool) -> None:
 def _number(tunable: Tunable, value: Any) -> None:
     whole, among = is_whole(tunable), stops_of(tunable)
     exact = _numeric(value, tunable)
-    slider, field = f"tune_slider_{tunable.key}", f"tune_field_{tunable.key}"
     at = nearest(exact, among)
-    _set(slider, at)
-    _set(field, int(exact) if whole else float(exact))
+    slider = _set(f"tune_slider_{tunable.key}", at)
+    field = _set(f"tune_field_{tunable.key}", int(exact) if whole else float(exact))
     with st.container(horizontal=True, vertical_alignment="center", gap="small", wrap=False):
         st.select_slider(
             tunable.title, among, key=slider, label_visibility="collapsed", on_change=_moved, args=(tunable.key, slider, whole),
@@ -125,15 +128,13 @@ def _number(tunable: Tunable, value: Any) -> None:
 
 
 def _switch(tunable: Tunable, value: Any) -> None:
-    key = f"tune_switch_{tunable.key}"
-    _set(key, bool(value))
+    key = _set(f"tune_switch_{tunable.key}", bool(value))
     st.toggle(tunable.title, key=key, label_visibility="collapsed", on_change=_chosen, args=(tunable.key, key))
 
 
 def _choice(tunable: Tunable, value: Any, options: Sequence[str]) -> None:
-    key = f"tune_choice_{tunable.key}"
     among = [*options] if value in options else [*options, str(value)]
-    _set(key, str(value))
+    key = _set(f"tune_choice_{tunable.key}", str(value))
     st.selectbox(
         tunable.title,
         among,
@@ -147,18 +148,29 @@ def _choice(tunable: Tunable, value: Any, options: Sequence[str]) -> None:
 
 def _moved(key: str, widget: str, whole: bool) -> None:
     value = st.session_state[widget]
-    if value is not None:
+    if value is not None and _is_drawn(widget):
         drafts.change(key, int(value) if whole else float(value))
 
 
 def _chosen(key: str, widget: str) -> None:
-    if st.session_state[widget] is not None:
+    if st.session_state[widget] is not None and _is_drawn(widget):
         drafts.change(key, st.session_state[widget])
 
 
-def _set(widget: str, value: Any) -> None:
-    if st.session_state.get(widget) != value:
-        st.session_state[widget] = value
+def _is_drawn(key: str) -> bool:
+    """Whether a widget still has this key, and no other in its place."""
+    return key in st.session_state[_KEYS].values()
+
+
+def _set(widget: str, value: Any) -> str:
+    """The key under which the widget has this value."""
+    keys: dict[str, str] = st.session_state.setdefault(_KEYS, {})
+    key = keys.setdefault(widget, f"{widget}_0")
+    if key in st.session_state and st.session_state[key] != value:
+        key = keys[widget] = f"{widget}_{int(key.rpartition('_')[2]) + 1}"
+    if key not in st.session_state:
+        st.session_state[key] = value
+    return key
 
 
 def _numeric(value: Any, tunable: Tunable) -> float:
