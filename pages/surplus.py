@@ -298,7 +298,7 @@ if not filters.only_paced("surplus"):
 with states.loading(420):
     everybody = ask(queries.surplus_now, chosen, LISTED)
     whole = ask(standing.spread, chosen)
-    before = ask(standing.spread, chosen.compared()) if chosen.compare else None
+    before = ask(standing.spread_before, chosen.compared()) if chosen.compare else None
     course = ask(queries.surplus_bands, chosen)
     top = summary(whole, before, course)
 sentence(ask(standing.ends, chosen), whole)

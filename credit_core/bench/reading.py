@@ -78,7 +78,7 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
             partial(queries.cells, config=config), partial(gaps.pantry_effect, config=config),
         ),
         "surplus": (
-            marks, partial(queries.surplus_now, limit=LISTED), standing.spread, _before(standing.spread),
+            marks, partial(queries.surplus_now, limit=LISTED), standing.spread, _before(standing.spread_before),
             queries.surplus_bands, _before(queries.surplus_bands), standing.ends, queries.surplus_histogram,
             queries.surplus_by_plan, partial(queries.run_outs, limit=LISTED), queries.dry_time,
             partial(settling.droop_by_plan, config=config, version=terms.version),

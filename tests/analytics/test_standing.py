@@ -139,3 +139,13 @@ def test_accounts_are_counted_on_either_side_of_pace(town: Facts, ledger: Ledger
     assert found.median == pytest.approx((-0.75 - 24) / 2, abs=1e-6)
     assert (found.behind_share, found.ahead_share) == (0.5, 0.0)
     assert standing.spread(copied(ledger), TEN_DAYS.narrowed(plans=("none",))) == standing.NOBODY
+
+
+def test_what_today_is_compared_with_stood_at_the_last_midnight_before(town: Facts) -> None:
+    def until(days: float) -> Filters:
+        return Filters(Period(START, START + days * DAY))
+
+    assert standing.spread_before(town, until(5)) == standing.spread(town, until(5))
+    assert standing.spread_before(town, until(5.9)) == standing.spread(town, until(5))
+    assert standing.spread_before(town, until(5)) != standing.spread_before(town, until(1))
+    assert standing.spread_before(town, until(10).narrowed(plans=("none",))) == standing.NOBODY

@@ -9,12 +9,14 @@ import pandas as pd
 from sqlalchemy import select
 
 from credit_core.analytics import measures
+from credit_core.analytics.days import reporting_days
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries.burn import burn_against_pace
 from credit_core.analytics.queries.releases import release_marks
 from credit_core.analytics.queries.series import NONE, covered, daily
-from credit_core.analytics.queries.surplus import _running, ending, endings, sides
+from credit_core.analytics.queries.surplus import _running, ending, endings, sides, surplus_bands
 from credit_core.analytics.sync import Facts
+from credit_core.units import from_us, to_us
 
 #: Less than this on one side of a release says nothing about it.
 ENOUGH = timedelta(days=1)
@@ -155,6 +157,22 @@ def spread(facts: Facts, filters: Filters) -> Spread:
         return NOBODY
     on_pace = accounts - behind - ahead
     return Spread(accounts, behind, on_pace, ahead, float(middle), behind / accounts, ahead / accounts)
+
+
+def spread_before(facts: Facts, filters: Filters) -> Spread:
+    """As :func:`spread`, when the last reporting day ended that the period reaches the end of: what today is compared with.
+
+    Where such days are counted, no account is looked at; the median is then right to half a step of ``day_ends.STEP_DAYS``.
+    """
+    days = reporting_days(Period(filters.period.end - timedelta(days=2), filters.period.end), facts.zone)
+    ended = [day for day in days if day.end_us <= to_us(filters.period.end)]
+    last = Period(from_us(ended[-1].start_us), from_us(ended[-1].end_us))
+    (row,) = surplus_bands(facts, filters.narrowed(period=last, compare=None)).to_dict("records")
+    if not row["accounts"] > 0:
+        return NOBODY
+    accounts, shares = int(row["accounts"]), (float(row["behind_share"]), float(row["ahead_share"]))
+    behind, ahead = (round(share * accounts) for share in shares)
+    return Spread(accounts, behind, accounts - behind - ahead, ahead, float(row["median"]), *shares)
 
 
 _DAY = ("spent_uc", "spent_credits", "pace_credits")
