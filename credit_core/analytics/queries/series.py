@@ -8,6 +8,8 @@ from datetime import date
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from sqlalchemy import ColumnElement, Date, FromClause, Select, Text, case, cast, func, literal, null, select
 
@@ -25,6 +27,8 @@ from credit_core.units import DAY_S, DAY_US, checked_zone, from_us, to_us
 OTHER, NONE = " other", " none"
 #: Dimension → the values that are shown apart; all others together are :data:`OTHER`, worked out over their rows.
 Apart = Mapping[str, Sequence[str]]
+#: A frame's columns by name.
+Columns = Mapping[Any, "pd.Series[Any]"]
 
 
 class Value(NamedTuple):
@@ -133,11 +137,11 @@ def dailies(
             _grouped(together, relation, filters, [day, *(_dimension(relation, name, apart) for name in keys)])
         )
         rows["day"] = pd.to_datetime(rows["day"])
-        merged = _grid(days, rows, keys).merge(rows, on=["day", *keys], how="left", indicator="found")
-        _fill(facts, filters, together, merged, keys)
+        merged, empty = _on_grid(days, rows, keys)
+        _fill(facts, filters, together, merged, empty, keys)
+        lengths = merged["day"].map(_lengths(facts, filters, days)) if any(one.per_day for one in together) else 1.0
         for declared, part in _apart(together, merged, ["day", *keys]):
-            lengths = part["day"].map(_lengths(facts, filters, days)) if declared.per_day else 1.0
-            found[declared.slug] = _with_values(declared, part, lengths)
+            found[declared.slug] = _with_values(declared, part, lengths if declared.per_day else 1.0)
     return {slug: found[slug] for slug in slugs}
 
 
@@ -177,11 +181,13 @@ def _grouped(
     return select(*groups, *parts).select_from(relation).where(kept).group_by(*groups)
 
 
-def _apart(together: Sequence[Metric], rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Metric, pd.DataFrame]]:
+def _apart(together: Sequence[Metric], rows: pd.DataFrame, keys: list[str]) -> Iterator[tuple[Metric, Columns]]:
     """Each metric's columns of :func:`_grouped`."""
+    columns = dict(rows.items())
+    shared = {name: columns[name] for name in keys}
     for number, declared in enumerate(together):
-        named = {f"{name}_{number}": name for name in ("numerator", "denominator") if f"{name}_{number}" in rows}
-        yield declared, rows[[*keys, *named]].rename(columns=named)
+        figures = {name: columns.get(f"{name}_{number}") for name in ("numerator", "denominator")}
+        yield declared, shared | {name: one for name, one in figures.items() if one is not None}
 
 
 def breakdown(
@@ -198,7 +204,8 @@ def breakdown(
     """
     declared, keys = metric(slug), _names(by)
     found = facts.frame(breakdown_statement(filters, slug, keys, apart))
-    found = _with_values(declared, found, elapsed_days(facts, filters.period) if declared.per_day else 1.0)
+    days = elapsed_days(facts, filters.period) if declared.per_day else 1.0
+    found = _with_values(declared, dict(found.items()), days)
     adds_up = declared.denominator is None and set(keys) <= set(declared.summable)
     whole = found["numerator"].sum() if adds_up else 0
     found["share"] = found["numerator"].astype("float64") / whole if whole else float("nan")
@@ -244,7 +251,7 @@ def hours_of_week(facts: Facts, filters: Filters, slug: str) -> pd.DataFrame:
     merged = grid.merge(found, on=["dow", "hour"], how="left")
     if declared.zero_of_nothing:
         merged["numerator"] = merged["numerator"].fillna(0)
-    merged = _with_values(declared, merged)
+    merged = _with_values(declared, dict(merged.items()))
     lived = Counter(one.day.isoweekday() for one in reporting_days(covered(facts, filters.period), facts.zone))
     seen = merged["dow"].map(dict(lived)) if declared.denominator is None else 1.0
     merged["per_hour"] = merged["value"] / seen
@@ -322,12 +329,34 @@ def _day_of(declared: Metric, relation: FromClause, zone: str, first: date) -> C
     return func.greatest(day, first) if declared.span == "to_date" else day
 
 
-def _grid(days: Sequence[Day], found: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    grid = pd.DataFrame({"day": pd.to_datetime([one.day for one in days])})
-    return grid.merge(found[keys].drop_duplicates().sort_values(keys), how="cross") if keys else grid
+def _on_grid(days: Sequence[Day], rows: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """A row for each day and each combination of ``keys`` that is among ``rows``, and which of them had none."""
+    dates = pd.to_datetime([one.day for one in days])
+    groups = rows.groupby(keys, dropna=False, sort=True) if keys else None
+    place = np.zeros(len(rows), dtype=np.int64) if groups is None else groups.ngroup().to_numpy()
+    width = 1 if groups is None else int(place.max(initial=-1)) + 1
+    at = dates.get_indexer(pd.Index(rows["day"])) * width + place
+    merged = rows.set_axis(at).reindex(np.arange(len(dates) * width))
+    merged["day"] = dates.repeat(width)
+    if groups is not None:
+        # One row of each combination tells its values, for every day.
+        _, first = np.unique(place, return_index=True)
+        names = rows[keys].iloc[np.tile(first, len(dates))]
+        for name in keys:
+            merged[name] = names[name].array
+    empty = np.ones(len(merged), dtype=bool)
+    empty[at] = False
+    return merged, empty
 
 
-def _fill(facts: Facts, filters: Filters, together: Sequence[Metric], merged: pd.DataFrame, keys: list[str]) -> None:
+def _fill(
+    facts: Facts,
+    filters: Filters,
+    together: Sequence[Metric],
+    merged: pd.DataFrame,
+    empty: npt.NDArray[np.bool_],
+    keys: list[str],
+) -> None:
     """Tell days without matching rows (0 where that is what no rows mean) from days that the ledger knows nothing of."""
     if together[0].span == "to_date":
         newest = facts.rows(select(func.max(relations.facts.c.day)))[0][0]
@@ -340,9 +369,8 @@ def _fill(facts: Facts, filters: Filters, together: Sequence[Metric], merged: pd
         return
     zero = [n for n, declared in enumerate(together) if declared.zero_of_nothing or declared.denominator is not None]
     figures = [name for n in zero for name in (f"numerator_{n}", f"denominator_{n}") if name in merged]
-    empty = merged["found"] == "left_only"
     if figures and empty.any():
-        nothing = empty & merged["day"].isin(lived_days(facts, filters.period))
+        nothing = merged["day"].isin(lived_days(facts, filters.period)) & empty
         merged[figures] = merged[figures].mask(nothing, 0)
 
 
@@ -354,16 +382,24 @@ def _lengths(facts: Facts, filters: Filters, days: Sequence[Day]) -> dict[pd.Tim
     return {day: length for day, length in lengths.items() if length > 0}
 
 
-def _with_values(declared: Metric, frame: pd.DataFrame, days: Any = 1.0) -> pd.DataFrame:
-    """Add ``value``, and the columns a metric without a denominator lacks."""
-    if declared.denominator is None:
-        shown = frame["numerator"].astype("float64") / declared.scale
-        frame["value"] = shown / days if declared.per_day else shown
-        frame["denominator"] = pd.Series(pd.NA, index=frame.index, dtype="Int64")
+def _with_values(declared: Metric, columns: Columns, days: Any = 1.0) -> pd.DataFrame:
+    """The columns as a frame with ``value``, and with those that a metric without a denominator lacks."""
+    numerator, denominator = columns["numerator"], columns.get("denominator")
+    amount = numerator.astype("float64")
+    if declared.denominator is None or denominator is None:
+        shown = amount / declared.scale if declared.scale != 1 else amount
+        value, denominator = (shown / days if declared.per_day else shown), None
     else:
-        whole = frame["denominator"].astype("float64")
-        frame["value"] = frame["numerator"].astype("float64") / whole.where(whole > 0)
-    if declared.format != "ms":
-        frame["numerator"] = frame["numerator"].astype("Int64")
-    figures = ["value", "numerator", "denominator"]
-    return frame[[*(name for name in frame if name not in figures), *figures]]
+        whole = denominator.astype("float64")
+        value = amount / whole.where(whole > 0)
+    figures = {
+        "value": value,
+        "numerator": numerator if declared.format == "ms" else numerator.astype("Int64"),
+        "denominator": _unknown(len(numerator)) if denominator is None else denominator,
+    }
+    others = {name: one for name, one in columns.items() if name not in figures}
+    return pd.DataFrame(others | figures, index=numerator.index, copy=False)
+
+
+def _unknown(rows: int) -> pd.arrays.IntegerArray:
+    return pd.arrays.IntegerArray(np.ones(rows, dtype=np.int64), np.ones(rows, dtype=bool))

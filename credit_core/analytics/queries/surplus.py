@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import (
     BigInteger,
@@ -114,12 +115,19 @@ def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayE
     counts = parts[0]
     if len(parts) > 1:
         counts = pd.concat(parts).groupby(["day", "step"], as_index=False)[list(day_ends.FIGURES)].sum()
-    rows = []
-    for day, part in counts[counts["accounts"] > 0].groupby("day", sort=True):
-        accounts, behind, ahead = (int(part[name].sum()) for name in day_ends.FIGURES)
-        told = day_ends.quantiles(part["step"].to_numpy(), part["accounts"].to_numpy(), list(_QUANTILES.values()))
-        rows.append((day, accounts, *told, behind / accounts, ahead / accounts))
-    return pd.DataFrame(rows, columns=["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"])
+    counts = counts[counts["accounts"] > 0]
+    columns = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
+    if counts.empty:
+        return pd.DataFrame(columns=columns)
+    # Rows are in order of their days and steps.
+    found, first = np.unique(counts["day"].to_numpy(), return_index=True)
+    accounts, behind, ahead = (np.add.reduceat(counts[name].to_numpy(), first) for name in day_ends.FIGURES)
+    by_day = (np.split(counts[name].to_numpy(), first[1:]) for name in ("step", "accounts"))
+    told = np.array(
+        [day_ends.quantiles(steps, number, list(_QUANTILES.values())) for steps, number in zip(*by_day, strict=True)]
+    )
+    values = (found, accounts, *told.T, behind / accounts, ahead / accounts)
+    return pd.DataFrame(dict(zip(columns, values, strict=True)))
 
 
 def _by_step(facts: Facts, rows: Select[Any], sign: int) -> pd.DataFrame:
