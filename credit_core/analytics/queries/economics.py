@@ -89,6 +89,10 @@ def by_plan(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
     Columns plan, credit_unit, and as ``*_usd_micro`` (objects: integers, None unknown) lots, subscriptions, breakage,
     revenue, cost, margin; margin_share of the revenue.
     """
+    return facts.once(_by_plan, filters, catalog)
+
+
+def _by_plan(facts: Facts, filters: Filters, catalog: Catalog) -> pd.DataFrame:
     subscribed = subscriptions(facts, filters, catalog, whole_us(facts, filters))
     found = figures_by(facts, filters, tuple(OF_LEDGER.values()), "plan")
     parts = {name: found[slug] for name, slug in OF_LEDGER.items()}
