@@ -14,15 +14,17 @@ from sqlalchemy import FromClause, TableClause, column, table
 
 #: Tables kept at most; one that is no longer kept goes when the last question that has it is done.
 MOST = 6
+_PLACE = "shared"
 _Key = tuple[str, tuple[str, ...], int]
 
 
 class Shared:
-    """The kept tables of one database."""
+    """The kept tables of one database, in memory wherever that is."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         """Nothing is kept yet."""
         self._database = database
+        database.execute(f"ATTACH ':memory:' AS {_PLACE}")
         self._lock = threading.Lock()
         self._kept: dict[_Key, TableClause] = {}
         self._lasting: set[_Key] = set()
@@ -48,10 +50,10 @@ class Shared:
             self._kept = {key: one for key, one in self._kept.items() if key in self._lasting}
 
     def _made(self, key: _Key, parameters: list[Any], names: Sequence[str], lasting: bool) -> TableClause:
-        name = f"shared_{next(self._numbers)}"
+        name = f"relation_{next(self._numbers)}"
         with self._database.cursor() as cursor:
-            cursor.execute(f"CREATE TABLE {name} AS {key[0]}", parameters)
-        made = table(name, *(column(one) for one in names))
+            cursor.execute(f"CREATE TABLE {_PLACE}.{name} AS {key[0]}", parameters)
+        made = table(name, *(column(one) for one in names), schema=_PLACE)
         weakref.finalize(made, _drop, self._database, name)
         with self._lock:
             self._kept = {known: one for known, one in self._kept.items() if known[2] == key[2]}
@@ -66,4 +68,4 @@ class Shared:
 def _drop(database: duckdb.DuckDBPyConnection, name: str) -> None:
     # A database that is closed has nothing to drop.
     with suppress(duckdb.Error), database.cursor() as cursor:
-        cursor.execute(f"DROP TABLE IF EXISTS {name}")
+        cursor.execute(f"DROP TABLE IF EXISTS {_PLACE}.{name}")

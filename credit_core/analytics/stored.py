@@ -17,7 +17,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import duckdb
-from sqlalchemy import FromClause, Select, SelectBase
+from sqlalchemy import FromClause, SelectBase
 
 from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, spells, visits
 from credit_core.analytics import manifest as manifests
@@ -33,7 +33,6 @@ from credit_core.analytics.origin import Origin
 from credit_core.analytics.rewriting import Rewriter
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
-from credit_core.analytics.sharing import Shared
 from credit_core.analytics.subsets import SUBSETS
 from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, open_database
 from credit_core.analytics.visiting import Held
@@ -65,7 +64,6 @@ class StoredFacts(Facts):
         self._day_ends: DayEnds | None = None
         #: What is kept apart beside every closed segment.
         self._apart: set[str] = set()
-        self._shared = Shared(database)
         self._cuts = Cuts(database)
 
     @classmethod
@@ -137,15 +135,9 @@ class StoredFacts(Facts):
             return super().forced_spending()
         return forced.kept(self.shared(forced.strays(), lasting=True)).subquery("spending")
 
-    def shared(self, statement: Select[Any], *, lasting: bool = False) -> FromClause:
-        """A relation that several questions of a page rest on, worked out when the first of them is asked."""
-        sql, parameters = self._asked(statement)
-        return self._shared(sql, parameters, self.version, statement.selected_columns.keys(), lasting=lasting)
-
     def forget(self) -> None:
         """Ask everything anew, for those who measure."""
         super().forget()
-        self._shared.forget()
         self._cuts.forget()
 
     def day_ends(self) -> DayEnds | None:

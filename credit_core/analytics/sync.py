@@ -32,6 +32,7 @@ from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
+from credit_core.analytics.sharing import Shared
 from credit_core.analytics.source import START, Chunk, Watermark
 from credit_core.errors import LedgerUnavailable
 from credit_core.units import from_us
@@ -114,6 +115,7 @@ class Facts:
         self._remembered: dict[tuple[str, tuple[str, ...], int], pd.DataFrame] = {}
         self._made: list[tuple[Callable[..., pd.DataFrame], tuple[Any, ...], int, pd.DataFrame]] = []
         self._dimensions = Dimensions(origin.source, origin.engine)
+        self._shared = Shared(database)
         self._uncompressed = 0
 
     @classmethod
@@ -207,14 +209,19 @@ class Facts:
         return forced.spending().subquery("spending")
 
     def shared(self, statement: Select[Any], *, lasting: bool = False) -> FromClause:
-        """A relation that several questions of a page rest on; a ``lasting`` one is small, and no answer by itself."""
-        return statement.subquery("shared")
+        """A relation that several questions of a page rest on, worked out when the first of them is asked.
+
+        A ``lasting`` one is small, and no answer by itself.
+        """
+        sql, parameters = self._asked(statement)
+        return self._shared(sql, parameters, self.version, statement.selected_columns.keys(), lasting=lasting)
 
     def forget(self) -> None:
         """Ask everything anew, for those who measure."""
         with self._remembering:
             self._remembered.clear()
             self._made.clear()
+        self._shared.forget()
 
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:
         """The result as tuples, integers exact."""

@@ -32,7 +32,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from sqlalchemy import SelectBase, select
+from sqlalchemy import FromClause, Select, SelectBase, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -106,6 +106,10 @@ class ClickHouseFacts(Facts):
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return cls(origin, client, site, folder, loads=loads)
+
+    def shared(self, statement: Select[Any], *, lasting: bool = False) -> FromClause:
+        """Asked within each question that rests on it."""
+        return statement.subquery("shared")
 
     def follow(self, progress: Progress = lambda _rows: None) -> Follow:
         """Copy everything new, or see what the loader has copied; ``progress`` is told how many rows were sent by now.
