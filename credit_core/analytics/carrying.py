@@ -18,7 +18,7 @@ from credit_core.analytics.rollups import ROLLUPS, RollUp
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 
-#: Days between two days up to whose end everything is added up.
+#: Days between two days up to whose end everything is added up; the last such day may come sooner.
 EVERY_DAYS = 7
 #: Writes the rows of a statement to a new file of a kind, and gives its name.
 Written = Callable[[str, str], str]
@@ -27,7 +27,7 @@ Written = Callable[[str, str], str]
 class Carried(NamedTuple):
     """Days up to whose end a roll-up is added up → the file; ``late``: files with entries that came since, for those days too.
 
-    ``weeks``: such days → the file of the week that ends with the day, added up.
+    ``weeks``: such days → the file of the week that ends with the day, or as much of it as is over, added up.
     """
 
     files: Mapping[date, str]
@@ -45,7 +45,7 @@ class AddedUp(NamedTuple):
         """Conditions on a day, one of which those have that are in it."""
         spans: list[tuple[date | None, date]] = [] if self.until is None else [(None, self.until)]
         for day in self.weeks:
-            before = day - timedelta(days=EVERY_DAYS)
+            before = end_before(day)
             if spans and spans[-1][1] == before:
                 spans[-1] = (spans[-1][0], day)
             else:
@@ -67,7 +67,7 @@ def not_told_apart(days: Sequence[date], told: Sequence[Told], before: date) -> 
     until = max((day for day in days if all(day < one.day for one in told)), default=None)
 
     def whole(end: date) -> bool:
-        first = end - timedelta(days=EVERY_DAYS - 1)
+        first = end_before(end) + timedelta(days=1)
         return all(end < one.day or one.day < first or (one.day == first and not one.within) for one in told)
 
     weeks = (day for day in sorted(days) if (until is None or day > until) and day < before and whole(day))
@@ -138,8 +138,10 @@ def _carried_on(at: Manifest, rollup: RollUp, folder: Path, written: Written) ->
         late_us = min(one.first_us for one in closed if one.rollups[rollup.key] in there.late)
         since = local_day(from_us(late_us), checked_zone(at.zone))
         files, weeks = ({day: name for day, name in kept.items() if day < since} for kept in (files, weeks))
-    for day in _ends(first_day(at), last):
-        week_before = day - timedelta(days=EVERY_DAYS)
+    ends = list(_ends(first_day(at), last))
+    files, weeks = ({day: name for day, name in kept.items() if day in ends} for kept in (files, weeks))
+    for day in ends:
+        week_before = end_before(day)
         if day not in weeks:
             rows = rows_of(at, rollup, folder, week_before + timedelta(days=1), day)
             weeks[day] = written(f"week-{day:%Y%m%d}", _added_up(rollup, day, rows))
@@ -174,10 +176,15 @@ def end_us(at: Manifest, day: date) -> int:
     return to_us(first_instant(day + timedelta(days=1), checked_zone(at.zone)))
 
 
+def end_before(day: date) -> date:
+    """The last week's end before a day."""
+    return day - timedelta(days=(day.toordinal() - 1) % EVERY_DAYS + 1)
+
+
 def _ends(first: date, last: date) -> Iterator[date]:
-    """The weeks' ends among these days."""
+    """The weeks' ends among these days, and the last of them."""
     for number in range(first.toordinal(), last.toordinal() + 1):
-        if number % EVERY_DAYS == 0:
+        if number % EVERY_DAYS == 0 or number == last.toordinal():
             yield date.fromordinal(number)
 
 

@@ -66,11 +66,28 @@ def test_days_that_are_over_are_counted_and_balances_carried_to_weeks_ends(store
     assert not counted.moved
     found = manifest.read(stored.store)
     assert found is not None
-    days = list(carrying.carried(found, PEOPLE).files)
+    held = carrying.carried(found, PEOPLE)
+    *days, last = held.files
     assert len(days) == 2
     assert all(day.toordinal() % carrying.EVERY_DAYS == 0 for day in days)
+    assert last == carrying.last_whole_day(found)
+    assert set(held.weeks) == set(held.files)
     sql, _ = stored._asked(surplus._at_instant(stored.extent.last_us or 0, WHOLE))
-    assert "until_people" in sql
+    assert f"until_people_{last:%Y%m%d}" in sql
+    agree(stored, ledger)
+
+    for number in range(60):
+        ledger.fresh("a3", f"day-{number}", START + timedelta(days=DAYS, hours=number))
+    ledger.write()
+    stored.follow()
+    after = manifest.read(stored.store)
+    assert after is not None
+    newest = carrying.last_whole_day(after)
+    assert newest is not None
+    assert newest > last
+    assert [day for day in carrying.carried(after, PEOPLE).files if day.toordinal() % carrying.EVERY_DAYS] in (
+        [newest], []
+    )  # fmt: skip
     agree(stored, ledger)
 
 
