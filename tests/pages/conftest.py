@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
@@ -25,6 +27,8 @@ from tests.service.scenes import StoppedClock
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TIMEOUT_S = 60
+# AppTest reads every installed package's metadata for components at each run; what is installed stays the same.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 #: Addresses by file, as ``app.navigation`` gives them; the overview is at the root.
 ADDRESS = {
     "overview": "", "burn_rate": "burn", "coverage": "library", "surplus": "pace", "economics": "margins", "operations": "health",
