@@ -33,7 +33,7 @@ def pointed_at(page: Page, mark: Locator) -> tuple[float, float]:
         page.mouse.move(x - 4, y)
         page.mouse.move(x, y, steps=3)
         with suppress(TimeoutError):
-            page.locator(".hoverlayer .hovertext").first.wait_for(timeout=500)
+            page.locator(".hoverlayer > g").first.wait_for(timeout=500)
             return x, y
     raise AssertionError("Plotly told nothing of the mark under the mouse")
 
