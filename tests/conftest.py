@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -51,10 +52,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 # Tests make and drop much at once: to look for rings of garbage less often takes a tenth less time.
 gc.set_threshold(20_000, 20, 20)
 dialects.share()
-#: The shipped catalogue, which every core asks for as it opens, is read from its files once.
+#: The shipped catalogue, which every core asks for as it opens, is read from its files once; each core has one of its own.
 _SHIPPED, _read_files = product_settings.catalog_folder(), catalog.read
-_read_shipped = cache(lambda: _read_files(_SHIPPED))
-catalog.read = lambda folder: _read_shipped() if folder == _SHIPPED else _read_files(folder)
+_shipped = cache(lambda: pickle.dumps(_read_files(_SHIPPED)))
+catalog.read = lambda folder: pickle.loads(_shipped()) if folder == _SHIPPED else _read_files(folder)
 
 #: Folders whose files make ledgers, copies and opened pages once for all of their tests; of the second, once for all files.
 _SHARING, _TOGETHER = ("analytics", "pages"), ("lab",)
