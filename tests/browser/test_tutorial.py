@@ -109,7 +109,9 @@ def releases_changed(walk: Walk) -> None:
             "AND occurred_at >= (SELECT max(occurred_at) FROM ledger_entries) - 26 * 86400000000"
         )
     }
-    assert versions <= set(walk.page.locator(".js-plotly-plot .ytick text").all_text_contents())
+    ticks = walk.page.locator(".js-plotly-plot .ytick text")
+    for version in versions:
+        expect(ticks.filter(has_text=re.compile(f"^{version}$")).first).to_be_attached()
 
 
 def model_that_fails(walk: Walk) -> None:

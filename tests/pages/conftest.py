@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.context import ContextProxy, StreamlitHeaders
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
@@ -20,11 +23,14 @@ from credit_core.importers import demo
 from credit_core.service import ends, generate
 from credit_core.settings import DATABASE_VARIABLE
 from credit_core.store.unit import Unit
+from tests.made_once import MadeOnce
 from tests.market import market
 from tests.service.scenes import StoppedClock
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TIMEOUT_S = 60
+# AppTest reads every installed package's metadata for components at each run; what is installed stays the same.
+manifest_scanner.scan_component_manifests = cache(manifest_scanner.scan_component_manifests)
 #: Addresses by file, as ``app.navigation`` gives them; the overview is at the root.
 ADDRESS = {
     "overview": "", "burn_rate": "burn", "coverage": "library", "surplus": "pace", "economics": "margins", "operations": "health",
@@ -76,29 +82,31 @@ def empty_ledger(ledgers: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def demo_ledger(ledgers: Path) -> str:
+def demo_ledger(ledgers: Path, made_once: MadeOnce) -> str:
     """The demo in small, read in a zone that is not UTC; it ends at noon, so its last day is unfinished."""
-    url = f"sqlite:///{ledgers / 'demo.db'}"
-    demo.make(url, DEMO_END, users=120, days=40, seed=7, reporting_zone=DEMO_ZONE.key)
-    return url
+
+    def fill(url: str) -> None:
+        demo.make(url, DEMO_END, users=120, days=40, seed=7, reporting_zone=DEMO_ZONE.key)
+
+    return f"sqlite:///{shutil.copy(made_once('demo-of-pages', fill), ledgers / 'demo.db')}"
 
 
 @pytest.fixture(scope="session")
-def hostile_ledger(ledgers: Path) -> str:
+def hostile_ledger(ledgers: Path, made_once: MadeOnce) -> str:
     """A ledger in which every text that somebody chooses is an attack on whoever shows it."""
-    url = f"sqlite:///{ledgers / 'hostile.db'}"
-    clock = StoppedClock(HOSTILE_START)
-    with CreditCore.open(url, clock=clock) as core:
-        _hostile(core, clock)
-    return url
+
+    def fill(url: str) -> None:
+        clock = StoppedClock(HOSTILE_START)
+        with CreditCore.open(url, clock=clock) as core:
+            _hostile(core, clock)
+
+    return f"sqlite:///{shutil.copy(made_once('hostile', fill), ledgers / 'hostile.db')}"
 
 
 @pytest.fixture(scope="session")
-def market_ledger(ledgers: Path) -> str:
+def market_ledger(ledgers: Path, made_once: MadeOnce) -> str:
     """A ledger of subscriptions, packs, guests and welcome credits, all at known prices."""
-    url = f"sqlite:///{ledgers / 'market.db'}"
-    market(url)
-    return url
+    return f"sqlite:///{shutil.copy(made_once('market', market), ledgers / 'market.db')}"
 
 
 @pytest.fixture(params=["empty", "demo", "hostile"])
