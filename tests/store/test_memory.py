@@ -42,7 +42,9 @@ def known(core: CreditCore, user: str = "ada") -> bool:
 
 def blank(user: str) -> Image:
     """What is known of somebody who has nothing."""
-    account = blank_account(f"user:{user}", "free", "global", "UTC", NOW.date(), 0, (NOW, NOW), 0, NOW, NOW, cycled=True)
+    account = blank_account(
+        f"user:{user}", "free", "global", "UTC", NOW.date(), 0, (NOW, NOW), 0, NOW, NOW, cycled=True
+    )
     return Image(blank_user(user, account.account_id, "UTC", None, None, NOW), account, {}, {})
 
 
