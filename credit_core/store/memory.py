@@ -22,22 +22,24 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 
 from credit_core.store.records import Account, Lot, Row, User
+from credit_core.store.statements import OPENING
 
 #: Users used last, whose images are at hand; 3 to 4 kB each.
 AT_HAND = 1_024
-#: Users before them, whose images are packed: 0.9 kB each with its place, 60 MB in all, and 0.2 kB for every open reserve.
+#: Users before them, whose images are packed: 0.8 kB each with its place, 50 MB in all, and 0.2 kB for every open reserve.
 PACKED = 65_536
 #: Open reserves of one user that are remembered.
 RESERVES = 16
 #: Legs under lock that follow one which found the account moved: others are busy on it, too.
 PATIENCE = 16
-#: A packed image that proves old adds this to the doubt in all of them, one that holds takes 1 off; none is used while doubt
-#: is above the most. Where processes take turns with the same users, more than a fifth are old: reading costs less.
-_OLD, _MOST_DOUBT = 4, 64
+#: A packed image that proves old adds the first to the doubt in all of them, one that holds takes 1 off; none is used while
+#: doubt is above the second. Where processes take turns with the same users, more than a fifth are old: reading costs less.
+OLD, MOST_DOUBT = 4, 64
 
 _account = attrgetter(*Account.__slots__)
 _user = attrgetter(*User.__slots__)
 _lot = attrgetter(*Lot.__slots__)
+_opening = itemgetter(*OPENING)
 
 
 class NeedsLock(Exception):
@@ -60,22 +62,19 @@ class Image:
 
 def packed(image: Image) -> bytes:
     """``image`` in a fourth of the memory, and out of the garbage collector's way."""
-    lines = [line for lines in image.reserves.values() for line in lines]
-    names = tuple(lines[0]) if lines else ()
-    values = itemgetter(*names) if names else tuple
-    reserves = [(leg_id, [values(line) for line in lines]) for leg_id, lines in image.reserves.items()]
+    reserves = [(leg_id, [_opening(line) for line in lines]) for leg_id, lines in image.reserves.items()]
     lots = [_lot(lot) for lot in image.lots.values()]
-    return pickle.dumps((_user(image.user), _account(image.account), lots, names, reserves), pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps((_user(image.user), _account(image.account), lots, reserves), pickle.HIGHEST_PROTOCOL)
 
 
 def unpacked(data: bytes) -> Image:
     """The image that was :func:`packed`."""
-    user, account, lots, names, reserves = pickle.loads(data)
+    user, account, lots, reserves = pickle.loads(data)
     return Image(
         User(*user),
         Account(*account),
         {lot[0]: Lot(*lot) for lot in lots},
-        {leg_id: [dict(zip(names, line, strict=True)) for line in lines] for leg_id, lines in reserves},
+        {leg_id: [dict(zip(OPENING, line, strict=True)) for line in lines] for leg_id, lines in reserves},
     )
 
 
@@ -103,7 +102,7 @@ class Memory:
                     self._missed[user_id] = patience - 1
                 return False, None
             image, data = self._images.pop(user_id, None), self._packed.pop(user_id, None)
-            if data is not None and self._doubt > _MOST_DOUBT:
+            if data is not None and self._doubt > MOST_DOUBT:
                 self._doubt -= 1
                 data = None
             self._lent[user_id] = data is not None
@@ -113,7 +112,7 @@ class Memory:
         """The leg is over; ``moved``: it found that others changed the account."""
         with self._lock:
             if self._lent.pop(user_id, False):
-                self._doubt = self._doubt + _OLD if moved else max(0, self._doubt - 1)
+                self._doubt = self._doubt + OLD if moved else max(0, self._doubt - 1)
             if moved:
                 if len(self._missed) >= PACKED:
                     self._missed.clear()
