@@ -2,7 +2,8 @@
 
 Machines are shared and noisy: blocks of baseline and product alternate, and the median ratio of neighbouring blocks is what
 counts. Subjects: ``saga`` against two commits that each insert one row as wide as an entry; ``two-phase`` (PostgreSQL)
-against PL/pgSQL functions that move the same credits without decision or chain; ``authorize``, its latency over many users;
+against PL/pgSQL functions that move the same credits without decision or chain, of users whom the process meets for the first
+time, and of the same when they come back (known); ``authorize``, its latency over many users;
 ``hot``, threads that share one account against threads on accounts of their own; ``pages``, what each page of the dashboard
 costs the server at ``--entries``, against the same questions asked of the ledger; ``laboratory``, decisions of the compiled
 policy against the interpreted one, and a replay of a million of them.
@@ -32,12 +33,13 @@ from credit_core.bench.subjects import Scale
 SUBJECTS = ("saga", "two-phase", "authorize", "hot", "pages", "laboratory")
 _ENGINES = ("sqlite", "postgresql")
 _RATES = (("per_s", "/s", 0), ("baseline_per_s", "baseline/s", 0), ("ratio", "ratio", 2))
+_KNOWN = (("known_per_s", "known/s", 0), ("known_ratio", "known ratio", 2))
 #: Per subject: title, and per column its key, heading and decimals.
 _TABLES: dict[str, tuple[str, tuple[tuple[str, str, int], ...]]] = {
     "users": ("Users signed up in bulk", (("users", "users", 0), ("users_per_s", "users/s", 0))),
     "saga": ("Saga (authorize + settle) against two bare commits", _RATES),
-    "two-phase lean": ("Saga against a PL/pgSQL two-phase transfer on tables made for it", _RATES),
-    "two-phase own": ("Saga against a PL/pgSQL two-phase transfer on copies of the ledger's tables", _RATES),
+    "two-phase lean": ("Saga against a PL/pgSQL two-phase transfer on tables made for it", (*_RATES, *_KNOWN)),
+    "two-phase own": ("Saga against a PL/pgSQL two-phase transfer on copies of the ledger's tables", (*_RATES, *_KNOWN)),
     "authorize": ("Authorize", (("users", "users", 0), ("p50_ms", "p50 ms", 2), ("p95_ms", "p95 ms", 2))),
     "hot": (
         "Sagas on one account against sagas spread out (baseline), threads of one process",

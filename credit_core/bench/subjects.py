@@ -56,11 +56,17 @@ def saga(core: CreditCore, url: str, scale: Scale) -> dict[str, Any]:
 
 
 def two_phase(core: CreditCore, url: str, scale: Scale, tables: str) -> dict[str, Any]:
-    """Authorize and settle against a bare two-phase transfer in PL/pgSQL."""
+    """Authorize and settle against a bare two-phase transfer in PL/pgSQL: of users who are new here, then of the same again."""
     with baselines.two_phase(url, scale.size, scale.users, tables) as baseline:
         part = 1 + ("lean", "own").index(tables)
         found = against(_sagas(core, f"two-phase-{tables}", scale, part), baseline, scale.blocks)
-    return _rates(found, scale.size)
+        again = against(
+            _sagas(core, f"again-{tables}", scale, part),
+            lambda number: baseline(scale.blocks + 1 + number),
+            scale.blocks,
+        )
+    known = _rates(again, scale.size)
+    return _rates(found, scale.size) | {f"known_{name}": figure for name, figure in known.items()}
 
 
 def authorize(core: CreditCore, scale: Scale) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def name(number: int) -> str:
 
 
 def _sagas(core: CreditCore, prefix: str, scale: Scale, part: int) -> Block:
-    """A saga each of users that no block before has touched, as far as there are so many: nothing is known of them yet."""
+    """A saga each of users that no other ``part`` touches, as far as there are so many; its first run knows nothing of them."""
     blocks_before = part * (scale.blocks + 1)
 
     def block(number: int) -> None:

@@ -71,7 +71,7 @@ class LiveConfig:
     def __init__(self) -> None:
         """Nothing is read before the first use."""
         self._lock = threading.Lock()
-        self._checked = float("-inf")
+        self._checked = self._asked = float("-inf")
         self._release_id = 0
         self._rollout = Rollout(0, None, 0.0, None)
         self._configs: dict[int, Config] = {}
@@ -81,17 +81,20 @@ class LiveConfig:
         """Ask whether there is a newer release, if the last answer is older than :data:`POLL_S` or ``now`` is set."""
         if not now and time.monotonic() - self._checked < POLL_S:
             return
+        # Nothing is locked while the database answers: it may answer only once another thread has committed, who asks this, too.
+        asked = time.monotonic()
+        newest = configs.last_release_id(connection)
+        rollout = None
+        if newest != self._release_id:
+            rollout = rollout_of(configs.releases(connection))
+            for number in {rollout.version, rollout.treatment or rollout.version} - self._configs.keys():
+                self.load(connection, number)
         with self._lock:
-            newest = configs.last_release_id(connection)
-            if newest != self._release_id:
-                self._rollout = rollout_of(configs.releases(connection))
-                for number in {
-                    self._rollout.version,
-                    self._rollout.treatment or self._rollout.version,
-                } - self._configs.keys():
-                    self.load(connection, number)
-                self._release_id = newest
-            self._checked = time.monotonic()
+            if asked < self._asked:
+                return
+            self._asked, self._checked = asked, time.monotonic()
+            if rollout is not None:
+                self._rollout, self._release_id = rollout, newest
 
     def load(self, connection: Connection, number: int) -> Config | None:
         """One version's configuration; None where there is no such version."""

@@ -111,7 +111,7 @@ class Ledger:
             return result
 
         result = self.write(attempt)
-        self._committed(done[0], whose)
+        self._committed(done[0])
         return result
 
     def _without_lock(self, act: Callable[[Unit], T], whose: str) -> tuple[T] | None:
@@ -128,7 +128,7 @@ class Ledger:
                 unit = Unit(connection, self.clock(), self.salts, locked=False, image=image)
                 result = act(unit)
                 unit.flush()
-            self._committed(unit, whose)
+            self._committed(unit)
             return (result,)
         except Moved:
             moved = True
@@ -139,14 +139,14 @@ class Ledger:
             self._memory.give_back(whose, moved=moved)
         return None
 
-    def _committed(self, unit: Unit, whose: str | None) -> None:
+    def _committed(self, unit: Unit) -> None:
         unit.committed()
-        image = None if whose is None else unit.image(whose)
-        for user_id in unit.users:
-            if image is None or user_id != whose:
-                self._memory.forget(user_id)
+        image = unit.image()
         if image is not None:
             self._memory.keep(image)
+            return
+        for user_id in unit.users:
+            self._memory.forget(user_id)
 
     def write(self, act: Callable[[Connection], T]) -> T:
         """As :meth:`run`, for tables outside the ledger: configuration, library, checks."""

@@ -263,12 +263,14 @@ class Unit(Loading):
         for act in self._after:
             act()
 
-    def image(self, user_id: str) -> Image | None:
-        """What is known of the user once this transaction is committed; None where it held more than their account."""
-        user = self._users.get(user_id)
-        if user is None or len(self._accounts) != 1 or user.account_id not in self._lots:
+    def image(self) -> Image | None:
+        """What is known of its one user once this transaction is committed; None where it held others, or other accounts."""
+        if len(self._users) != 1 or len(self._accounts) != 1:
             return None
-        if statements.user_terms(user) != self._user_terms.get(user_id):
+        ((user_id, user),) = self._users.items()
+        if user.account_id not in self._lots:
+            return None
+        if not self._new_users and statements.user_terms(user) != self._user_terms.get(user_id):
             # The trigger has raised the version once more.
             return None
         account = self._accounts[user.account_id]

@@ -41,8 +41,10 @@ class LedgerMachine(Passing, Deferred, Counting, Paying, Together, Standing, Upk
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever finds that an account has moved trusts their memory again with the next leg."""
+    """Whoever finds that an account has moved trusts their memory again with the next leg; most images are packed."""
     monkeypatch.setattr(memory, "PATIENCE", 0)
+    monkeypatch.setattr(memory, "AT_HAND", 1)
+    monkeypatch.setattr(memory, "MOST_DOUBT", float("inf"))
 
 
 def run(new_ledger: Callable[[], str], quick_examples: int) -> None:

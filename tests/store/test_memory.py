@@ -9,6 +9,7 @@ import pytest
 
 from credit_core import CreditCore
 from credit_core.errors import AlreadyEnded, RequestMismatch
+from credit_core.service.accounts import blank_account, blank_user
 from credit_core.store import memory
 from credit_core.store.memory import Image, Memory
 from credit_core.store.unit import Unit
@@ -36,7 +37,15 @@ def second(first: CreditCore, ledger_url: str, clock: StoppedClock) -> Iterator[
 
 
 def known(core: CreditCore, user: str = "ada") -> bool:
-    return user in core.deployment.ledger._memory._images
+    return core.deployment.ledger._memory.knows(user)
+
+
+def blank(user: str) -> Image:
+    """What is known of somebody who has nothing."""
+    account = blank_account(
+        f"user:{user}", "free", "global", "UTC", NOW.date(), 0, (NOW, NOW), 0, NOW, NOW, cycled=True
+    )
+    return Image(blank_user(user, account.account_id, "UTC", None, None, NOW), account, {}, {})
 
 
 def without_lock(core: CreditCore, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
@@ -201,7 +210,8 @@ def test_what_a_leg_was_lent_no_other_leg_has(first: CreditCore, monkeypatch: py
 
 
 def test_those_used_last_are_remembered(first: CreditCore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "REMEMBERED", 2)
+    monkeypatch.setattr(memory, "AT_HAND", 1)
+    monkeypatch.setattr(memory, "PACKED", 1)
     for user in ("bob", "cyd"):
         first.add_user(user, "free", at=NOW)
     for user in ("bob", "ada", "cyd"):
@@ -209,6 +219,60 @@ def test_those_used_last_are_remembered(first: CreditCore, monkeypatch: pytest.M
     assert [known(first, user) for user in ("ada", "bob", "cyd")] == [True, False, True]
     forget(first)
     assert not known(first)
+
+
+def test_an_image_is_packed_and_unpacked_as_it_was(first: CreditCore) -> None:
+    ask(first, "r-1", genre="jazz", mood="calm")
+    image = first.deployment.ledger._memory._images["ada"]
+    assert len(image.reserves) == 2
+    assert memory.unpacked(memory.packed(image)) == image
+    assert len(memory.packed(image)) < 1_500
+
+
+def test_a_leg_decides_by_a_packed_image_and_writes_where_it_still_holds(
+    first: CreditCore, second: CreditCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "AT_HAND", 1)
+    first.add_user("bob", "free", at=NOW)
+    ask(first, "r-1", user="bob")
+    assert set(first.deployment.ledger._memory._packed) == {"ada"}
+    tried = without_lock(first, monkeypatch)
+    first.settle("ada", "r-0", at=NOW)
+    ask(first, "r-2", user="bob")
+    assert tried == [True, True]
+    ask(second, "r-3")
+    tried.clear()
+    assert ask(first, "r-4").state.available_uc == 17 * CREDIT
+    assert tried == [True, False], "by the old image nothing is written"
+    assert first.verify() == []
+
+
+def test_whoever_signs_up_or_is_given_credits_is_known(
+    first: CreditCore, second: CreditCore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second.add_user("bob", "free", at=NOW)
+    second.grant("ada", 5 * CREDIT, "bonus", "gift", at=NOW)
+    assert [known(second, user) for user in ("ada", "bob")] == [True, True]
+    tried = without_lock(second, monkeypatch)
+    assert ask(second, "r-1", user="bob").state.available_uc == 20 * CREDIT
+    assert ask(second, "r-1").state.available_uc == 23 * CREDIT
+    assert tried == [True, True]
+    second.change_plan("bob", "premium", at=NOW)
+    assert ask(second, "r-2", user="bob").state.plan == "premium"
+    assert second.verify() == []
+
+
+def test_packed_images_that_keep_proving_old_are_let_be_for_a_while() -> None:
+    kept = Memory()
+
+    def lent(user: str, *, moved: bool) -> bool:
+        kept._packed[user] = memory.packed(blank(user))
+        _, image = kept.lend(user)
+        kept.give_back(user, moved=moved)
+        return image is not None
+
+    assert [lent(f"old-{number}", moved=True) for number in range(18)] == [True] * 17 + [False]
+    assert [lent(f"new-{number}", moved=False) for number in range(5)] == [False] * 3 + [True] * 2
 
 
 def test_a_user_who_was_lent_comes_back_with_a_commit_alone() -> None:

@@ -22,6 +22,7 @@ def warm(emptied_postgres: Callable[[], str], clock: StoppedClock) -> Iterator[C
         make_live(core, FRESH_FOR_ALL)
         core.add_user("ada", "premium", at=NOW)
         for request in ("r-0", "r-00"):
+            forget(core)
             ask(core, request)
             core.settle("ada", request, at=NOW)
         yield core
