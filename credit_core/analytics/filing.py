@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -120,12 +121,21 @@ def kept_of(entries: str) -> dict[str, tuple[str, str]]:
     return sums | rows | {apart.key(): (apart.NAME, apart.made_from(entries)) for apart in (spells, forced)}
 
 
-def rolled_up(database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path]) -> dict[str, Path]:
-    """Write what is kept beside a segment, on disk when it returns; ``file_of`` names the file of each kind."""
+@cache
+def kept_keys() -> frozenset[str]:
+    """The keys of :func:`kept_of`."""
+    return frozenset(kept_of(relations.facts.name))
+
+
+def rolled_up(
+    database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path], there: Sequence[str] = ()
+) -> dict[str, Path]:
+    """Write what is kept beside a segment and not ``there``, on disk when it returns; ``file_of`` names the file of each kind."""
     made = {}
     for key, (kind, rows) in kept_of(f"read_parquet({quoted(str(path))})").items():
-        made[key] = file_of(kind)
-        copy_to(database, rows, made[key])
+        if key not in there:
+            made[key] = file_of(kind)
+            copy_to(database, rows, made[key])
     return made
 
 
