@@ -41,7 +41,7 @@ from credit_core.analytics.sync import open_database
 from credit_core.errors import LedgerUnavailable
 
 #: Of one process: what is added up by account and day must fit, or it is written out and read again, at twice the time.
-_MEMORY_LIMIT = "224MB"
+_MEMORY_LIMIT = "192MB"
 _PIECE_ROWS = GROUP_ROWS // 2
 #: Lots in hand, which entries of the same days name again and again.
 _KNOWN_LOTS = 300_000
@@ -176,17 +176,17 @@ class _Lots:
         """Kind and price of each entry's lot, as :func:`filing.lot_columns`, in a fifth of the time for lots that are known."""
         named = entries["lot_id"].combine_chunks().dictionary_encode()
         names = named.dictionary.to_pylist()
-        unknown = [name for name in names if name not in self._places]
-        if len(self._places) + len(unknown) > _KNOWN_LOTS:
+        if len(self._places) + len(names) > _KNOWN_LOTS:
             self.forget()
-            unknown = names
+        places = [self._places.get(name) for name in names]
+        unknown = [name for name, place in zip(names, places, strict=True) if place is None]
         if unknown:
-            found = self._lane.lots(unknown)
-            self._places |= zip(
-                found["lot_id"].to_pylist(), range(len(self._rows), len(self._rows) + len(found)), strict=True
-            )
+            found, there = self._lane.lots(unknown), len(self._rows)
+            new = {name: there + place for place, name in enumerate(found["lot_id"].to_pylist())}
+            self._places |= new
             self._rows = pa.concat_tables([self._rows, found]).combine_chunks()
-        place = pa.array([self._places.get(name) for name in names], pa.int64()).take(named.indices)
+            places = [new.get(name) if place is None else place for name, place in zip(names, places, strict=True)]
+        place = pa.array(places, pa.int64()).take(named.indices)
         return {name: self._rows[of].take(place) for name, of in _OF_LOTS.items()}
 
     def forget(self) -> None:
