@@ -6,8 +6,8 @@
         terms = Terms(url, folder, zone, None)
         for end, filled in fillers.fill(terms, after, source.ends(after, FILLED_ROWS)):
             ...  # in the order of the ledger
-        for segment, rollups in fillers.roll_up(terms, lacking(manifest)):
-            ...  # what is kept beside each, once all entries can be read
+        for segment in fillers.roll_up(terms, lacking(manifest), named):
+            ...  # with what is kept beside it, once all entries can be read
 
 Nothing but names comes back, so that rows cross no process. A filler ends with the process that began it; what it leaves
 half written nobody names, and is swept.
@@ -21,9 +21,9 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -108,10 +108,12 @@ class Fillers:
             segment = answer["segment"]
             yield end, Filled(None if segment is None else Segment(**segment), Aside(*answer["aside"]))
 
-    def roll_up(self, terms: Terms, segments: Sequence[Segment]) -> Iterator[tuple[Segment, dict[str, str]]]:
-        """What each of these lacks, key → file, in order. Raises :class:`LedgerUnavailable`."""
+    def roll_up(self, terms: Terms, segments: Sequence[Segment], named: Callable[[str], str]) -> Iterator[Segment]:
+        """The segments with what they lack, in order; ``named`` gives a file its lasting name. Raises :class:`LedgerUnavailable`."""
         jobs = ((one, ["roll_up", terms, one.file, list(one.rollups)]) for one in segments)
-        yield from self._in_order(jobs)
+        for one, made in self._in_order(jobs):
+            there = {key: file for key, file in one.rollups.items() if key in kept_keys()}
+            yield replace(one, rollups=there | {key: named(file) for key, file in made.items()})
 
     def _in_order(self, jobs: Iterable[tuple[_About, list[Any]]]) -> Iterator[tuple[_About, dict[str, Any]]]:
         waiting: deque[tuple[_About, Future[dict[str, Any]]]] = deque()

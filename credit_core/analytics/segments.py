@@ -33,9 +33,8 @@ from credit_core.analytics.filing import (
     closed,
     complete,
     copy_to,
-    kept_keys,
+    folded,
     lot_columns,
-    newest_rows,
     paged,
     paths,
     quoted,
@@ -141,7 +140,7 @@ class Syncer:
                     progress(0.0, f"{rows} entries")
             if not (rows and self._now.settled):
                 self._refresh_dimensions(copied=rows > 0)
-            readable_s = time.perf_counter() - started
+            readable_s = None if self._aside else time.perf_counter() - started
             self._compact()
             self._add_up(fillers, progress)
             self._finish()
@@ -169,6 +168,10 @@ class Syncer:
         assert self._manifest is not None, "follow() comes first"
         return self._manifest
 
+    @property
+    def _terms(self) -> Terms:
+        return Terms(self._url, str(self.folder), self._now.zone, self._now.begins_us)
+
     def _prepare(self, rebuild: bool, keep_days: int | None) -> bool:
         """Take up the manifest; begin anew where layout, zone or ledger are others. True where that was so."""
         zone, layout = self._origin.zone(), layout_of()
@@ -183,7 +186,8 @@ class Syncer:
         kept = at.keep_days if keep_days is None else keep_days or None
         # What has left the copy is only in the ledger.
         missed = at.begins_us is not None and (kept is None or kept > (at.keep_days or 0))
-        same = at.made_up is None and at.layout == layout and self._same_ledger(at)
+        same_ledger = at.id == 0 or self._origin.hash_of(at.id) == at.last_hash
+        same = at.made_up is None and at.layout == layout and same_ledger
         if same and at.zone == zone and not (rebuild or missed):
             self._manifest = replace(at, keep_days=kept)
             return False
@@ -194,9 +198,6 @@ class Syncer:
         if not self._aside:
             self._publish(self._now)
         return True
-
-    def _same_ledger(self, at: Manifest) -> bool:
-        return at.id == 0 or self._origin.hash_of(at.id) == at.last_hash
 
     def _take_up(self, zone: str, layout: str) -> None:
         there = manifests.read(self.folder) or Manifest(layout, zone)
@@ -232,15 +233,11 @@ class Syncer:
                 manifests.retire(self.folder, before.files() - self._now.files())
 
     def _sweep(self) -> None:
-        if self._aside or time.monotonic() - self._swept_at < _SWEPT_EVERY_S:
-            return
-        manifests.sweep(self.folder, self._now.files())
-        self._swept_at = time.monotonic()
+        if not self._aside and time.monotonic() - self._swept_at >= _SWEPT_EVERY_S:
+            manifests.sweep(self.folder, self._now.files())
+            self._swept_at = time.monotonic()
 
     # Entries -----------------------------------------------------------------------------------------------------
-
-    def _terms(self) -> Terms:
-        return Terms(self._url, str(self.folder), self._now.zone, self._now.begins_us)
 
     def _fill(self, fillers: Fillers) -> Iterator[int]:
         """Whole segments of a long backfill, by processes of their own; what is kept beside them comes later."""
@@ -250,7 +247,7 @@ class Syncer:
         if len(first) < FILLED_SEGMENTS:
             return
         self._dimensions.touched = None
-        for end, (segment, left) in fillers.fill(self._terms(), at.watermark, chain(first, ends)):
+        for end, (segment, left) in fillers.fill(self._terms, at.watermark, chain(first, ends)):
             written = () if segment is None else (replace(segment, file=self._named(segment.file)),)
             yield self._copied(end, written, left, settled=False)
 
@@ -360,11 +357,9 @@ class Syncer:
         without = lacking(self._now)
         if sum(one.rows for one in without) < FILLED_SEGMENTS * FILLED_ROWS:
             return
-        for number, (segment, files) in enumerate(fillers.roll_up(self._terms(), without), 1):
-            there = {key: file for key, file in segment.rollups.items() if key in kept_keys()}
-            whole = replace(segment, rollups=there | {key: self._named(file) for key, file in files.items()})
-            segments = tuple(whole if one.file == whole.file else one for one in self._now.segments)
-            self._publish(replace(self._now, segments=segments))
+        for number, whole in enumerate(fillers.roll_up(self._terms, without, self._named), 1):
+            every = (whole if one.file == whole.file else one for one in self._now.segments)
+            self._publish(replace(self._now, segments=tuple(every)))
             progress(number / len(without), f"{number} of {len(without)} segments summed up")
 
     def _retain(self) -> None:
@@ -424,11 +419,8 @@ class Syncer:
         return changed.lots
 
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
-        """All parts but the first as one, or all of them where they grew beside it: an account's newest rows count."""
-        rows = {file: pq.read_metadata(self.folder / file).num_rows for file in parts}
-        whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
-        folded = self._filed(name, newest_rows(self.folder, parts if whole else parts[1:], key=key_of(name)))
-        return (folded,) if whole else (parts[0], folded)
+        rows, whole = folded(self.folder, parts, key_of(name))
+        return (self._filed(name, rows),) if whole else (parts[0], self._filed(name, rows))
 
     # Files -------------------------------------------------------------------------------------------------------
 

@@ -219,7 +219,7 @@ def _whole(values: Whole) -> bytes | Bytes | list[bytes]:
     if low > 0 and len(str(low)) == len(str(high)):
         return _headed(digits(values, len(str(low))))
     unit = 1 if (values % MICRO).any() else MICRO
-    if -_TABLED <= low // unit and high // unit < _TABLED:
+    if low // unit >= -_TABLED and high // unit < _TABLED:
         return list(_decimals(unit)[values // unit])
     distinct, codes = np.unique(values, return_inverse=True)
     return _looked_up([_bytes(value) for value in distinct.tolist()], codes)
