@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -120,12 +121,21 @@ def kept_of(entries: str) -> dict[str, tuple[str, str]]:
     return sums | rows | {apart.key(): (apart.NAME, apart.made_from(entries)) for apart in (spells, forced)}
 
 
-def rolled_up(database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path]) -> dict[str, Path]:
-    """Write what is kept beside a segment, on disk when it returns; ``file_of`` names the file of each kind."""
+@cache
+def kept_keys() -> frozenset[str]:
+    """The keys of :func:`kept_of`."""
+    return frozenset(kept_of(relations.facts.name))
+
+
+def rolled_up(
+    database: duckdb.DuckDBPyConnection, path: Path, file_of: Callable[[str], Path], there: Sequence[str] = ()
+) -> dict[str, Path]:
+    """Write what is kept beside a segment and not ``there``, on disk when it returns; ``file_of`` names the file of each kind."""
     made = {}
     for key, (kind, rows) in kept_of(f"read_parquet({quoted(str(path))})").items():
-        made[key] = file_of(kind)
-        copy_to(database, rows, made[key])
+        if key not in there:
+            made[key] = file_of(kind)
+            copy_to(database, rows, made[key])
     return made
 
 
@@ -160,6 +170,13 @@ def newest_rows(folder: Path, parts: Sequence[str], among: str = "TRUE", key: st
     every = f"read_parquet({paths(folder, parts)}, filename = true)"
     newest = f"SELECT {key}, max(filename) AS filename FROM {every} WHERE {among} GROUP BY {key}"
     return f"SELECT p.* EXCLUDE (filename) FROM {every} p JOIN ({newest}) n USING ({key}, filename)"
+
+
+def folded(folder: Path, parts: Sequence[str], key: str) -> tuple[str, bool]:
+    """SQL of all parts but the first as one, and False; of all of them, and True, where they grew beside it."""
+    rows = {file: pq.read_metadata(folder / file).num_rows for file in parts}
+    whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
+    return newest_rows(folder, parts if whole else parts[1:], key=key), whole
 
 
 def paths(folder: Path, files: Sequence[str]) -> str:

@@ -33,14 +33,14 @@ from credit_core.analytics.filing import (
     closed,
     complete,
     copy_to,
+    folded,
     lot_columns,
-    newest_rows,
     paged,
     paths,
     quoted,
     rolled_up,
 )
-from credit_core.analytics.filling import Fillers, Terms
+from credit_core.analytics.filling import Fillers, Terms, lacking
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
@@ -129,24 +129,25 @@ class Syncer:
         :class:`LedgerUnavailable`; what was copied before stays usable. Raises :class:`Conflict` for made-up facts.
         """
         started = time.perf_counter()
-        with told():
+        with told(), Fillers(self._passing, FILLERS) as fillers:
             self._origin.renew()
             anew = self._prepare(rebuild, keep_days)
             self._retain()
             rows = 0
-            for new in (self._fill(), self._take_in()):
+            for new in (self._fill(fillers), self._take_in()):
                 for copied in new:
                     rows += copied
                     progress(0.0, f"{rows} entries")
             if not (rows and self._now.settled):
                 self._refresh_dimensions(copied=rows > 0)
+            readable_s = None if self._aside else time.perf_counter() - started
             self._compact()
-            self._add_up()
+            self._add_up(fillers, progress)
             self._finish()
         self._sweep()
         at = self._now
         as_of = None if at.last_us is None else from_us(at.last_us)
-        return Follow(rows, at.watermark, time.perf_counter() - started, as_of, at.version, anew)
+        return Follow(rows, at.watermark, time.perf_counter() - started, as_of, at.version, anew, readable_s)
 
     @property
     def manifest(self) -> Manifest:
@@ -167,6 +168,10 @@ class Syncer:
         assert self._manifest is not None, "follow() comes first"
         return self._manifest
 
+    @property
+    def _terms(self) -> Terms:
+        return Terms(self._url, str(self.folder), self._now.zone, self._now.begins_us)
+
     def _prepare(self, rebuild: bool, keep_days: int | None) -> bool:
         """Take up the manifest; begin anew where layout, zone or ledger are others. True where that was so."""
         zone, layout = self._origin.zone(), layout_of()
@@ -181,7 +186,8 @@ class Syncer:
         kept = at.keep_days if keep_days is None else keep_days or None
         # What has left the copy is only in the ledger.
         missed = at.begins_us is not None and (kept is None or kept > (at.keep_days or 0))
-        same = at.made_up is None and at.layout == layout and self._same_ledger(at)
+        same_ledger = at.id == 0 or self._origin.hash_of(at.id) == at.last_hash
+        same = at.made_up is None and at.layout == layout and same_ledger
         if same and at.zone == zone and not (rebuild or missed):
             self._manifest = replace(at, keep_days=kept)
             return False
@@ -192,9 +198,6 @@ class Syncer:
         if not self._aside:
             self._publish(self._now)
         return True
-
-    def _same_ledger(self, at: Manifest) -> bool:
-        return at.id == 0 or self._origin.hash_of(at.id) == at.last_hash
 
     def _take_up(self, zone: str, layout: str) -> None:
         there = manifests.read(self.folder) or Manifest(layout, zone)
@@ -230,25 +233,23 @@ class Syncer:
                 manifests.retire(self.folder, before.files() - self._now.files())
 
     def _sweep(self) -> None:
-        if self._aside or time.monotonic() - self._swept_at < _SWEPT_EVERY_S:
-            return
-        manifests.sweep(self.folder, self._now.files())
-        self._swept_at = time.monotonic()
+        if not self._aside and time.monotonic() - self._swept_at >= _SWEPT_EVERY_S:
+            manifests.sweep(self.folder, self._now.files())
+            self._swept_at = time.monotonic()
 
     # Entries -----------------------------------------------------------------------------------------------------
 
-    def _fill(self) -> Iterator[int]:
-        """Whole segments of a long backfill, by processes of their own."""
+    def _fill(self, fillers: Fillers) -> Iterator[int]:
+        """Whole segments of a long backfill, by processes of their own; what is kept beside them comes later."""
         at = self._now
         ends = self._origin.source.ends(at.watermark, FILLED_ROWS)
         first = list(islice(ends, FILLED_SEGMENTS))
         if len(first) < FILLED_SEGMENTS:
             return
         self._dimensions.touched = None
-        terms = Terms(self._url, str(self.folder), at.zone, at.begins_us)
-        with Fillers(terms, self._passing, FILLERS) as fillers:
-            for end, (segment, left) in fillers.fill(at.watermark, chain(first, ends)):
-                yield self._copied(end, () if segment is None else (self._named(segment),), left, settled=False)
+        for end, (segment, left) in fillers.fill(self._terms, at.watermark, chain(first, ends)):
+            written = () if segment is None else (replace(segment, file=self._named(segment.file)),)
+            yield self._copied(end, written, left, settled=False)
 
     def _take_in(self) -> Iterator[int]:
         """What is left, or all of it where it is little."""
@@ -301,16 +302,11 @@ class Syncer:
         span = pc.min_max(rows["occurred_at"]).as_py()
         return Segment(self._stored("facts", rows), rows.num_rows, span["min"], span["max"], False)
 
-    def _named(self, segment: Segment) -> Segment:
-        """A segment that another process wrote, under this folder's numbers."""
-
-        def named(file: str) -> str:
-            path = self._path(file.rsplit("-", 2)[0])
-            (self.folder / file).rename(path)
-            return path.name
-
-        sums = {key: named(file) for key, file in segment.rollups.items()}
-        return replace(segment, file=named(segment.file), rollups=sums)
+    def _named(self, file: str) -> str:
+        """A file that another process wrote, under this folder's numbers."""
+        path = self._path(file.rsplit("-", 2)[0])
+        (self.folder / file).rename(path)
+        return path.name
 
     # Keeping few and large files ---------------------------------------------------------------------------------
 
@@ -346,14 +342,25 @@ class Syncer:
     def _reopened(self, rows: str) -> Segment:
         return self._open(self._database.sql(rows).to_arrow_table())
 
-    def _add_up(self) -> None:
-        """Roll-ups that a segment of another release lacks, and what is added up over segments: not where those are the same."""
+    def _add_up(self, fillers: Fillers, progress: Progress) -> None:
+        """What segments lack beside them, and what is added up over segments: not where those are the same."""
         stands = (frozenset(one.file for one in self._now.segments if one.closed), last_whole_day(self._now))
         if stands != self._added_up:
+            self._roll_up(fillers, progress)
             made = counting.completed(self._now, self.folder, self._database, self._filed)
             if made.segments != self._now.segments or made.tables != self._now.tables:
                 self._publish(replace(self._now, segments=made.segments, tables=made.tables))
             self._added_up = stands
+
+    def _roll_up(self, fillers: Fillers, progress: Progress) -> None:
+        """By processes where it is much; pages are right meanwhile, and read entries. What is little is left."""
+        without = lacking(self._now)
+        if sum(one.rows for one in without) < FILLED_SEGMENTS * FILLED_ROWS:
+            return
+        for number, whole in enumerate(fillers.roll_up(self._terms, without, self._named), 1):
+            every = (whole if one.file == whole.file else one for one in self._now.segments)
+            self._publish(replace(self._now, segments=tuple(every)))
+            progress(number / len(without), f"{number} of {len(without)} segments summed up")
 
     def _retain(self) -> None:
         """Let go of the entries of days that are too old; what they come to stays."""
@@ -412,11 +419,8 @@ class Syncer:
         return changed.lots
 
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
-        """All parts but the first as one, or all of them where they grew beside it: an account's newest rows count."""
-        rows = {file: pq.read_metadata(self.folder / file).num_rows for file in parts}
-        whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
-        folded = self._filed(name, newest_rows(self.folder, parts if whole else parts[1:], key=key_of(name)))
-        return (folded,) if whole else (parts[0], folded)
+        rows, whole = folded(self.folder, parts, key_of(name))
+        return (self._filed(name, rows),) if whole else (parts[0], self._filed(name, rows))
 
     # Files -------------------------------------------------------------------------------------------------------
 

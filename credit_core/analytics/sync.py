@@ -47,7 +47,10 @@ LOCAL = "timezone($zone, make_timestamptz(occurred_at))"
 
 
 class Follow(NamedTuple):
-    """What one :meth:`Facts.follow` did. ``as_of`` is the newest entry's instant; None while the ledger is empty."""
+    """What one :meth:`Facts.follow` did. ``as_of`` is the newest entry's instant; None while the ledger is empty.
+
+    ``readable_s``: after how many of the ``seconds`` every entry could be read, where roll-ups were made after that.
+    """
 
     rows: int
     watermark: Watermark
@@ -55,6 +58,7 @@ class Follow(NamedTuple):
     as_of: datetime | None
     version: int
     rebuilt: bool
+    readable_s: float | None = None
 
 
 class Extent(NamedTuple):

@@ -200,7 +200,8 @@ def _print_pages(what: str, row: dict[str, Any]) -> None:
     made = ""
     if "written_per_s" in row:
         made = (
-            f"written {row['written_per_s']:.0f}/s, copied {row['copied_per_s']:.0f}/s, tick {row['tick_ms']:.0f} ms, "
+            f"written {row['written_per_s']:.0f}/s, readable {row['readable_per_s']:.0f}/s, "
+            f"copied {row['copied_per_s']:.0f}/s, tick {row['tick_ms']:.0f} ms, "
         )
     peak = f", peak {row['peak_mb']:.0f} MB" if "peak_mb" in row else ""
     print(f"\nPages over {what}: {made}start {row['start_ms']:.0f} ms{peak}")

@@ -168,6 +168,8 @@ def measure(url: str, folder: Path, entries: int, times: int) -> dict[str, Any]:
         ticks = [_tick(core, syncer, turn, made.accounts) for turn in range(max(1, times // 4))]
         terms = Terms(core.config(), core.deployment.catalog, 1)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+    filler_peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1_024
+    readable_s = filled.seconds if filled.readable_s is None else filled.readable_s
     facts = StoredFacts.at(url, folder)
     try:
         started = time.perf_counter()
@@ -175,7 +177,8 @@ def measure(url: str, folder: Path, entries: int, times: int) -> dict[str, Any]:
         ready_s = time.perf_counter() - started
         return {
             "entries": facts.extent.entries, "written_per_s": made.entries_per_s, "copied_per_s": filled.rows / filled.seconds,
-            "tick_ms": median(ticks), "peak_mb": peak_mb, "start_ms": ready_s * 1_000,
+            "readable_per_s": filled.rows / readable_s, "tick_ms": median(ticks), "peak_mb": peak_mb, "filler_peak_mb": filler_peak_mb,
+            "start_ms": ready_s * 1_000,
             "pages": asked(facts, terms, times), "ledger": _against_ledger(facts),
         }  # fmt: skip
     finally:

@@ -41,9 +41,17 @@ def _sync(options: argparse.Namespace, output: Output) -> int:
         done = syncer.follow(rebuild=options.rebuild, keep_days=options.keep_days, progress=output.progress)
         if not options.follow:
             at = syncer.manifest
-            document = {"rows": done.rows, "seconds": done.seconds, "entries": at.entries, "folder": str(folder)}
+            document = {
+                "rows": done.rows,
+                "seconds": done.seconds,
+                "readable_s": done.readable_s,
+                "entries": at.entries,
+                "folder": str(folder),
+            }
             rate = f", {done.rows / done.seconds:.0f} a second" if done.rows > 10_000 else ""
-            words = f"{done.rows} new entries in {done.seconds:.1f} s{rate}; {at.entries} in {folder}."
+            readable_s = done.seconds if done.readable_s is None else done.readable_s
+            before = f", readable after {readable_s:.1f} s" if done.seconds - readable_s >= 0.1 else ""
+            words = f"{done.rows} new entries in {done.seconds:.1f} s{rate}{before}; {at.entries} in {folder}."
             begins = None if at.begins_us is None else from_us(at.begins_us)
             if begins is not None:
                 words += f" They begin {begins:%Y-%m-%d %H:%M} UTC; {at.left_out} older ones are in the ledger alone."

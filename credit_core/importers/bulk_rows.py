@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 from typing import Any, TypeAlias
 
@@ -27,6 +28,8 @@ Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Value: TypeAlias = str | int | bytes
 _MISSING = b"\xff\xff\xff\xff"
 _length = struct.Struct(">I").pack
+#: Of so many multiples of a unit, up and down, it is known once what is hashed.
+_TABLED = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +212,25 @@ def _encoded(column: Column) -> bytes | Bytes | list[bytes]:
     return _whole(column)  # type: ignore[arg-type]
 
 
-def _whole(values: Whole) -> Bytes | list[bytes]:
+def _whole(values: Whole) -> bytes | Bytes | list[bytes]:
     low, high = int(values.min()), int(values.max())
+    if low == high:
+        return _bytes(low)
     if low > 0 and len(str(low)) == len(str(high)):
         return _headed(digits(values, len(str(low))))
     unit = 1 if (values % MICRO).any() else MICRO
-    if (high - low) // unit >= len(values):
-        distinct, codes = np.unique(values, return_inverse=True)
-        return _looked_up([_bytes(value) for value in distinct.tolist()], codes)
-    table = [_bytes(low + number * unit) for number in range((high - low) // unit + 1)]
-    return _looked_up(table, (values - low) // unit)
+    if low // unit >= -_TABLED and high // unit < _TABLED:
+        return list(_decimals(unit)[values // unit])
+    distinct, codes = np.unique(values, return_inverse=True)
+    return _looked_up([_bytes(value) for value in distinct.tolist()], codes)
+
+
+@cache
+def _decimals(unit: int) -> np.ndarray[Any, np.dtype[np.object_]]:
+    """What is hashed of the first multiples of a unit; of the negative ones, from the end."""
+    table = np.empty(2 * _TABLED, dtype=object)
+    table[:] = [_bytes(number * unit) for number in (*range(_TABLED), *range(-_TABLED, 0))]
+    return table
 
 
 def _looked_up(table: Sequence[bytes], codes: Whole) -> Bytes | list[bytes]:

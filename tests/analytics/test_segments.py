@@ -26,6 +26,7 @@ from sqlalchemy import func, select, text
 
 from credit_core.analytics import manifest, queries, relations, segments, source
 from credit_core.analytics.day_ends import STEP_DAYS
+from credit_core.analytics.filing import kept_keys
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.manifest import Segment
 from credit_core.analytics.rollups import ROLLUPS
@@ -104,17 +105,37 @@ def test_the_copy_on_disk_holds_what_the_copy_in_memory_holds(
 
 
 def test_processes_of_their_own_fill_what_is_much(
-    either: Ledger, stored: Stored, copied: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch
+    either: Ledger, stored: Stored, copied: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(segments, "FILLED_ROWS", 100)
     monkeypatch.setattr(segments, "PAGE_ROWS", 3)
     busy(either)
+    told: list[str] = []
+
+    def ended(_share: float, words: str) -> None:
+        told.append(words)
+        if "summed up" in words:
+            raise KeyboardInterrupt
+
+    with Syncer.open(either.url, tmp_path / "facts") as syncer, pytest.raises(KeyboardInterrupt):
+        syncer.follow(progress=ended)
+    # All entries can be read before what is kept beside them is made.
+    assert told[-2] == f"{len(either.entries)} entries"
+    reader = StoredFacts.at(either.url, tmp_path / "facts")
+    reader.look()
+    first, *others = [one for one in reader._shown.segments if one.closed]
+    assert set(first.rollups) == kept_keys()
+    assert not any(one.rollups for one in others)
+    assert queries.tie_out(reader, EVERYTHING).exact
+    assert same(reader, copied(either))
+    reader.close()
     facts = stored(either)
+    assert all(set(one.rollups) == kept_keys() for one in facts._shown.segments if one.closed)
+    assert not any(file.endswith(".part") for file in facts._shown.files())
     filled = [one.rows for one in facts._shown.segments]
     assert filled[:2] == [100, 100]
     assert sum(filled) == len(either.entries)
     assert same(facts, copied(either))
-    assert not list(facts.store.glob("*.part"))
     assert queries.tie_out(facts, EVERYTHING).exact
 
 
