@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 from sqlalchemy import FromClause, Select, SelectBase
 
-from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, spells, visits
+from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, run_outs, spells, visits
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.asked import RolledUp
 from credit_core.analytics.compiling import compiled
@@ -127,9 +127,10 @@ class StoredFacts(Facts):
         self._rewriter.close()
         super().close()
 
-    def run_out_events(self) -> FromClause:
-        """Kept apart beside closed segments."""
-        return spells.kept() if spells.NAME in self._apart else super().run_out_events()
+    def run_outs(self, start_us: int, end_us: int) -> SelectBase:
+        """Kept by week, and told from what is kept apart of the days since."""
+        apart = spells.NAME in self._apart
+        return run_outs.spells_of(start_us, end_us) if apart else super().run_outs(start_us, end_us)
 
     def forced_spending(self) -> FromClause:
         """Kept apart beside closed segments."""
@@ -226,6 +227,9 @@ class StoredFacts(Facts):
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
             first, last = self._days_of(found)
             self._day_ends = self._take_up_day_ends(found)
+            if spells.NAME in self._apart:
+                for name, sql in run_outs.relations_of(found, self.store, spells.made_from("facts_new")).items():
+                    writer.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
         self._rolled_up = None if first is None or last is None else self._what_is_rolled_up(found, first, last)
         self._shown, self.zone = found, found.zone
         self.extent = Extent(found.first_us, found.last_us, found.entries)
