@@ -87,7 +87,8 @@ def _closed(at: Manifest, folder: Path, since_us: int) -> str:
     closed = [one for one in at.segments if one.closed]
     # Where none reaches so far, any has the columns.
     among = [one for one in closed if one.last_us >= since_us] or closed[:1]
-    files = paths(folder, [one.rollups[spells.key()] for one in among])
+    key = spells.key()
+    files = paths(folder, [one.rollups[key] for one in among])
     return f"SELECT {', '.join(spells.EVENT)} FROM read_parquet({files}) WHERE occurred_at >= {since_us}"
 
 

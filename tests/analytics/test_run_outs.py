@@ -108,7 +108,7 @@ def ledger(tmp_path: Path) -> Ledger:
 @pytest.fixture
 def stored(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredFacts]:
     """The ledger in segments that close after a few entries, in the middle of days."""
-    with in_segments(ledger, tmp_path / "facts", monkeypatch, backfill=60, least_closed=40, most_open=30) as facts:
+    with in_segments(ledger, tmp_path / "facts", monkeypatch, backfill=90, least_closed=40, most_open=30) as facts:
         yield facts
 
 
