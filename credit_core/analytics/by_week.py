@@ -35,10 +35,11 @@ class ByWeek(NamedTuple):
 def there(at: Manifest, kind: str) -> ByWeek:
     """What a folder has of a kind; a day does not hold any more once entries of it or of days before came later."""
     files = {_span(name): name for name in at.tables.get(kind, ())}
-    covered = set(at.tables.get(_of(kind), ()))
-    if not files or not covered <= {one.rollups.get(PEOPLE.key, "") for one in at.segments if one.closed}:
+    # Worked out once: it is written anew every time it is asked for.
+    covered, key = set(at.tables.get(_of(kind), ())), PEOPLE.key
+    if not files or not covered <= {one.rollups.get(key, "") for one in at.segments if one.closed}:
         return ByWeek({}, None)
-    since = [one.first_us for one in at.segments if one.rollups.get(PEOPLE.key) not in covered]
+    since = [one.first_us for one in at.segments if one.rollups.get(key) not in covered]
     through = max(last for _, last in files)
     if since:
         through = min(through, local_day(from_us(min(since)), checked_zone(at.zone)) - timedelta(days=1))

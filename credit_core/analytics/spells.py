@@ -1,7 +1,7 @@
 """Run-outs and the grants that end them: the few entries from which both are told, and how.
 
-A run-out is the first decision by rule 4 since the account's last grant. Of each stretch between two grants the first such
-decision is therefore all that is looked at, and each closed segment keeps those apart.
+A run-out is the first decision by rule 4 since the account's last grant. Which decision that is can change with every grant that
+comes late, so each closed segment keeps all of them apart, beside the grants.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ from credit_core.policy.plans import CYCLED
 
 #: The relation of :func:`events` where it is kept.
 NAME = "run_out_events"
-_TOLD = ("id", "account_id", "user_id", "team_id", "plan", "region", "occurred_at")
-_COLUMNS = (*_TOLD, "cycle_days", "dry")
+#: Whose a run-out is.
+WHOSE = ("account_id", "user_id", "team_id", "plan", "region")
+#: The columns of :func:`events` and of :func:`spells`.
+EVENT = ("id", *WHOSE, "occurred_at", "cycle_days", "dry")
+SPELL = ("id", *WHOSE, "run_out_at", "granted_at", "cycle_days")
 
 
 def events() -> Select[Any]:
@@ -38,39 +41,30 @@ def events() -> Select[Any]:
     f = relations.facts.c
     dry, granted = f.rule == "unaffordable", and_(f.kind == "grant", f.line == 1)
     length = case((f.quota_policy.in_(CYCLED), f.cycle_days)).label("cycle_days")
-    return select(*(f[name] for name in _TOLD), length, func.coalesce(dry, False).label("dry")).where(or_(dry, granted))
+    told = (f[name] for name in ("id", *WHOSE, "occurred_at"))
+    return select(*told, length, func.coalesce(dry, False).label("dry")).where(or_(dry, granted))
 
 
-def kept() -> TableClause:
-    """:func:`events`, where only the first dry one of a stretch need be there."""
-    return table(NAME, *(column(name) for name in _COLUMNS))
-
-
-def first_of_stretches() -> str:
-    """SQL: of :func:`events`, all grants, and after each of them the first dry one of the account."""
-    e = events().subquery("events")
-    order = (e.c.occurred_at, e.c.id)
-    stretch = func.count().filter(~e.c.dry).over(partition_by=e.c.account_id, order_by=order, rows=(None, 0))
-    parts = select(*e.c, stretch.label("stretch")).subquery("parts")
-    p = parts.c
-    place = func.row_number().over(partition_by=(p.account_id, p.stretch, p.dry), order_by=(p.occurred_at, p.id))
-    placed = select(*(p[name] for name in _COLUMNS), place.label("place")).subquery("placed")
-    chosen = select(*(placed.c[name] for name in _COLUMNS)).where(or_(~placed.c.dry, placed.c.place == 1))
-    return sql_of(chosen)
+def kept(name: str = NAME) -> TableClause:
+    """A relation with the columns of :func:`events`."""
+    return table(name, *(column(one) for one in EVENT))
 
 
 def made_from(relation: str) -> str:
-    """The same over a relation with the columns of ``facts``."""
-    return f"WITH facts AS (SELECT * FROM {relation}) {first_of_stretches()}"
+    """SQL of :func:`events` over a relation with the columns of ``facts``."""
+    return f"WITH facts AS (SELECT * FROM {relation}) {sql_of(events())}"
 
 
 def key() -> str:
     """Name and definition, as a segment names the file."""
-    return keyed(NAME, first_of_stretches())
+    return keyed(NAME, sql_of(events()))
 
 
 def spells(events: FromClause, start_us: int, end_us: int) -> Select[Any]:
-    """Run-outs that began from ``start_us`` to before ``end_us``: whose, run_out_at, granted_at (or missing), cycle_days."""
+    """Run-outs that began from ``start_us`` to before ``end_us``, in the columns of :data:`SPELL`.
+
+    ``id``: of the decision; ``granted_at`` is missing where no grant came since.
+    """
     e, o, whole = events.c, events.alias("older").c, events.alias("whole").c
     order = (e.occurred_at, e.id)
     yes: ColumnElement[int] = literal_column("1")
@@ -101,9 +95,9 @@ def spells(events: FromClause, start_us: int, end_us: int) -> Select[Any]:
         .subquery("before")
     )
     first = or_(r.dry_before.is_not(None), func.coalesce(before.c.was_dry, no) == no)
-    of_entry = (whole[name] for name in ("account_id", "user_id", "team_id", "plan", "region"))
+    whose = (whole[name] for name in ("id", *WHOSE))
     return (
-        select(*of_entry, whole.occurred_at.label("run_out_at"), r.granted_at, whole.cycle_days)
+        select(*whose, whole.occurred_at.label("run_out_at"), r.granted_at, whole.cycle_days)
         .select_from(
             begun.join(whole.id.table, whole.id == r.id).outerjoin(before, before.c.account_id == r.account_id)
         )

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 from sqlalchemy import FromClause, SelectBase
 
-from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, spells, visits
+from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, run_outs, spells, visits
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.asked import RolledUp
 from credit_core.analytics.compiling import compiled
@@ -62,6 +62,8 @@ class StoredFacts(Facts):
         self._rewriter = Rewriter(database.cursor(), ROLLUPS)
         self._rolled_up: RolledUp | None = None
         self._day_ends: DayEnds | None = None
+        #: What run-outs are asked of, as SQL.
+        self._run_outs: dict[str, str] = {}
         #: What is kept apart beside every closed segment.
         self._apart: set[str] = set()
         self._cuts = Cuts(database)
@@ -125,9 +127,10 @@ class StoredFacts(Facts):
         self._rewriter.close()
         super().close()
 
-    def run_out_events(self) -> FromClause:
-        """Kept apart beside closed segments."""
-        return spells.kept() if spells.NAME in self._apart else super().run_out_events()
+    def run_outs(self, start_us: int, end_us: int) -> SelectBase:
+        """Kept by week, and told from what is kept apart of the days since."""
+        apart = spells.NAME in self._apart
+        return run_outs.spells_of(start_us, end_us) if apart else super().run_outs(start_us, end_us)
 
     def forced_spending(self) -> FromClause:
         """Kept apart beside closed segments."""
@@ -218,8 +221,9 @@ class StoredFacts(Facts):
             writer.execute("UPDATE copy_state SET tx = $1, id = $2", [*found.watermark])
             first, last = self._days_of(found)
             self._day_ends = self._take_up_day_ends(found)
+            views = self._take_up_run_outs(found)
         self._rolled_up = None if first is None or last is None else self._what_is_rolled_up(found, first, last)
-        self._shown, self.zone = found, found.zone
+        self._shown, self.zone, self._run_outs = found, found.zone, views
         self.extent = Extent(found.first_us, found.last_us, found.entries)
         self.version += 1
 
@@ -307,6 +311,16 @@ class StoredFacts(Facts):
         then = newest_rows(self.store, found.tables[counting.CYCLES_THEN], theirs)
         writer.execute(f"CREATE OR REPLACE VIEW {day_ends.cycles_then.name} AS {then}")
         return DayEnds(held.days, self._one(f"SELECT count(*) FROM {day_ends.moved.name}")[0] > 0)
+
+    def _take_up_run_outs(self, found: Manifest) -> dict[str, str]:
+        """The relations that run-outs are asked of; most often those are the same as before."""
+        if spells.NAME not in self._apart:
+            return {}
+        views = run_outs.relations_of(found, self.store, spells.made_from("facts_new"))
+        if views != self._run_outs:
+            for name, sql in views.items():
+                self._writer.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+        return views
 
     def _days_of(self, found: Manifest) -> tuple[date | None, date | None]:
         """The first and the last day that closed segments touch."""

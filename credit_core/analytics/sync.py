@@ -204,9 +204,9 @@ class Facts:
         with self._database.cursor() as cursor:
             return cursor.execute(sql, parameters).df()
 
-    def run_out_events(self) -> FromClause:
-        """The entries that run-outs are told from (:mod:`credit_core.analytics.spells`)."""
-        return spells.events().subquery("events")
+    def run_outs(self, start_us: int, end_us: int) -> SelectBase:
+        """Run-outs that began from ``start_us`` to before ``end_us`` (:mod:`credit_core.analytics.spells`)."""
+        return spells.spells(spells.events().subquery("events"), start_us, end_us)
 
     def forced_spending(self) -> FromClause:
         """What was spent on requests that rule 5 made fresh (:mod:`credit_core.analytics.forced`)."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
 )
 
-from credit_core.analytics import day_ends, measures, relations, spells
+from credit_core.analytics import day_ends, measures, relations
 from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
@@ -312,7 +312,7 @@ def dry_time(facts: Facts, filters: Filters) -> Dry:
 
 def _spells(facts: Facts, filters: Filters) -> FromClause:
     start_us, end_us = to_us(filters.period.start), to_us(filters.period.end)
-    found = spells.spells(facts.run_out_events(), start_us, end_us).subquery("spells")
+    found = facts.run_outs(start_us, end_us).subquery("spells")
     kept = (
         found.c[name].in_(names) for name, names in relations.entry_dimensions(filters) if names and name != "model"
     )
