@@ -131,10 +131,6 @@ class Memory:
                 self._packed[oldest] = packed(self._images.pop(oldest))
             self._images[user_id] = image
 
-    def knows(self, user_id: str) -> bool:
-        """Whether there is an image of the user."""
-        return user_id in self._images or user_id in self._packed
-
     def forget(self, user_id: str) -> None:
         """What is known of the user may be old."""
         with self._lock:

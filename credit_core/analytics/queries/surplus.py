@@ -34,6 +34,7 @@ RUNWAY_DAYS = 7
 #: Accounts and run-outs that a page lists; the file that is downloaded has all.
 LISTED = 1_000
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+_BANDS = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
 
 
 class Dry(NamedTuple):
@@ -57,13 +58,12 @@ def surplus_bands(facts: Facts, filters: Filters) -> pd.DataFrame:
     last = facts.extent.last_us
     ended = [day for day in days if last is not None and day.end_us <= last]
     frame = pd.DataFrame({"day": pd.to_datetime([day.day for day in days]).astype("datetime64[us]")})
-    columns = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
     if not ended:
-        return frame.reindex(columns=columns)
+        return frame.reindex(columns=_BANDS)
     counted = None if filters.users or filters.teams else facts.day_ends()
     found = _bands(facts, filters, ended) if counted is None else _counted_bands(facts, filters, ended, counted)
     found["day"] = pd.to_datetime(found["day"]).astype("datetime64[us]")
-    return frame.merge(found, on="day", how="left")[columns]
+    return frame.merge(found, on="day", how="left")[_BANDS]
 
 
 def _bands(facts: Facts, filters: Filters, ended: list[Day]) -> pd.DataFrame:
@@ -116,9 +116,8 @@ def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayE
     if len(parts) > 1:
         counts = pd.concat(parts).groupby(["day", "step"], as_index=False)[list(day_ends.FIGURES)].sum()
     counts = counts[counts["accounts"] > 0]
-    columns = ["day", "accounts", *_QUANTILES, "behind_share", "ahead_share"]
     if counts.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=_BANDS)
     # Rows are in order of their days and steps.
     found, first = np.unique(counts["day"].to_numpy(), return_index=True)
     accounts, behind, ahead = (np.add.reduceat(counts[name].to_numpy(), first) for name in day_ends.FIGURES)
@@ -127,7 +126,7 @@ def _counted_bands(facts: Facts, filters: Filters, ended: list[Day], there: DayE
         [day_ends.quantiles(steps, number, list(_QUANTILES.values())) for steps, number in zip(*by_day, strict=True)]
     )
     values = (found, accounts, *told.T, behind / accounts, ahead / accounts)
-    return pd.DataFrame(dict(zip(columns, values, strict=True)))
+    return pd.DataFrame(dict(zip(_BANDS, values, strict=True)))
 
 
 def _by_step(facts: Facts, rows: Select[Any], sign: int) -> pd.DataFrame:
