@@ -133,7 +133,7 @@ def by_day() -> None:
 
 def since_yesterday() -> None:
     """The newest 24 hours against the 24 before, in words."""
-    rows = ask(news.since_yesterday, chosen)
+    rows = ask(news.since_yesterday, chosen.at_end())
     if rows.empty:
         states.unknown("The ledger does not reach back two days yet.")
         return
@@ -141,7 +141,7 @@ def since_yesterday() -> None:
     if told.empty:
         st.markdown("Nothing moved by more than chance in the last 24 hours.")
     else:
-        mover = ask(news.moved_most, chosen, "plan")
+        mover = ask(news.moved_most, chosen.at_end(), "plan")
         movers = {"spent": mover} if mover is not None and not chosen.plans else {}
         st.markdown("\n".join(f"- {clause}." for clause in sentences.news(told, movers)))
     st.caption("The last 24 hours against the 24 before; only what is more than chance, and at least 5 %.")
@@ -160,7 +160,7 @@ def running_out(ends: standing.RunningOut) -> None:
         return
     # Of those who are shown: the others' ends need not be drawn.
     users = ends.soon["user_id"]
-    asked = chosen if users.isna().any() else chosen.narrowed(users=tuple(sorted(users)))
+    asked = chosen.at_end() if users.isna().any() else chosen.at_end().narrowed(users=tuple(sorted(users)))
     told = ask(queries.run_out_risk, asked)[["account_id", "risk", "chance"]]
     tables.show(
         ends.soon.merge(told, on="account_id", how="left"),
@@ -200,7 +200,7 @@ def shown_targets(targets: pd.DataFrame) -> pd.DataFrame:
 
 with states.loading(420):
     goals = shown_targets(ask(queries.slos, chosen, config))
-    ends = ask(standing.running_out, chosen, ledger.as_of + AHEAD)
+    ends = ask(standing.running_out, chosen.at_end(), ledger.as_of + AHEAD)
     summary = cards(
         [
             Wanted(

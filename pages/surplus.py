@@ -93,14 +93,14 @@ def now_by_plan() -> None:
     with left:
         st.subheader("Spread now")
         fig = charts.distribution(
-            ask(queries.surplus_histogram, chosen), low="from_days", high="to_days", y="accounts", unit=charts.ACCOUNTS,
+            ask(queries.surplus_histogram, chosen.at_end()), low="from_days", high="to_days", y="accounts", unit=charts.ACCOUNTS,
             x_title="surplus, days", series="plan", tolerance=TOLERANCE, domain=session.options().plans,
         )  # fmt: skip
         plots.show(fig, key="spread", alt="Accounts by surplus days, stacked by plan.")
     with right:
         st.subheader("By plan")
         tables.show(
-            ask(queries.surplus_by_plan, chosen),
+            ask(queries.surplus_by_plan, chosen.at_end()),
             [
                 tables.Column("plan", "Plan", "slug", pinned=True),
                 tables.Column("accounts", "Accounts", "count"),
@@ -296,12 +296,12 @@ if not filters.only_paced("surplus"):
     drill.entries(chosen, "surplus")
     st.stop()
 with states.loading(420):
-    everybody = ask(queries.surplus_now, chosen, LISTED)
-    whole = ask(standing.spread, chosen)
-    before = ask(standing.spread_before, chosen.compared()) if chosen.compare else None
+    everybody = ask(queries.surplus_now, chosen.at_end(), LISTED)
+    whole = ask(standing.spread, chosen.at_end())
+    before = ask(standing.spread_before, chosen.compared().at_end()) if chosen.compare else None
     course = ask(queries.surplus_bands, chosen)
     top = summary(whole, before, course)
-sentence(ask(standing.ends, chosen), whole)
+sentence(ask(standing.ends, chosen.at_end()), whole)
 if everybody.empty:
     filters.nothing_here("No running account in this period with these filters.")
     drill.entries(chosen, "surplus")

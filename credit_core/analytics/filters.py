@@ -57,6 +57,11 @@ class Filters:
         """The same filters over the comparison period; None where nothing is compared."""
         return None if self.compare is None else replace(self, period=self.compare, compare=None)
 
+    def at_end(self) -> Filters:
+        """The same filters for what is so at the period's end: one question, however long the period is."""
+        end = self.period.end
+        return replace(self, period=Period(end - timedelta(days=1), end), compare=None)
+
     def narrowed(self, **changes: object) -> Filters:
         """These filters with some fields replaced, for a drill-down."""
         return replace(self, **changes)  # type: ignore[arg-type]

@@ -118,6 +118,7 @@ class Facts:
         self._remembering = threading.Lock()
         self._remembered: dict[tuple[str, tuple[str, ...], int], pd.DataFrame] = {}
         self._made: list[tuple[Callable[..., pd.DataFrame], tuple[Any, ...], int, pd.DataFrame]] = []
+        self._noted: dict[str, tuple[int, dict[Any, Any]]] = {}
         self._dimensions = Dimensions(origin.source, origin.engine)
         self._shared = Shared(database)
         self._uncompressed = 0
@@ -200,6 +201,14 @@ class Facts:
                     self._made = [*self._made, (made, given, version, known)][-_MOST_MADE:]
         return known.copy()
 
+    def notes(self, name: str) -> dict[Any, Any]:
+        """What a question notes down of parts of its answers, for whoever asks of the same parts; gone when something new is copied."""
+        with self._remembering:
+            noted = self._noted.get(name)
+            if noted is None or noted[0] != self.version:
+                noted = self._noted[name] = (self.version, {})
+        return noted[1]
+
     def _fetched(self, _statement: SelectBase, sql: str, parameters: list[Any]) -> pd.DataFrame:
         with self._database.cursor() as cursor:
             return cursor.execute(sql, parameters).df()
@@ -225,6 +234,7 @@ class Facts:
         with self._remembering:
             self._remembered.clear()
             self._made.clear()
+            self._noted.clear()
         self._shared.forget()
 
     def rows(self, statement: SelectBase) -> list[tuple[Any, ...]]:

@@ -22,7 +22,7 @@ MEANS = f"Low under {MEDIUM_FROM:.0%}, medium under {HIGH_FROM:.0%}, high from t
 def show(chosen: Filters) -> None:
     """Who will run out before their reset, most likely first."""
     st.subheader("Run-out risk")
-    everybody = ask(queries.run_out_risk, chosen)
+    everybody = ask(queries.run_out_risk, chosen.at_end())
     if everybody.empty:
         states.unknown("No running account has these filters.")
         return
@@ -89,7 +89,7 @@ def _calibration(chosen: Filters) -> None:
     if not behind.open:
         return
     with behind, states.loading(300):
-        found = ask(queries.risk_calibration, chosen)
+        found = ask(queries.risk_calibration, chosen.at_end())
     with behind:
         if found.empty:
             states.unknown("No cycle has ended since a forecast could be made.")

@@ -21,6 +21,8 @@ from credit_core.units import DAY_US, MICRO, checked_zone, from_us, to_us
 
 #: Accounts that are looked at: those that are nearest to their end at their mean demand.
 MOST = 5_000
+#: Accounts whose chances are noted down: other filters keep some of the same.
+_MOST_NOTED = 4 * MOST
 #: Days of demand of a plan that are drawn from.
 MOST_DAYS = 1 << 20
 #: Edges of the calibration's bins; those of Low, Medium and High are among them.
@@ -54,23 +56,7 @@ def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     if len(now) > MOST:
         lasts = now["available_credits"] / now["wanted_credits_per_day"]
         now = now.loc[lasts.sort_values(kind="stable").index[:MOST]].copy()
-    own = demand.of(list(now["account_id"]))
-    now["own"] = [
-        own.get(account, []) + [0] * (int(count) - len(own.get(account, [])))
-        for account, count in zip(now["account_id"], now["days"], strict=True)
-    ]
-    pools = demand.pools()
-    ends_us = [to_us(instant) for instant in now["next_reset_at"]]
-    asked = [
-        Account(
-            round(row["available_credits"] * MICRO), (end_us - at_us) / DAY_US, row["own"], row["plan"],
-            resampling.seed_of(row["account_id"], today),
-        )
-        for row, end_us in zip(now.to_dict("records"), ends_us, strict=True)
-    ]  # fmt: skip
-    told = resampling.outlooks(
-        asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*now["plan"]} - {*pools}}
-    )
+    told = _outlooks(facts, demand, now, at_us, today)
     now["chance"] = [one.chance for one in told]
     now["risk"] = [risk_of(one.chance) for one in told]
     lead = pd.to_timedelta([np.nan if one.days is None else one.days for one in told], unit="D")
@@ -78,6 +64,42 @@ def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     now["expected_at"] = np.minimum(expected, now["next_reset_at"])
     ordered = now.sort_values(["chance", "runway_days", "account_id"], ascending=[False, True, True], ignore_index=True)
     return ordered[list(_COLUMNS)]
+
+
+def _outlooks(facts: Facts, demand: _Demand, now: pd.DataFrame, at_us: int, today: date) -> list[resampling.Outlook]:
+    """Of each account; what is known of it at an instant is the same whichever filters it is behind, and worked out once."""
+    noted = facts.notes("outlooks")
+    known = {account: found for account in now["account_id"] if (found := noted.get((account, at_us))) is not None}
+    missing = now[~now["account_id"].isin(known)]
+    if len(missing):
+        accounts = list(missing["account_id"])
+        found = dict(zip(accounts, _drawn(demand, missing, at_us, today), strict=True))
+        known |= found
+        if len(noted) > _MOST_NOTED:
+            noted.clear()
+        noted.update({(account, at_us): outlook for account, outlook in found.items()})
+    return [known[account] for account in now["account_id"]]
+
+
+def _drawn(demand: _Demand, now: pd.DataFrame, at_us: int, today: date) -> list[resampling.Outlook]:
+    own = demand.of(list(now["account_id"]))
+    days = (
+        own.get(account, []) + [0] * (int(count) - len(own.get(account, [])))
+        for account, count in zip(now["account_id"], now["days"], strict=True)
+    )
+    ends_us = [to_us(instant) for instant in now["next_reset_at"]]
+    asked = [
+        Account(
+            round(available * MICRO), (end_us - at_us) / DAY_US, theirs, plan, resampling.seed_of(account, today)
+        )
+        for account, plan, available, end_us, theirs in zip(
+            now["account_id"], now["plan"], now["available_credits"], ends_us, days, strict=True
+        )
+    ]  # fmt: skip
+    pools = demand.pools()
+    return resampling.outlooks(
+        asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*now["plan"]} - {*pools}}
+    )
 
 
 def chance_of(facts: Facts, filters: Filters, user_id: str) -> float | None:
