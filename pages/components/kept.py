@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from pages.components import turns
+
 T = TypeVar("T")
 
 
@@ -49,7 +51,8 @@ class Kept:
                 mine: Future[Any] = Future()
                 self._making[key] = mine
         if waiting is not None:
-            return waiting.result()  # type: ignore[no-any-return]
+            with turns.aside():
+                return waiting.result()  # type: ignore[no-any-return]
         try:
             value = make()
             self._keep(key, value, size(value))

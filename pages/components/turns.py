@@ -1,7 +1,8 @@
 """Turns: few pages run at the same time, and the others wait in the order in which they came.
 
 Twenty scripts at once fight for one interpreter lock at every message they send: each costs twice the processor time, and
-all of them are late. Two at a time leave the lock to one while the other waits for DuckDB.
+all of them are late. Two at a time leave the lock to one while the other waits for DuckDB. Whoever waits for what another
+page is making has no use for a turn: somebody else has it meanwhile.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from heapq import heappop, heappush
 
 from streamlit.runtime.scriptrunner import RerunException, get_script_run_ctx
@@ -38,7 +40,10 @@ class Turns:
     @contextmanager
     def taken(self, who: str) -> Iterator[None]:
         """Wait for a turn and have it. Whoever's run is overtaken by a newer change of their own keeps the place for that."""
-        place = self._wait(who)
+        with self._changed:
+            place = self._asked_at.setdefault(who, time.monotonic()), next(self._numbers)
+        self._stand(place)
+        mine = _MINE.set((self, place))
         overtaken = False
         try:
             yield
@@ -46,15 +51,26 @@ class Turns:
             overtaken = True
             raise
         finally:
+            _MINE.reset(mine)
             with self._changed:
                 del self._taken_at[place]
                 if not overtaken:
                     self._asked_at.pop(who, None)
                 self._changed.notify_all()
 
-    def _wait(self, who: str) -> _Place:
+    @contextmanager
+    def _given(self, place: _Place) -> Iterator[None]:
         with self._changed:
-            place = self._asked_at.setdefault(who, time.monotonic()), next(self._numbers)
+            del self._taken_at[place]
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._stand(place)
+
+    def _stand(self, place: _Place) -> None:
+        """Wait until it is this place's turn, and take it."""
+        with self._changed:
             heappush(self._waiting, place)
             while True:
                 first = self._waiting[0] == place
@@ -65,7 +81,6 @@ class Turns:
             heappop(self._waiting)
             self._taken_at[place] = time.monotonic()
             self._changed.notify_all()
-        return place
 
     def _free_in_s(self) -> float:
         """Seconds until a turn is free at the latest; 0 where one is."""
@@ -74,6 +89,8 @@ class Turns:
         return 0.0 if len(counting) < self._at_once else counting[-self._at_once] - since
 
 
+#: The turn that the page of this thread has.
+_MINE: ContextVar[tuple[Turns, _Place] | None] = ContextVar("mine", default=None)
 _OF_ALL = Turns(min(_MOST, max(_FEWEST, os.cpu_count() or _FEWEST)))
 
 
@@ -81,3 +98,15 @@ def turn() -> AbstractContextManager[None]:
     """This session's turn among all sessions of the process."""
     context = get_script_run_ctx()
     return _OF_ALL.taken("" if context is None else context.session_id)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Within it this page waits for another one and has no turn; after it, it is the next of those that came later."""
+    mine = _MINE.get()
+    if mine is None:
+        yield
+        return
+    turns, place = mine
+    with turns._given(place):
+        yield

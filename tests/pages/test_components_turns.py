@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
 from streamlit.runtime.scriptrunner import RerunData, RerunException
 
+from pages.components.kept import Kept
 from pages.components.turns import Turns
 
 WITHIN_S = 10.0
@@ -41,7 +43,9 @@ def waiting(turns: Turns, people: int) -> Iterator[None]:
     before = len(turns._waiting)
     yield
     until = threading.Event()
+    gives_up_at = time.monotonic() + WITHIN_S
     while len(turns._waiting) < before + people:
+        assert time.monotonic() < gives_up_at
         until.wait(0.001)
 
 
@@ -100,3 +104,44 @@ def test_nobody_waits_longer_for_somebody_who_takes_long() -> None:
     short.leaves()
     assert not long.done.is_set()
     long.leaves()
+
+
+def test_whoever_waits_for_what_another_page_makes_leaves_the_turn_to_somebody_else() -> None:
+    turns, had, kept = Turns(2, WITHIN_S), [], Kept(100)
+    making, made, leaves = threading.Event(), threading.Event(), threading.Event()
+
+    def make() -> str:
+        making.set()
+        assert made.wait(WITHIN_S)
+        return "made"
+
+    def maker() -> None:
+        with turns.taken("maker"):
+            kept.get("key", make, len)
+            assert leaves.wait(WITHIN_S)
+
+    def waiter() -> None:
+        with turns.taken("waiter"):
+            had.append(kept.get("key", make, len))
+
+    threads = [threading.Thread(target=run) for run in (maker, waiter)]
+    threads[0].start()
+    assert making.wait(WITHIN_S)
+    threads[1].start()
+    # Both turns were given out, one of them to somebody who only waits.
+    other = Person(turns, "other", had)
+    assert other.has.wait(WITHIN_S)
+    with waiting(turns, 1):
+        later = Person(turns, "later", had)
+    with waiting(turns, 1):
+        made.set()
+    # Whoever waited came before those who stand in the queue.
+    leaves.set()
+    assert later.has.wait(WITHIN_S)
+    assert had == ["other", "made", "later"]
+    for one in (other, later):
+        one.leaves()
+    for thread in threads:
+        thread.join(WITHIN_S)
+        assert not thread.is_alive()
+    assert (turns._taken_at, turns._waiting) == ({}, [])
