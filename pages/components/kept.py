@@ -9,6 +9,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from hashlib import blake2b
 from io import BytesIO
 from types import FunctionType
@@ -16,9 +18,10 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from pages.components import turns
-
 T = TypeVar("T")
+
+#: What a thread enters while it waits for what another one is making.
+WAITING: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("waiting", default=nullcontext)
 
 
 class Kept:
@@ -51,7 +54,7 @@ class Kept:
                 mine: Future[Any] = Future()
                 self._making[key] = mine
         if waiting is not None:
-            with turns.aside():
+            with WAITING.get()():
                 return waiting.result()  # type: ignore[no-any-return]
         try:
             value = make()

@@ -108,6 +108,10 @@ class _Reader:
         return self._remembered[key]
 
 
+#: What :func:`open_ledger` found for the run of this thread.
+_OPENED: ContextVar[tuple[str, _Reader] | None] = ContextVar("opened", default=None)
+
+
 @st.cache_resource(show_spinner="Opening the ledger …")
 def _core(url: str) -> CreditCore:
     return CreditCore.open(url)
@@ -118,6 +122,12 @@ def _reader(url: str) -> _Reader:
     return _Reader(open_facts(url))
 
 
+def _opened() -> _Reader:
+    """This run's reader. A page asks for it fifty times, and Streamlit's cache writes its key down anew each time."""
+    url, known = database_url(), _OPENED.get()
+    return known[1] if known is not None and known[0] == url else _reader(url)
+
+
 def core() -> CreditCore:
     """The trusted core on this deployment's ledger."""
     return _core(database_url())
@@ -125,7 +135,7 @@ def core() -> CreditCore:
 
 def facts() -> Facts:
     """The columnar copy of the ledger that every query reads."""
-    return _reader(database_url()).facts
+    return _opened().facts
 
 
 def operator() -> str:
@@ -146,7 +156,7 @@ def now() -> datetime:
 @contextmanager
 def held() -> Iterator[None]:
     """Within it the present is held for a while where nothing new is written, so that everybody's periods end together."""
-    before = _HELD.set(_reader(database_url()).moment(now()))
+    before = _HELD.set(_opened().moment(now()))
     try:
         yield
     finally:
@@ -155,29 +165,29 @@ def held() -> Iterator[None]:
 
 def answers() -> Kept:
     """What was asked of this process's copy, by question; it goes when the copy does."""
-    return _reader(database_url()).answers
+    return _opened().answers
 
 
 def checks() -> Checks:
     """What was found where this process's copy was compared with its ledger."""
-    return _reader(database_url()).checks
+    return _opened().checks
 
 
 def options() -> queries.Options:
     """The plans, regions, models and cells present in the ledger."""
-    return _reader(database_url()).remembered("options", queries.options)
+    return _opened().remembered("options", queries.options)
 
 
 def ledger() -> queries.AsOf:
     """How far the facts have read: newest and first entry, how many, how many are missing still."""
-    standing = _reader(database_url()).standing
+    standing = _opened().standing
     assert standing is not None, "guard() comes first"
     return standing
 
 
 def trouble() -> Exception | None:
     """Why the ledger could not be read just now, while the last copy is still shown; None when all is well."""
-    return _reader(database_url()).trouble
+    return _opened().trouble
 
 
 def gate() -> None:
@@ -230,6 +240,7 @@ def open_ledger() -> None:
     try:
         _core(url)
         reader = _reader(url)
+        _OPENED.set((url, reader))
         waiting = st.spinner("Reading the ledger for the first time …") if reader.standing is None else nullcontext()
         with waiting:
             reader.follow()

@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from functools import partial
 from heapq import heappop, heappush
 
 from streamlit.runtime.scriptrunner import RerunException, get_script_run_ctx
+
+from pages.components.kept import WAITING
 
 #: A turn counts no longer than this: pages that take long run beside the others instead of keeping them waiting.
 LONGEST_S = 2.0
@@ -43,7 +45,7 @@ class Turns:
         with self._changed:
             place = self._asked_at.setdefault(who, time.monotonic()), next(self._numbers)
         self._stand(place)
-        mine = _MINE.set((self, place))
+        mine = WAITING.set(partial(self._given, place))
         overtaken = False
         try:
             yield
@@ -51,7 +53,7 @@ class Turns:
             overtaken = True
             raise
         finally:
-            _MINE.reset(mine)
+            WAITING.reset(mine)
             with self._changed:
                 del self._taken_at[place]
                 if not overtaken:
@@ -60,6 +62,7 @@ class Turns:
 
     @contextmanager
     def _given(self, place: _Place) -> Iterator[None]:
+        """Within it somebody else has the turn; after it, the place is before those of all who came later."""
         with self._changed:
             del self._taken_at[place]
             self._changed.notify_all()
@@ -89,8 +92,6 @@ class Turns:
         return 0.0 if len(counting) < self._at_once else counting[-self._at_once] - since
 
 
-#: The turn that the page of this thread has.
-_MINE: ContextVar[tuple[Turns, _Place] | None] = ContextVar("mine", default=None)
 _OF_ALL = Turns(min(_MOST, max(_FEWEST, os.cpu_count() or _FEWEST)))
 
 
@@ -98,15 +99,3 @@ def turn() -> AbstractContextManager[None]:
     """This session's turn among all sessions of the process."""
     context = get_script_run_ctx()
     return _OF_ALL.taken("" if context is None else context.session_id)
-
-
-@contextmanager
-def aside() -> Iterator[None]:
-    """Within it this page waits for another one and has no turn; after it, it is the next of those that came later."""
-    mine = _MINE.get()
-    if mine is None:
-        yield
-        return
-    turns, place = mine
-    with turns._given(place):
-        yield

@@ -81,7 +81,11 @@ def test_an_account_has_one_chance_at_an_instant_and_it_is_drawn_once(
         return outlooks(accounts, pools)
 
     monkeypatch.setattr(risk.resampling, "outlooks", counted)
-    asked = (whole.narrowed(plans=("basic",)), whole, whole.narrowed(period=Period(whole.period.end - DAY, whole.period.end)))
+    asked = (
+        whole.narrowed(plans=("basic",)),
+        whole,
+        whole.narrowed(period=Period(whole.period.end - DAY, whole.period.end)),
+    )
     facts.forget()
     after_one_another = [queries.run_out_risk(facts, filters) for filters in asked]
     of_basic, of_all = len(after_one_another[0]), len(after_one_another[1])

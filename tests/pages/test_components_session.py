@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -161,3 +162,24 @@ def test_the_present_is_held_for_the_bar_alone(ledger: Ledger, monkeypatch: pyte
 )
 def test_a_password_is_never_shown(url: str, shown: str) -> None:
     assert session._without_password(url) == shown
+
+
+def test_a_run_finds_the_ledger_once_and_another_ledger_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    readers, found = {url: object() for url in ("sqlite:///one.db", "sqlite:///two.db")}, []
+
+    def reader(url: str) -> object:
+        found.append(url)
+        return readers[url]
+
+    def run() -> None:
+        one, two = readers
+        monkeypatch.setattr(session, "_reader", reader)
+        monkeypatch.setenv(session.DATABASE_VARIABLE, one)
+        session._OPENED.set((one, readers[one]))
+        assert [session._opened(), session._opened()] == [readers[one]] * 2
+        assert found == []
+        monkeypatch.setenv(session.DATABASE_VARIABLE, two)
+        assert session._opened() is readers[two]
+        assert found == [two]
+
+    copy_context().run(run)
