@@ -19,7 +19,7 @@ from credit_core.analytics import relations, visiting
 from credit_core.analytics.asked import Asked, Cut, Rolled, RolledUp
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
-from credit_core.analytics.days import day_within
+from credit_core.analytics.days import day_within, last_us
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.narrowing import Narrower
 from credit_core.analytics.parsed import (
@@ -159,8 +159,8 @@ class Rewriter:
         parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")]
         if added_up.until is not None:
             parts.append(f"SELECT * FROM {rollup.until(added_up.until)}")
-        if added_up.weeks:
-            parts.append(f"SELECT * FROM {rollup.weeks} WHERE day IN ({dates(added_up.weeks)})")
+        for after, until in added_up.spans:
+            parts.append(rollup.between(after, until, last_us(until, there.zone)))
         if covered and rollup.name in there.late:
             parts.append(f"SELECT * FROM {rollup.late} WHERE {' OR '.join(covered)}")
         for day, at in cut.items():
@@ -419,7 +419,7 @@ class _Translation:
 
 
 def _added_up(asked: _Translation, days: Sequence[date], zone: str) -> AddedUp:
-    """Of the weeks that end with these days, those whose entries need not be told apart."""
+    """Of the spans between the ends of these days, those whose entries need not be told apart."""
     if asked.by_day or not days:
         return AddedUp(None, ())
     told = [Told(day, False) for day in asked.days]

@@ -28,8 +28,7 @@ class RollUp:
     ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as they come out, keys too. ``sums``: whole-number
     columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
     a condition. ``latest``: the newest instant of those that do. ``in_memory``: small however long the ledger is.
-    ``carried``: sums of everything up to the end of weeks, and of each week, are kept too
-    (:mod:`credit_core.analytics.carrying`).
+    ``carried``: sums of everything up to the end of some days are kept too (:mod:`credit_core.analytics.carrying`).
     """
 
     name: str
@@ -66,10 +65,22 @@ class RollUp:
         """Everything up to the end of a day, added up."""
         return f"until_{self.name}_{day:%Y%m%d}"
 
-    @property
-    def weeks(self) -> str:
-        """Each week that is over, added up as its last day."""
-        return f"weeks_{self.name}"
+    def between(self, after: date, until: date, at_us: int) -> str:
+        """SQL of what came after one day's end and up to another's, as rows of that day, at an instant within.
+
+        Rows of the earlier end are the first ones of the later, in the same order (:mod:`credit_core.analytics.carrying`).
+        """
+        amounts = (*self.sums, *(f"known_{name}" for name in self.sums), *self.measures, *self.counts)
+        parts = [
+            *(f"DATE '{until}' AS day" if key == "day" else f'b."{key}"' for key in self.keys),
+            *(f"b.{name}" for name in self.conditions),
+            *(f'b."{name}" - coalesce(a."{name}", 0) AS "{name}"' for name in amounts),
+            *(f"CASE WHEN b.{name} IS DISTINCT FROM a.{name} THEN b.{name} END AS {name}" for name in self.latest),
+            "b.n - coalesce(a.n, 0) AS n",
+            f"{at_us} AS occurred_at",
+        ]
+        rows = f"{self.until(until)} AS b POSITIONAL JOIN {self.until(after)} AS a"
+        return f"SELECT {', '.join(parts)} FROM {rows} WHERE b.n > coalesce(a.n, 0)"
 
     def cut(self, day: date, at: Sequence[int]) -> str:
         """A day's rows where these instants tell its entries apart."""

@@ -407,6 +407,8 @@ def open_database(path: Path | None, folder: Path, memory_limit: str, threads: i
         "threads": str(threads),
         "temp_directory": str(folder / "spill"),
         "autoinstall_known_extensions": "false",
+        # Days' ends are compared row by row (credit_core.analytics.carrying).
+        "preserve_insertion_order": "true",
     }
     try:
         return duckdb.connect(":memory:" if path is None else str(path), config=config)
