@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, select
 
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries.burn import _cycle_spans, _running_until, of_spans
+from credit_core.analytics.queries.burn import _cycle_spans, of_spans, running_until
 from credit_core.analytics.queries.series import NONE, breakdowns, covered
 from credit_core.analytics.sync import Facts
 from credit_core.policy import plans, pricing
@@ -92,7 +92,7 @@ def _of_accounts(filters: Filters, before_us: int, by: str, only: Iterable[str] 
     """The same, by a column of ``cycles``, of some accounts alone."""
     c, a = relations.cycles.c, relations.accounts.c
     running = (a.cycle_no == c.cycle_no).label("running")
-    until = _running_until().label("until")
+    until = running_until().label("until")
     columns = (c[by].label("of"), c.plan, c.region, c.start_at, c.end_at, until, running, a.paused_at.is_not(None))
     return (
         select(*columns, func.count())

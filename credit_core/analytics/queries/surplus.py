@@ -26,6 +26,7 @@ from credit_core.analytics import day_ends, measures, relations
 from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
 from credit_core.units import DAY_US, MICRO, to_us
@@ -212,11 +213,7 @@ def _now_us(facts: Facts, filters: Filters) -> int:
 def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
     """Rows of :func:`_running` with their owners, in the columns of :func:`surplus_now` and its order."""
     chosen, a, recent = rows.subquery("chosen"), relations.accounts, _recent(facts, filters)
-    u = relations.users.c
-    theirs = select(u.account_id, func.min(u.user_id).label("user_id")).where(
-        u.account_id.in_(select(chosen.c.account_id))
-    )
-    owner = theirs.group_by(u.account_id).subquery("owner")
+    owner = owners(chosen).subquery("owner")
     told = [column for column in chosen.c if column.name != "burned_uc"]
     frame = facts.frame(
         select(*told, recent.c.burned_uc, owner.c.user_id, a.c["mode"])
