@@ -63,7 +63,8 @@ def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
     return {
         "overview": (
             marks, queries.daily_outcomes, _before(queries.daily_outcomes), partial(queries.slos, config=config),
-            lambda facts, chosen: standing.running_out(facts, chosen, _last(facts) + timedelta(days=7)),
+            lambda facts, chosen: standing.ends(facts, chosen, _last(facts) + timedelta(days=7)),
+            lambda facts, chosen: standing.running_out(facts, chosen, _last(facts) + timedelta(days=7), LISTED),
             standing.pace_by_plan, standing.since_release,
         ),
         "burn": (

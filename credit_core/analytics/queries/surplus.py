@@ -157,32 +157,42 @@ def surplus_now(facts: Facts, filters: Filters, limit: int | None = None) -> pd.
     return _shown(facts, filters, select(now).order_by(now.c.surplus_days, now.c.account_id).limit(limit))
 
 
-def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """The accounts of :func:`surplus_now` that have nothing left, or whose credits end before their reset."""
-    frame = _shown(facts, filters, _near_end(facts, filters))
-    return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
+def soonest(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
+    """The accounts of :func:`surplus_now` whose credits end before their reset, the first to do so first; all, or ``limit``."""
+    near = _near_end(facts, filters)
+    those = select(near).where(near.c.available_uc > 0)
+    frame = _shown(facts, filters, those.order_by(_ends_us(near.c), near.c.account_id).limit(limit))
+    return frame[frame["runs_out_at"].notna()].sort_values(["runs_out_at", "account_id"], ignore_index=True)
 
 
 def endings(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """Of :func:`ending` available_credits and runs_out_at alone, in no order: what counts and first instants are told from."""
-    near = _near_end(facts, filters).subquery("near")
+    """available_credits and runs_out_at of accounts with nothing left, and of those whose credits end before their reset.
+
+    In no order: what counts and first instants are told from.
+    """
+    near = _near_end(facts, filters)
     frame = facts.frame(select(near.c.available_uc, near.c.burned_uc, near.c.next_reset_at))
     frame = _with_runway(facts, filters, frame)[["available_credits", "runs_out_at"]]
     return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
 
 
-def _near_end(facts: Facts, filters: Filters) -> Select[Any]:
-    """Running accounts that may be among those of :func:`ending`, with what they burn."""
+def _near_end(facts: Facts, filters: Filters) -> FromClause:
+    """Running accounts that may be among those of :func:`endings`, with what they burn, worked out once."""
     now, recent = _running(facts, filters), _recent(facts, filters)
-    n, r = now.c, recent.c
-    # A second more than asked for: what the columns say decides.
-    ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(r.burned_uc, 0)
-    runs_out = and_(r.burned_uc > 0, ends_us < n.left_us + MICRO)
-    return (
-        select(now, r.burned_uc)
-        .select_from(now.outerjoin(recent, r.account_id == n.account_id))
-        .where(or_(n.available_uc <= 0, runs_out))
+    every = (
+        select(now, recent.c.burned_uc)
+        .select_from(now.outerjoin(recent, recent.c.account_id == now.c.account_id))
+        .subquery("every")
     )
+    e = every.c
+    # A second more than asked for: what the columns say decides.
+    runs_out = and_(e.burned_uc > 0, _ends_us(e) < e.left_us + MICRO)
+    return facts.shared(select(every).where(or_(e.available_uc <= 0, runs_out)))
+
+
+def _ends_us(c: Any) -> ColumnElement[Any]:
+    """Microseconds that what there is lasts at what was burned lately; missing where nothing was."""
+    return cast(c.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(c.burned_uc, 0)
 
 
 def _running(facts: Facts, filters: Filters) -> FromClause:
