@@ -195,6 +195,7 @@ ROLLUPS = (
         measures={
             "welcome_uc": case((_F.lot_kind == "welcome", measures.spent_uc(_F))),
             "spent_uc": measures.spent_uc(_F),
+            "wanted_uc": measures.wanted_uc(_F),
             "paced_uc": day_ends.paced_uc(_F),
             "pauses": day_ends.pauses(_F),
         },

@@ -14,7 +14,7 @@ from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries.burn import burn_against_pace
 from credit_core.analytics.queries.releases import release_marks
 from credit_core.analytics.queries.series import NONE, covered, daily
-from credit_core.analytics.queries.surplus import _running, endings, sides, soonest, surplus_bands
+from credit_core.analytics.queries.surplus import endings, running, sides, soonest, surplus_bands
 from credit_core.analytics.sync import Facts
 from credit_core.units import from_us, to_us
 
@@ -141,7 +141,7 @@ def running_out(facts: Facts, filters: Filters, before: datetime, limit: int | N
 
 def spread(facts: Facts, filters: Filters) -> Spread:
     """How many accounts are behind (< −3 surplus days), on pace and ahead (> +3) at the period's end, or now."""
-    now = _running(facts, filters)
+    now = running(facts, filters)
     median = measures.quantile("0.5", "surplus_days")(now.c)
     accounts, behind, ahead, middle = facts.rows(select(*sides(now), median).select_from(now))[0]
     if not accounts:

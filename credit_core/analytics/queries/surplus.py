@@ -153,15 +153,15 @@ def surplus_now(facts: Facts, filters: Filters, limit: int | None = None) -> pd.
     quota_credits, burn_credits_per_day (of the last 7 days), runway_days (available / that), runs_out_at (where before the
     reset), mode (as last decided), next_reset_at. All of them, or the first ``limit``.
     """
-    now = _running(facts, filters)
-    return _shown(facts, filters, select(now).order_by(now.c.surplus_days, now.c.account_id).limit(limit))
+    now = running(facts, filters)
+    return shown(facts, filters, select(now).order_by(now.c.surplus_days, now.c.account_id).limit(limit))
 
 
 def soonest(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
     """The accounts of :func:`surplus_now` whose credits end before their reset, the first to do so first; all, or ``limit``."""
     near = _near_end(facts, filters)
     those = select(near).where(near.c.available_uc > 0)
-    frame = _shown(facts, filters, those.order_by(_ends_us(near.c), near.c.account_id).limit(limit))
+    frame = shown(facts, filters, those.order_by(_ends_us(near.c), near.c.account_id).limit(limit))
     return frame[frame["runs_out_at"].notna()].sort_values(["runs_out_at", "account_id"], ignore_index=True)
 
 
@@ -178,7 +178,7 @@ def endings(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 def _near_end(facts: Facts, filters: Filters) -> FromClause:
     """Running accounts that may be among those of :func:`endings`, with what they burn, worked out once."""
-    now, recent = _running(facts, filters), _recent(facts, filters)
+    now, recent = running(facts, filters), _recent(facts, filters)
     every = (
         select(now, recent.c.burned_uc)
         .select_from(now.outerjoin(recent, recent.c.account_id == now.c.account_id))
@@ -195,7 +195,7 @@ def _ends_us(c: Any) -> ColumnElement[Any]:
     return cast(c.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(c.burned_uc, 0)
 
 
-def _running(facts: Facts, filters: Filters) -> FromClause:
+def running(facts: Facts, filters: Filters) -> FromClause:
     """What :func:`surplus_now` rests on, worked out once for all that ask: one row per account, amounts in micro-credits."""
     return facts.shared(_at_instant(_now_us(facts, filters), filters))
 
@@ -220,8 +220,8 @@ def _now_us(facts: Facts, filters: Filters) -> int:
     return to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
 
 
-def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
-    """Rows of :func:`_running` with their owners, in the columns of :func:`surplus_now` and its order."""
+def shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
+    """Rows of :func:`running` with their owners, in the columns of :func:`surplus_now` and its order."""
     chosen, a, recent = rows.subquery("chosen"), relations.accounts, _recent(facts, filters)
     owner = owners(chosen).subquery("owner")
     told = [column for column in chosen.c if column.name != "burned_uc"]
@@ -264,7 +264,7 @@ def _with_runway(facts: Facts, filters: Filters, frame: pd.DataFrame) -> pd.Data
 
 def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
     """By plan, as :func:`surplus_now`: accounts, p05 … p95, behind, on_pace, ahead (accounts), behind_share, ahead_share."""
-    now = _running(facts, filters)
+    now = running(facts, filters)
     accounts, behind, ahead = sides(now)
     figures = (accounts.label("accounts"), _quantiles(now.c.surplus_days), behind.label("behind"), ahead.label("ahead"))
     frame = _told_apart(facts.frame(select(now.c.plan, *figures).group_by(now.c.plan).order_by(now.c.plan)))
@@ -276,7 +276,7 @@ def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 def surplus_histogram(facts: Facts, filters: Filters, width_days: float = 1.0) -> pd.DataFrame:
     """By plan and bin [from_days, to_days) of surplus days, as :func:`surplus_now`: accounts. Empty bins are left out."""
-    now = _running(facts, filters)
+    now = running(facts, filters)
     bins = cast(func.floor(now.c.surplus_days / width_days), BigInteger).label("bin")
     counts = select(now.c.plan, bins, func.count().label("accounts")).group_by(now.c.plan, bins)
     frame = facts.frame(counts.order_by(now.c.plan, bins))
