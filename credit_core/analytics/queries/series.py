@@ -300,7 +300,7 @@ def _looked_at(declared: Metric, filters: Filters) -> FromClause:
         return relation_of(
             declared, select(relations.facts).where(relations.behind(relations.facts, filters)).subquery("facts")
         )
-    return relation_of(declared, relations.facts)
+    return relation_of(declared, relations.facts, filters.period)
 
 
 def _kept(declared: Metric, relation: FromClause, filters: Filters) -> ColumnElement[bool]:
