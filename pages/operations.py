@@ -78,7 +78,7 @@ def queued(waiting: pd.DataFrame) -> str:
     wait = "waits" if len(waiting) == 1 else "wait"
     said = f"{sentences.counted(len(waiting), 'deferred request')} {wait}, the oldest for {oldest}"
     late = int((waiting["expires_at"] <= pd.Timestamp(moment())).sum())
-    return f"{said}; {numbers.count(late)} too long, and will be dropped when a worker claims them" if late else said
+    return f"{said}; {numbers.count(late)} too long, and will be dropped by the next sweep" if late else said
 
 
 def worst(by_model: pd.DataFrame, rate: float) -> str:

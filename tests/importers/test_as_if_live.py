@@ -16,6 +16,9 @@ from sqlalchemy import text
 from credit_core import CreditCore, Request
 from credit_core.importers import frame, govern, record
 from credit_core.importers.frame import FAILED, PENDING, SUCCEEDED, Event, Rejects, Summary
+from credit_core.service.deferred import EXPIRED
+from credit_core.service.generate import DEFERRAL_LIFETIME
+from credit_core.units import to_us
 from tests.service.scenes import NOW, StoppedClock, make_live
 
 START = datetime(2024, 11, 30, 20, tzinfo=UTC)
@@ -39,12 +42,15 @@ def new_core(sqlite_template: Path, tmp_path: Path) -> Iterator[Any]:
         core.close()
 
 
-def log(rows: int = 160) -> list[Event]:
-    """Six users, four cells and an evening that goes over a midnight and a month's end; some fail, some never end."""
+def log(rows: int = 160, asleep: int = 0) -> list[Event]:
+    """Six users, four cells and an evening that goes over a midnight and a month's end; some fail, some never end.
+
+    From row ``asleep`` on, if given, it goes on the next evening.
+    """
     rng = random.Random(8)
     events, at = [], START
     for line in range(2, rows + 2):
-        at += timedelta(seconds=rng.choice([0, 5, 20, 60, 400]))
+        at += timedelta(seconds=rng.choice([0, 5, 20, 60, 400]), hours=21 if line == asleep else 0)
         status = rng.choices([SUCCEEDED, FAILED, PENDING], [8, 1, 1])[0]
         seconds = rng.choice([0, 4, 20, 90, 500])
         events.append(
@@ -106,7 +112,10 @@ def served_live(core: CreditCore, events: list[Event]) -> None:
         request = Request(
             event.user_id, event.request_id, event.session_id, event.genre, event.mood, images=event.images
         )
-        if core.authorize(request, at=event.started_at).fresh:
+        decision = core.authorize(request, at=event.started_at)
+        if decision.status == "DEFERRED":
+            heapq.heappush(due, (event.started_at + DEFERRAL_LIFETIME, 0, event.line, event))
+        elif decision.fresh:
             if event.ended_at is None:
                 heapq.heappush(due, (event.started_at + timedelta(seconds=600), 0, event.line, event))
             else:
@@ -122,10 +131,12 @@ def known(core: CreditCore) -> set[str]:
 def test_batches_of_any_size_write_what_live_calls_would_have_written(
     new_core: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = log()
+    events = log(asleep=100)
     live = new_core()
     served_live(live, events)
     expected = ledger(live)
+    dropped = {row[5] for row in expected if row[20] == EXPIRED}
+    assert min(dropped) < to_us(events[-1].started_at) < max(dropped)
     assert {"coverage_miss", "controller", "session_cap", "unaffordable"} <= {row[11] for row in expected}
     assert {"settle", "release", "library"} <= {row[4] for row in expected}
     for size in (1, 7, 500):
@@ -222,7 +233,8 @@ def test_what_a_batch_remembers_is_what_is_going_on_and_not_the_log(
     def watched() -> Iterator[Event]:
         nonlocal most
         for event in log(1_500):
-            most = max(most, len(governor._endings) + len(governor._counted))
+            most = max(most, sum(one.kind != govern._DROP for one in governor._endings) + len(governor._counted))
+            assert all(governor._reached < one.at <= governor._reached + DEFERRAL_LIFETIME for one in governor._endings)
             yield event
 
     governor.run(watched())
