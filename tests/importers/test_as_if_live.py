@@ -123,6 +123,14 @@ def served_live(core: CreditCore, events: list[Event]) -> None:
     until(START + timedelta(days=30))
 
 
+def deferred_and_dropped(core: CreditCore) -> tuple[list[Any], list[Any]]:
+    """Ends of deferred requests: of those that wait, and of those that were dropped."""
+    with core.deployment.ledger.reading() as connection:
+        waiting = connection.execute(text("SELECT expires_at FROM deferrals ORDER BY 1")).scalars().all()
+        dropped = f"SELECT occurred_at FROM ledger_entries WHERE reason = '{EXPIRED}' ORDER BY 1"
+        return list(waiting), list(connection.execute(text(dropped)).scalars())
+
+
 def known(core: CreditCore) -> set[str]:
     with core.deployment.ledger.reading() as connection:
         return set(connection.execute(text("SELECT user_id FROM users")).scalars())
@@ -191,6 +199,50 @@ def test_beside_a_sweeper_on_the_wall_clock_every_row_is_still_accounted_for(
     assert rejects.count == 0
     assert summary.late_settles > 0
     assert summary.swept > summary.late_settles
+    assert core.verify() == []
+
+
+def test_what_was_deferred_in_the_last_day_may_still_be_drained_after_the_import(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "ledger.db"
+    shutil.copy(sqlite_template, path)
+    events = log(asleep=100)
+    now = START + timedelta(hours=25)
+    with CreditCore.open(f"sqlite:///{path}", clock=StoppedClock(now)) as core:
+        make_live(core, {"controller.k": 0.05, "coverage.target": 6, "saga.hold_ttl_s": 600.0})
+        summary, _ = governed(core, events)
+        waiting, dropped = deferred_and_dropped(core)
+        assert len(waiting) + len(dropped) == summary.deferred
+        assert max(dropped) <= to_us(now) < min(waiting)
+        # Run again it finds what it dropped, and nothing to drop; the sweeper takes the rest in its time.
+        assert governed(core, events)[0].deferred == summary.deferred
+        assert deferred_and_dropped(core) == (waiting, dropped)
+        later = now + timedelta(days=2)
+        assert core.sweep(later).deferrals == len(waiting)
+        assert deferred_and_dropped(core) == ([], [*dropped, *waiting])
+        assert core.verify() == []
+
+
+def test_what_a_worker_drained_beside_the_import_is_not_dropped(new_core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    core, drained = new_core(), []
+    monkeypatch.setattr(govern, "CHUNK", 1)
+
+    def drained_between() -> Iterator[Event]:
+        for event in log(asleep=100):
+            yield event
+            for child in core.claim_deferred(at=event.started_at):
+                core.settle(child.user_id, child.request_id, at=event.started_at)
+                drained.append(child.request_id)
+
+    summary, _ = governed(core, drained_between())
+    waiting, dropped = deferred_and_dropped(core)
+    with core.deployment.ledger.reading() as connection:
+        query = "SELECT count(*) FROM ledger_entries WHERE parent_request_id IS NOT NULL AND rule = 'unaffordable'"
+        unaffordable = connection.execute(text(query)).scalar_one()
+    assert waiting == []
+    assert len(drained) > 0
+    assert len(drained) + unaffordable + len(dropped) == summary.deferred
     assert core.verify() == []
 
 
