@@ -202,14 +202,10 @@ def test_beside_a_sweeper_on_the_wall_clock_every_row_is_still_accounted_for(
     assert core.verify() == []
 
 
-def test_what_was_deferred_in_the_last_day_may_still_be_drained_after_the_import(
-    sqlite_template: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "ledger.db"
-    shutil.copy(sqlite_template, path)
+def test_what_was_deferred_in_the_last_day_may_still_be_drained_after_the_import(ledger_url: str) -> None:
     events = log(asleep=100)
     now = START + timedelta(hours=25)
-    with CreditCore.open(f"sqlite:///{path}", clock=StoppedClock(now)) as core:
+    with CreditCore.open(ledger_url, clock=StoppedClock(now)) as core:
         make_live(core, {"controller.k": 0.05, "coverage.target": 6, "saga.hold_ttl_s": 600.0})
         summary, _ = governed(core, events)
         waiting, dropped = deferred_and_dropped(core)
