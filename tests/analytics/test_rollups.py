@@ -17,7 +17,7 @@ from credit_core.analytics import cutting, measures, queries, relations, segment
 from credit_core.analytics.day_ends import STEP_DAYS
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
-from credit_core.analytics.queries import economics, explore, funnel, operations, standing
+from credit_core.analytics.queries import economics, explore, funnel, gaps, operations, standing
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.bench import reading
@@ -137,8 +137,11 @@ def test_what_pages_ask_most_comes_from_roll_ups(rolled: StoredFacts) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [funnel.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes],
-)
+    [
+        funnel.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes,
+        gaps.first_fallbacks,
+    ],
+)  # fmt: skip
 def test_questions_about_accounts_come_from_people_by_day(
     question: Any, rolled: StoredFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +153,13 @@ def test_questions_about_accounts_come_from_people_by_day(
     question(rolled, Filters(PERIODS[2], PERIODS[2].before()))
     assert any("rollup_people" in sql for sql in asked)
     assert not any("FROM facts " in sql for sql in asked)
+
+
+@pytest.mark.parametrize("narrowed", [{}, {"plans": ("basic",)}, {"users": ("u-a1", "u-a2")}, {"models": ("dalle-3-hd",)}])
+def test_first_fallbacks_are_those_of_entries(narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts) -> None:
+    found = [gaps.first_fallbacks(rolled, Filters(period, **narrowed)) for period in PERIODS]
+    assert found == [gaps.first_fallbacks(facts, Filters(period, **narrowed)) for period in PERIODS]
+    assert any(one.users for one in found) or "models" in narrowed
 
 
 def asked_by(question: Any, facts: StoredFacts, patch: pytest.MonkeyPatch, chosen: Filters) -> tuple[Any, str]:
