@@ -146,11 +146,11 @@ def dailies(
 
 
 def breakdowns(
-    facts: Facts, filters: Filters, slugs: Sequence[str], by: str | Sequence[str]
+    facts: Facts, filters: Filters, slugs: Sequence[str], by: str | Sequence[str], only: FromClause | None = None
 ) -> dict[str, pd.DataFrame]:
     """Several metrics by the same dimensions, by slug and in their order: the dimensions, value, numerator, denominator.
 
-    One statement per relation.
+    One statement per relation. ``only``: of the accounts in that relation.
     """
     found: dict[str, pd.DataFrame] = {}
     days = elapsed_days(facts, filters.period)
@@ -158,7 +158,10 @@ def breakdowns(
         keys = [checked_dimension(declared, name) for declared in together for name in _names(by)][: len(_names(by))]
         relation = _looked_at(together[0], filters)
         dimensions = [relation.c[name] for name in keys]
-        rows = facts.frame(_grouped(together, relation, filters, dimensions).order_by(*dimensions))
+        statement = _grouped(together, relation, filters, dimensions).order_by(*dimensions)
+        if only is not None:
+            statement = statement.where(relation.c.account_id.in_(select(only.c.account_id)))
+        rows = facts.frame(statement)
         for declared, part in _apart(together, rows, keys):
             found[declared.slug] = _with_values(declared, part, days if declared.per_day else 1.0)
     return {slug: found[slug] for slug in slugs}
