@@ -191,8 +191,10 @@ ROLLUPS = (
     RollUp(
         "people",
         ("account_id", "user_id", "team_id", "day", "plan", "region"),
-        sums=("d_avail_uc", "d_held_uc", "d_count"),
+        sums=("d_avail_uc", "d_held_uc", "d_count", "cost_usd_micro"),
         measures={
+            "spent_worth": _WORTH["spent_worth"],
+            "broken_worth": _WORTH["broken_worth"],
             "welcome_uc": case((_F.lot_kind == "welcome", measures.spent_uc(_F))),
             "spent_uc": measures.spent_uc(_F),
             "wanted_uc": measures.wanted_uc(_F),
@@ -202,6 +204,7 @@ ROLLUPS = (
         counts={
             "requested": measures.requested(_F),
             "sold": measures.sold(_F),
+            "settled": measures.legs("settle")(_F),
             "served_fresh": measures.served_fresh(_F),
             "unaffordable": measures.by_rule("unaffordable")(_F),
             "over_limit": measures.by_rule("over_limit")(_F),

@@ -17,7 +17,7 @@ from credit_core.analytics import cutting, measures, queries, relations, segment
 from credit_core.analytics.day_ends import STEP_DAYS
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
-from credit_core.analytics.queries import economics, explore, funnel, gaps, operations, standing
+from credit_core.analytics.queries import economics, explore, funnel, gaps, margins, operations, standing
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.bench import reading
@@ -139,7 +139,7 @@ def test_what_pages_ask_most_comes_from_roll_ups(rolled: StoredFacts) -> None:
     "question",
     [
         funnel.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes,
-        gaps.first_fallbacks,
+        gaps.first_fallbacks, partial(margins.by_account, catalog=CATALOG.catalog),
     ],
 )  # fmt: skip
 def test_questions_about_accounts_come_from_people_by_day(
@@ -155,11 +155,28 @@ def test_questions_about_accounts_come_from_people_by_day(
     assert not any("FROM facts " in sql for sql in asked)
 
 
-@pytest.mark.parametrize("narrowed", [{}, {"plans": ("basic",)}, {"users": ("u-a1", "u-a2")}, {"models": ("dalle-3-hd",)}])
-def test_first_fallbacks_are_those_of_entries(narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts) -> None:
-    found = [gaps.first_fallbacks(rolled, Filters(period, **narrowed)) for period in PERIODS]
-    assert found == [gaps.first_fallbacks(facts, Filters(period, **narrowed)) for period in PERIODS]
-    assert any(one.users for one in found) or "models" in narrowed
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        {},
+        {"users": ("u-a1", "u-a2")},
+        pytest.param({"plans": ("basic",)}, marks=pytest.mark.deep),
+        pytest.param({"models": ("dalle-3-hd",)}, marks=pytest.mark.deep),
+    ],
+)
+def test_first_fallbacks_and_margins_of_accounts_are_those_of_entries(
+    narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts
+) -> None:
+    for period in PERIODS[1:3]:
+        chosen = Filters(period, **narrowed)
+        found = gaps.first_fallbacks(rolled, chosen)
+        assert found == gaps.first_fallbacks(facts, chosen)
+        assert found.users > 0 or "models" in narrowed
+        every, costliest = (margins.by_account(rolled, chosen, CATALOG.catalog, limit) for limit in (None, 2))
+        equal(every, margins.by_account(facts, chosen, CATALOG.catalog, None))
+        known, most = (sorted(cost or 0 for cost in frame["cost_usd_micro"]) for frame in (every, costliest))
+        assert most == known[-2:]
+        assert most[-1] > 0
 
 
 def asked_by(question: Any, facts: StoredFacts, patch: pytest.MonkeyPatch, chosen: Filters) -> tuple[Any, str]:
