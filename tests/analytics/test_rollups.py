@@ -20,7 +20,7 @@ from credit_core.analytics.metrics import METRICS
 from credit_core.analytics.queries import economics, explore, funnel, gaps, margins, operations, standing
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
-from credit_core.bench import reading
+from credit_core.bench import questions
 from credit_core.policy.config import Config
 from tests.analytics.ledgers import CATALOG, START, Ledger
 
@@ -106,14 +106,14 @@ def test_every_metric_is_the_same_by_day_and_by_dimension(slug: str, facts: Fact
 def test_every_question_of_every_page_has_the_same_answer(
     narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts
 ) -> None:
-    terms = reading.Terms(Config(), CATALOG.catalog, 1)
+    terms = questions.Terms(Config(), CATALOG.catalog, 1, START + timedelta(days=14), "basic")
     chosen = Filters(PERIODS[2], PERIODS[2].before(), **narrowed)
-    for page, questions in reading.pages(terms).items():
-        for number, question in enumerate(questions):
+    for page, asked in questions.pages(terms).items():
+        for question in asked.whole:
             try:
                 equal(question(rolled, chosen), question(facts, chosen))
             except AssertionError as error:
-                raise AssertionError(f"{page}, question {number}: {error}") from error
+                raise AssertionError(f"{page}, {question.name}: {error}") from error
 
 
 def test_hours_and_top_parts_are_the_same(facts: Facts, rolled: StoredFacts) -> None:
