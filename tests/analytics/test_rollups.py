@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, literal_column, or_, select
 
-from credit_core.analytics import cutting, measures, queries, relations, segments, source
+from credit_core.analytics import cutting, measures, queries, relations, rollups, segments, source
 from credit_core.analytics.day_ends import STEP_DAYS
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
@@ -22,6 +22,7 @@ from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.bench import questions
 from credit_core.policy.config import Config
+from credit_core.units import to_us
 from tests.analytics.ledgers import CATALOG, START, Ledger
 
 F = relations.facts.c
@@ -312,3 +313,29 @@ def test_a_period_that_cuts_a_day_reads_that_days_entries(rolled: StoredFacts) -
     )
     asked = sql_of(rolled, statement)
     assert [day for day in ("2025-03-04", "2025-03-05", "2025-03-07") if day in asked] == ["2025-03-04", "2025-03-07"]
+
+
+@pytest.mark.parametrize("into_hour", [0, 17, 59])
+def test_a_bound_within_an_hour_reads_that_hours_entries(into_hour: int, facts: Facts, rolled: StoredFacts) -> None:
+    since = START + timedelta(days=2, hours=9, minutes=into_hour)
+    kept = relations.behind(relations.facts, Filters(Period(since, since + timedelta(days=4, hours=6, minutes=7))))
+    counted = (measures.failed, measures.sold, measures.legs("rejected", reason="late_settle"), lambda f: f.seq == 1)
+    figures = [measures.total(measures.spent_uc)(F), measures.provider_cost(F)]
+    figures += [func.count().filter(condition(F)) for condition in counted]
+    statement = select(F.plan, *figures).where(kept).group_by(F.plan).order_by(F.plan)
+    sql = sql_of(rolled, statement)
+    assert "rollup_hours" in sql
+    assert "FROM facts " not in sql
+    # The ledger's zone is 5 h 45 min ahead.
+    for at in (since, since + timedelta(days=4, hours=6, minutes=7)):
+        local = at + timedelta(hours=5, minutes=45)
+        assert f"""day" = CAST('{local:%Y-%m-%d}' AS DATE)) AND ("hour" IN ({local.hour}))""" in sql
+    assert rolled.rows(statement) == facts.rows(statement)
+
+
+def test_an_hour_that_comes_twice_is_cut_as_one() -> None:
+    hours = next(one for one in rollups.ROLLUPS if one.name == "hours")
+    day = date(2026, 10, 25)
+    twice = [to_us(datetime(2026, 10, 25, hour, 30, tzinfo=UTC)) for hour in (0, 1)]
+    assert hours.split(day, twice, "Europe/Berlin") == "day = DATE '2026-10-25' AND hour IN (2)"
+    assert hours.split(day, twice, "UTC") == "day = DATE '2026-10-25' AND hour IN (0, 1)"
