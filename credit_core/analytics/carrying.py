@@ -8,7 +8,7 @@ row from row, without looking for the accounts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -69,11 +69,6 @@ def not_told_apart(days: Sequence[date], told: Sequence[Told], before: date) -> 
             first = spans.pop()[0] + timedelta(days=1)
         spans.append((first - timedelta(days=1), end))
     return AddedUp(until, tuple(spans))
-
-
-def dates(days: Iterable[date]) -> str:
-    """Days as literals of SQL."""
-    return ", ".join(f"DATE '{day}'" for day in days)
 
 
 def carried(at: Manifest, rollup: RollUp) -> Carried:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -215,8 +216,9 @@ def rows(_: Any) -> ColumnElement[Any]:
     return func.count()
 
 
+@cache
 def accounts(condition: Expression) -> Aggregate:
-    """Number of distinct accounts with a row that meets a condition."""
+    """Number of distinct accounts with a row that meets a condition; the same object for the same one."""
     return Aggregate(lambda f: func.count(distinct(f.account_id)).filter(condition(f)), condition, True)
 
 

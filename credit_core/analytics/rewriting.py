@@ -18,7 +18,7 @@ import duckdb
 from credit_core.analytics import relations, visiting
 from credit_core.analytics.asked import Asked, Cut, Rolled, RolledUp
 from credit_core.analytics.by_week import PEOPLE
-from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
+from credit_core.analytics.carrying import AddedUp, Told, not_told_apart
 from credit_core.analytics.days import day_within, last_us
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.narrowing import Narrower
@@ -149,11 +149,12 @@ class Rewriter:
         there: RolledUp,
         cuts: dict[str, Cut],
     ) -> str:
-        """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
+        """The rolled up days, or hours, that no bound cuts through, and entries: those of the others, and all that are not rolled up.
 
         What is added up is there as one row for each of the roll-up's keys.
         """
-        conditions = [f"day NOT IN ({dates(cut)})"] if cut else []
+        split = {day: rollup.split(day, at, there.zone) for day, at in cut.items()}
+        conditions = [f"NOT ({rows})" for rows in split.values()]
         covered = added_up.days()
         conditions += [f"NOT ({days})" for days in covered]
         parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")]
@@ -164,10 +165,11 @@ class Rewriter:
         if covered and rollup.name in there.late:
             parts.append(f"SELECT * FROM {rollup.late} WHERE {' OR '.join(covered)}")
         for day, at in cut.items():
-            entries = f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'"
+            entries = f"SELECT * FROM {rollup.closed} WHERE {split[day]}"
             if rollup.in_memory:
                 name = rollup.cut(day, at)
-                cuts[name] = Cut(name, rollup.cut_from(relations.facts.name + "_closed", day, at), entries)
+                made = rollup.cut_from(relations.facts.name + "_closed", day, at, there.zone)
+                cuts[name] = Cut(name, made, entries)
                 entries = f"SELECT * FROM {name}"
             parts.append(entries)
         if there.fresh:
