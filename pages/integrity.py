@@ -39,10 +39,13 @@ def check_now() -> dict[int, Any]:
     return {violation.invariant: violation for violation in found}
 
 
-def sentence(checks: pd.DataFrame, tied: queries.TieOut) -> None:
+def sentence(checks: pd.DataFrame) -> None:
     """The answer to the page's question."""
+    tied = provenance.tied(filters.current())
     tie = (
-        "The figures of this dashboard are made up; there is no ledger behind them."
+        "The figures of this dashboard are being checked against the ledger."
+        if tied is None
+        else "The figures of this dashboard are made up; there is no ledger behind them."
         if tied.made_up is not None
         else "The figures of this dashboard equal the ledger's sums."
         if tied.exact
@@ -197,7 +200,7 @@ def past_checks(checks: pd.DataFrame) -> None:
 
 
 checked, held = queries.checks(facts), queries.open_holds(facts, now)
-sentence(checked, provenance.tied(filters.current()))
+provenance.looking_again(sentence)(checked)
 standing(checked, held)
 left, right = st.columns(2, gap="large")
 with left:

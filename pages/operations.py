@@ -77,8 +77,13 @@ def queued(waiting: pd.DataFrame) -> str:
     oldest = numbers.duration(waiting["age_s"].max())
     wait = "waits" if len(waiting) == 1 else "wait"
     said = f"{sentences.counted(len(waiting), 'deferred request')} {wait}, the oldest for {oldest}"
-    late = int((waiting["expires_at"] <= pd.Timestamp(moment())).sum())
-    return f"{said}; {numbers.count(late)} too long, and will be dropped when a worker claims them" if late else said
+    late = too_long(waiting)
+    return f"{said}; {numbers.count(late)} too long, and will be dropped by the next sweep" if late else said
+
+
+def too_long(waiting: pd.DataFrame) -> int:
+    """How many deferred requests wait past their end."""
+    return int((waiting["expires_at"] <= pd.Timestamp(moment())).sum())
 
 
 def worst(by_model: pd.DataFrame, rate: float) -> str:
@@ -238,6 +243,9 @@ def now_open(holds: pd.DataFrame, waiting: pd.DataFrame) -> None:
             key="deferred", zone=zone, on_row=drill.to_user, file_name="deferred_queue",
             alt="Deferred requests that wait, the oldest first.",
         )  # fmt: skip
+        if too_long(waiting):
+            st.caption("Those that waited too long are dropped by the sweeper. Run it, or put it on a timer:")
+            st.code("python -m credit_core sweep", language="bash")
 
 
 def people() -> None:

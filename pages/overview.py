@@ -7,6 +7,7 @@ import streamlit as st
 
 from credit_core.analytics import metrics, queries
 from credit_core.analytics.queries import news, standing
+from credit_core.analytics.queries.surplus import LISTED
 from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
 from pages.components.metric_cards import Wanted, cards
@@ -45,7 +46,7 @@ config = session.core().config()
 charged, paced = filters.charged(), filters.paced()
 
 
-def sentence(targets: pd.DataFrame, ends: standing.RunningOut) -> None:
+def sentence(targets: pd.DataFrame, ends: standing.Ends) -> None:
     """The state of things in words."""
     known = targets.dropna(subset=["met"])
     missed = [row["title"] for row in known.to_dict("records") if not row["met"]]
@@ -53,7 +54,7 @@ def sentence(targets: pd.DataFrame, ends: standing.RunningOut) -> None:
         sentences.joined(
             sentences.targets(missed, len(known)),
             sentences.plan_pace(ask(standing.pace_by_plan, chosen), ask(standing.since_release, chosen)),
-            sentences.running_out(len(ends.empty), len(ends.soon), sentences.weekday(ledger.as_of + AHEAD, zone))
+            sentences.running_out(ends.empty, ends.soon, sentences.weekday(ledger.as_of + AHEAD, zone))
             if paced
             else "",
         )
@@ -147,7 +148,7 @@ def since_yesterday() -> None:
     st.caption("The last 24 hours against the 24 before; only what is more than chance, and at least 5 %.")
 
 
-def running_out(ends: standing.RunningOut) -> None:
+def running_out(ends: standing.Ends) -> None:
     """Who runs out within a week."""
     st.subheader("Running out this week")
     if not paced:
@@ -155,15 +156,11 @@ def running_out(ends: standing.RunningOut) -> None:
             f"Run-outs are foreseen for paced plans, not for plans that count {escape_markdown(filters.credit_words())}."
         )
         return
-    if ends.soon.empty:
+    if not ends.soon:
         states.unknown("Nobody is expected to run out within 7 days at the present burn.")
         return
-    # Of those who are shown: the others' ends need not be drawn.
-    users = ends.soon["user_id"]
-    asked = chosen.at_end() if users.isna().any() else chosen.at_end().narrowed(users=tuple(sorted(users)))
-    told = ask(queries.run_out_risk, asked)[["account_id", "risk", "chance"]]
     tables.show(
-        ends.soon.merge(told, on="account_id", how="left"),
+        with_risk(ask(standing.running_out, chosen.at_end(), ledger.as_of + AHEAD, LISTED)),
         [
             tables.Column("user_id", "User", pinned=True),
             tables.Column("plan", "Plan", "slug"),
@@ -185,9 +182,19 @@ def running_out(ends: standing.RunningOut) -> None:
         key="running_out",
         zone=zone,
         on_row=drill.to_user,
+        csv_rows=lambda: with_risk(standing.running_out(session.facts(), chosen, ledger.as_of + AHEAD)),
+        total=ends.soon,
         file_name="running_out_this_week",
         alt="Users whose credits end within a week at their present burn.",
     )
+
+
+def with_risk(soon: pd.DataFrame) -> pd.DataFrame:
+    """With the chance to run out, of those who are shown: the others' ends need not be drawn."""
+    users, at = soon["user_id"], chosen.at_end()
+    asked = at if users.isna().any() or len(users) > LISTED else at.narrowed(users=tuple(sorted(users)))
+    told = ask(queries.run_out_risk, asked)[["account_id", "risk", "chance"]]
+    return soon.merge(told, on="account_id", how="left")
 
 
 def shown_targets(targets: pd.DataFrame) -> pd.DataFrame:
@@ -200,7 +207,7 @@ def shown_targets(targets: pd.DataFrame) -> pd.DataFrame:
 
 with states.loading(420):
     goals = shown_targets(ask(queries.slos, chosen, config))
-    ends = ask(standing.running_out, chosen.at_end(), ledger.as_of + AHEAD)
+    ends = ask(standing.ends, chosen.at_end(), ledger.as_of + AHEAD)
     summary = cards(
         [
             Wanted(

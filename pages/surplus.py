@@ -201,7 +201,9 @@ def ran_out() -> None:
     """Who met an empty balance in the period."""
     st.subheader("Run-outs in the period")
     rows, dry = ask(queries.run_outs, chosen, LISTED), ask(queries.dry_time, chosen)
-    st.markdown(sentences.joined(*dry_words(dry)))
+    if dry.run_outs:
+        st.markdown(dry_words(dry))
+    paced_out()
     if rows.empty:
         states.unknown("Nobody met an empty balance in this period.")
         return
@@ -226,21 +228,23 @@ def ran_out() -> None:
     )
 
 
-def dry_words(dry: Dry) -> list[str]:
+def dry_words(dry: Dry) -> str:
     """How long people were dry, and how much of what could be given was."""
-    found = []
-    if dry.run_outs:
-        per = "" if dry.share is None else f", in all **{numbers.share(dry.share)}** of a cycle per active account"
-        found.append(
-            f"{sentences.counted(dry.run_outs, 'run-out')} of {sentences.counted(dry.accounts, 'account')}; the middle one lasted "
-            f"{numbers.duration(dry.median_days * 86_400)}{per}"
-        )
+    per = "" if dry.share is None else f", in all **{numbers.share(dry.share)}** of a cycle per active account"
+    return sentences.joined(
+        f"{sentences.counted(dry.run_outs, 'run-out')} of {sentences.counted(dry.accounts, 'account')}; the middle one lasted "
+        f"{numbers.duration(dry.median_days * 86_400)}{per}"
+    )
+
+
+@st.fragment(parallel=True)
+def paced_out() -> None:
+    """What finished cycles made of what there was: every reserve and grant in them is looked at, and nothing waits for that."""
     pacing = ask(queries.value, chosen, "pacing_efficiency")
     if pacing.value is not None:
-        found.append(
-            f"finished cycles gave out **{numbers.share(pacing.value)}** of the fresh credits that their balances and demand allowed"
+        st.markdown(
+            f"Finished cycles gave out **{numbers.share(pacing.value)}** of the fresh credits that their balances and demand allowed."
         )
-    return found
 
 
 def summary(whole: standing.Spread, before: standing.Spread | None, course: pd.DataFrame) -> list[kpi.Card]:

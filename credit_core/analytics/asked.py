@@ -25,8 +25,8 @@ class RolledUp(NamedTuple):
     """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
 
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
-    ``names``: the roll-ups that are there. ``carried``: roll-up → weeks' ends up to which everything is added up, and each week
-    by itself, but for entries that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
+    ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for entries
+    that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
     ``subsets``: those of entries kept apart.
     """
 

@@ -1,14 +1,17 @@
 """Balances carried forward: everything up to the end of some days, added up, so that no question has to begin at the beginning.
 
 The writer of a folder of segments makes what is missing after each run: roll-ups that a segment lacks because a later release
-declares them, and a week's end at a time, for each account, the sum of all that came before.
+declares them, and, of the end of each week and each of the last days, the sum of all that came before, for each account. Rows of
+such a day's end are in the order of the one before, with new accounts behind: so what came between two of them is told by taking
+row from row, without looking for the accounts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,40 +21,31 @@ from credit_core.analytics.rollups import ROLLUPS, RollUp
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 
-#: Days between two days up to whose end everything is added up; the last such day may come sooner.
-EVERY_DAYS = 7
+#: Days between two days up to whose end everything is added up, and how many of the last days are such days, each of them: nine
+#: weeks, so that 28 days and the 28 before them begin and end where one is.
+EVERY_DAYS, LAST_DAYS = 7, 63
 #: Writes the rows of a statement to a new file of a kind, and gives its name.
 Written = Callable[[str, str], str]
 
 
 class Carried(NamedTuple):
-    """Days up to whose end a roll-up is added up → the file; ``late``: files with entries that came since, for those days too.
-
-    ``weeks``: such days → the file of the week that ends with the day, or as much of it as is over, added up.
-    """
+    """Days up to whose end a roll-up is added up → the file; ``late``: files with entries that came since, for those days too."""
 
     files: Mapping[date, str]
     late: tuple[str, ...]
-    weeks: Mapping[date, str]
 
 
 class AddedUp(NamedTuple):
-    """What a question need not tell apart: everything up to the end of a day, and after it the weeks that end with these."""
+    """What a question need not tell apart: everything up to the end of a day; and spans, each from after a day to the end of another."""
 
     until: date | None
-    weeks: tuple[date, ...]
+    spans: tuple[tuple[date, date], ...]
 
     def days(self) -> list[str]:
         """Conditions on a day, one of which those have that are in it."""
-        spans: list[tuple[date | None, date]] = [] if self.until is None else [(None, self.until)]
-        for day in self.weeks:
-            before = end_before(day)
-            if spans and spans[-1][1] == before:
-                spans[-1] = (spans[-1][0], day)
-            else:
-                spans.append((before, day))
         return [
-            ("" if after is None else f"day > DATE '{after}' AND ") + f"day <= DATE '{day}'" for after, day in spans
+            *([] if self.until is None else [f"day <= DATE '{self.until}'"]),
+            *(f"day > DATE '{after}' AND day <= DATE '{until}'" for after, until in self.spans),
         ]
 
 
@@ -63,32 +57,30 @@ class Told(NamedTuple):
 
 
 def not_told_apart(days: Sequence[date], told: Sequence[Told], before: date) -> AddedUp:
-    """Of the weeks that end with ``days``, those without a bound in them; from the day ``before`` on every day is told apart."""
+    """Of the spans between ``days``, those without a bound in them; from the day ``before`` on every day is told apart."""
     until = max((day for day in days if all(day < one.day for one in told)), default=None)
-
-    def whole(end: date) -> bool:
-        first = end_before(end) + timedelta(days=1)
-        return all(end < one.day or one.day < first or (one.day == first and not one.within) for one in told)
-
-    weeks = (day for day in sorted(days) if (until is None or day > until) and day < before and whole(day))
-    return AddedUp(until, tuple(weeks))
-
-
-def dates(days: Iterable[date]) -> str:
-    """Days as literals of SQL."""
-    return ", ".join(f"DATE '{day}'" for day in days)
+    bounds = {one.day for one in told}
+    spans: list[tuple[date, date]] = []
+    for after, end in pairwise(sorted(day for day in days if until is None or day >= until)):
+        first = after + timedelta(days=1)
+        if end >= before or any(first <= one.day <= end and (one.day > first or one.within) for one in told):
+            continue
+        if spans and spans[-1][1] == after and first not in bounds:
+            first = spans.pop()[0] + timedelta(days=1)
+        spans.append((first - timedelta(days=1), end))
+    return AddedUp(until, tuple(spans))
 
 
 def carried(at: Manifest, rollup: RollUp) -> Carried:
     """What is there of a roll-up, and still holds."""
     covered = set(at.tables.get(_of(rollup), ()))
     closed = [one for one in at.segments if one.closed]
-    files, weeks = ({_day_of(name): name for name in at.tables.get(of(rollup), ())} for of in (_until, _week))
+    files = {_day_of(name): name for name in at.tables.get(_ends_of(rollup), ())}
     if not files or not covered <= {one.rollups.get(rollup.key, "") for one in closed}:
-        return Carried({}, (), {})
+        return Carried({}, ())
     since = [one for one in closed if one.rollups[rollup.key] not in covered]
     end = end_us(at, max(files))
-    return Carried(files, tuple(one.rollups[rollup.key] for one in since if one.first_us < end), weeks)
+    return Carried(files, tuple(one.rollups[rollup.key] for one in since if one.first_us < end))
 
 
 def first_day(at: Manifest) -> date:
@@ -132,33 +124,35 @@ def _carried_on(at: Manifest, rollup: RollUp, folder: Path, written: Written) ->
         return at
     closed = [one for one in at.segments if one.closed]
     there = carried(at, rollup)
-    files, weeks = dict(there.files), dict(there.weeks)
+    files = dict(there.files)
     if there.late:
         # What was added up before they came is made again.
         late_us = min(one.first_us for one in closed if one.rollups[rollup.key] in there.late)
         since = local_day(from_us(late_us), checked_zone(at.zone))
-        files, weeks = ({day: name for day, name in kept.items() if day < since} for kept in (files, weeks))
+        files = {day: name for day, name in files.items() if day < since}
     ends = list(_ends(first_day(at), last))
-    files, weeks = ({day: name for day, name in kept.items() if day in ends} for kept in (files, weeks))
     for day in ends:
-        week_before = end_before(day)
-        if day not in weeks:
-            rows = rows_of(at, rollup, folder, week_before + timedelta(days=1), day)
-            weeks[day] = written(f"week-{day:%Y%m%d}", _added_up(rollup, day, rows))
         if day not in files:
-            before = files.get(week_before)
-            parts = [weeks[day], *([] if before is None else [before])]
-            rows = f"SELECT * FROM read_parquet({paths(folder, parts)})"
-            files[day] = written(f"until-{day:%Y%m%d}", _added_up(rollup, day, rows))
-    if (files, weeks) == (there.files, there.weeks):
+            before = max(((one, name) for one, name in files.items() if one < day), default=None)
+            files[day] = written(f"until-{day:%Y%m%d}", _until(at, rollup, folder, day, before))
+    files = {day: files[day] for day in ends}
+    if files == there.files:
         return at
     covered = tuple(one.rollups[rollup.key] for one in closed)
-    ordered = {of(rollup): tuple(kept[day] for day in sorted(kept)) for of, kept in ((_until, files), (_week, weeks))}
-    return replace(at, tables=at.tables | ordered | {_of(rollup): covered})
+    # Those of other definitions, and of releases that kept weeks, are not asked any more.
+    others = {name: names for name, names in at.tables.items() if not name.startswith(_KINDS)}
+    return replace(at, tables=others | {_ends_of(rollup): tuple(files.values()), _of(rollup): covered})
 
 
-def _added_up(rollup: RollUp, day: date, rows: str) -> str:
-    return rollup.added_up(f"({rows})", day) + " ORDER BY ALL"
+def _until(at: Manifest, rollup: RollUp, folder: Path, day: date, before: tuple[date, str] | None) -> str:
+    """SQL of everything up to the end of a day, from the day's end before it, whose rows stay where they are."""
+    first = first_day(at) if before is None else before[0] + timedelta(days=1)
+    rows = f"SELECT *, NULL AS place FROM ({rows_of(at, rollup, folder, first, day)})"
+    if before is not None:
+        known = f"read_parquet({paths(folder, [before[1]])}, file_row_number = true)"
+        rows += f" UNION ALL BY NAME SELECT * RENAME (file_row_number AS place) FROM {known}"
+    keys = ", ".join(f'"{key}"' for key in rollup.keys if key != "day")
+    return f"{rollup.added_up(f'({rows})', day)} ORDER BY min(place) NULLS LAST, {keys}"
 
 
 def rows_of(at: Manifest, rollup: RollUp, folder: Path, first: date, last: date) -> str:
@@ -176,28 +170,23 @@ def end_us(at: Manifest, day: date) -> int:
     return to_us(first_instant(day + timedelta(days=1), checked_zone(at.zone)))
 
 
-def end_before(day: date) -> date:
-    """The last week's end before a day."""
-    return day - timedelta(days=(day.toordinal() - 1) % EVERY_DAYS + 1)
-
-
 def _ends(first: date, last: date) -> Iterator[date]:
-    """The weeks' ends among these days, and the last of them."""
+    """The weeks' ends among these days, and each of the last days."""
     for number in range(first.toordinal(), last.toordinal() + 1):
-        if number % EVERY_DAYS == 0 or number == last.toordinal():
+        if number % EVERY_DAYS == 0 or number > last.toordinal() - LAST_DAYS:
             yield date.fromordinal(number)
 
 
-def _until(rollup: RollUp) -> str:
-    return f"until {rollup.key}"
+#: What a manifest's lists of day ends are called, in this release and before it.
+_KINDS = ("until ", "week ", "day ends ")
 
 
-def _week(rollup: RollUp) -> str:
-    return f"week {rollup.key}"
+def _ends_of(rollup: RollUp) -> str:
+    return f"day ends {rollup.key}"
 
 
 def _of(rollup: RollUp) -> str:
-    return f"{_until(rollup)} of"
+    return f"{_ends_of(rollup)} of"
 
 
 def _day_of(file: str) -> date:

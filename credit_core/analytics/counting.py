@@ -72,8 +72,6 @@ class _Views:
             PEOPLE.until(day): f"SELECT * FROM read_parquet({paths(folder, [name])})"
             for day, name in held.files.items()
         }
-        if held.weeks:
-            self._views[PEOPLE.weeks] = f"SELECT * FROM read_parquet({paths(folder, list(held.weeks.values()))})"
         if held.late:
             self._views[PEOPLE.late] = f"SELECT * FROM read_parquet({paths(folder, held.late)})"
         self._views[relations.cycles.name] = newest_rows(folder, at.tables[relations.cycles.name])

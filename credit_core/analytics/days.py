@@ -28,6 +28,11 @@ def reporting_days(period: Period, zone: str) -> list[Day]:
     return [Day(first + timedelta(days=n), bounds[n], bounds[n + 1]) for n in range(count)]
 
 
+def last_us(day: date, zone: str) -> int:
+    """The last instant of a reporting day."""
+    return to_us(first_instant(day + timedelta(days=1), checked_zone(zone))) - 1
+
+
 def day_within(at_us: int, zone: str) -> date | None:
     """The reporting day that an instant lies within; None where it begins one, or is none that has a day."""
     place = checked_zone(zone)

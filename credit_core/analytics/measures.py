@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -26,7 +27,8 @@ from sqlalchemy import (
 )
 
 from credit_core.analytics import relations
-from credit_core.units import MICRO
+from credit_core.analytics.filters import Period
+from credit_core.units import MICRO, to_us
 
 Expression = Callable[[Any], ColumnElement[Any]]
 
@@ -214,8 +216,9 @@ def rows(_: Any) -> ColumnElement[Any]:
     return func.count()
 
 
+@cache
 def accounts(condition: Expression) -> Aggregate:
-    """Number of distinct accounts with a row that meets a condition."""
+    """Number of distinct accounts with a row that meets a condition; the same object for the same one."""
     return Aggregate(lambda f: func.count(distinct(f.account_id)).filter(condition(f)), condition, True)
 
 
@@ -263,8 +266,10 @@ def at_cap(c: Any) -> ColumnElement[Any]:
     return and_(c.quota_uc > 0, c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
 
 
-def finished() -> FromClause:
+def finished(ended: Period | None = None) -> FromClause:
     """Closed cycles of titrated plans by the instant they ended: fresh_uc reserved in them, and budget_uc, what could have been.
+
+    ``ended``: of those that ended then alone.
 
     That is min(opening + grants, demand): the opening has the cycle's own quota, so the first monthly grant is not counted
     again. In the copy alone.
@@ -273,7 +278,10 @@ def finished() -> FromClause:
     granted = case((f.kind == "grant", f.d_avail_uc))
     quota = case((and_(f.kind == "grant", f.lot_kind == "monthly"), f.d_avail_uc))
     within = and_(f.account_id == c.account_id, f.occurred_at >= c.start_at, f.occurred_at < c.end_at)
-    kept = (c.closed_at.is_not(None), relations.paced(c.plan), c.quota_uc > 0)
+    kept = [c.closed_at.is_not(None), relations.paced(c.plan), c.quota_uc > 0]
+    if ended is not None:
+        # Told inside, so that entries of other cycles are not looked for.
+        kept += [c.end_at >= to_us(ended.start), c.end_at < to_us(ended.end)]
     moved = (
         select(
             c.account_id,

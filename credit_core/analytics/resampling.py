@@ -105,23 +105,23 @@ def _drawn(some: Sequence[Account], pool: Pool, days: int, remainders: int) -> I
     """accounts × days × remainders of demand, micro-credits."""
     known = np.array([len(one.own_uc) for one in some], dtype=np.float64)[:, None]
     weight = PLAN_DAYS if pool.days else 0
-    # One table for all: each account's own days, then the plan's spending days, then one 0 for all its idle days.
-    table = np.concatenate([*(np.array(one.own_uc, dtype=np.int64) for one in some), pool.spending, [0]]).astype(
-        np.int64
-    )
+    # Each account's own days, and one more for draws of its plan, which are told after it.
+    own = np.concatenate([*(np.array(one.own_uc, dtype=np.int64) for one in some), [0]]).astype(np.int64)
     start = np.cumsum([0, *(len(one.own_uc) for one in some)])
-    of_plan, nothing = int(start[-1]), len(table) - 1
     slot = uniforms([one.seed for one in some], remainders * days)
     slot *= known + weight
     place = slot.astype(np.int64)
     place += start[:-1, None]
+    demand = own.take(place, mode="clip")
     if weight:
         rest = np.flatnonzero(slot >= known)
         rank = ((slot - known).ravel()[rest] * (pool.days / PLAN_DAYS)).astype(np.int64)
-        rank += of_plan
-        rank[rank >= of_plan + len(pool.spending)] = nothing
-        place.ravel()[rest] = rank
-    return np.asarray(table[place].reshape(len(some), days, remainders))
+        # What lies behind the plan's spending days are its idle ones.
+        spending = np.zeros(len(rank), dtype=np.int64)
+        spent = np.flatnonzero(rank < len(pool.spending))
+        spending[spent] = pool.spending[rank[spent]]
+        demand.ravel()[rest] = spending
+    return np.asarray(demand.reshape(len(some), days, remainders))
 
 
 def uniforms(seeds: Sequence[int], count: int) -> Floats:

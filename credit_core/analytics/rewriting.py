@@ -18,8 +18,8 @@ import duckdb
 from credit_core.analytics import relations, visiting
 from credit_core.analytics.asked import Asked, Cut, Rolled, RolledUp
 from credit_core.analytics.by_week import PEOPLE
-from credit_core.analytics.carrying import AddedUp, Told, dates, not_told_apart
-from credit_core.analytics.days import day_within
+from credit_core.analytics.carrying import AddedUp, Told, not_told_apart
+from credit_core.analytics.days import day_within, last_us
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.narrowing import Narrower
 from credit_core.analytics.parsed import (
@@ -149,25 +149,27 @@ class Rewriter:
         there: RolledUp,
         cuts: dict[str, Cut],
     ) -> str:
-        """The rolled up days that no bound cuts through, and entries: those of the others, and all that are not rolled up.
+        """The rolled up days, or hours, that no bound cuts through, and entries: those of the others, and all that are not rolled up.
 
         What is added up is there as one row for each of the roll-up's keys.
         """
-        conditions = [f"day NOT IN ({dates(cut)})"] if cut else []
+        split = {day: rollup.split(day, at, there.zone) for day, at in cut.items()}
+        conditions = [f"NOT ({rows})" for rows in split.values()]
         covered = added_up.days()
         conditions += [f"NOT ({days})" for days in covered]
         parts = [f"SELECT * FROM {rollup.table}" + (f" WHERE {' AND '.join(conditions)}" if conditions else "")]
         if added_up.until is not None:
             parts.append(f"SELECT * FROM {rollup.until(added_up.until)}")
-        if added_up.weeks:
-            parts.append(f"SELECT * FROM {rollup.weeks} WHERE day IN ({dates(added_up.weeks)})")
+        for after, until in added_up.spans:
+            parts.append(rollup.between(after, until, last_us(until, there.zone)))
         if covered and rollup.name in there.late:
             parts.append(f"SELECT * FROM {rollup.late} WHERE {' OR '.join(covered)}")
         for day, at in cut.items():
-            entries = f"SELECT * FROM {rollup.closed} WHERE day = DATE '{day}'"
+            entries = f"SELECT * FROM {rollup.closed} WHERE {split[day]}"
             if rollup.in_memory:
                 name = rollup.cut(day, at)
-                cuts[name] = Cut(name, rollup.cut_from(relations.facts.name + "_closed", day, at), entries)
+                made = rollup.cut_from(relations.facts.name + "_closed", day, at, there.zone)
+                cuts[name] = Cut(name, made, entries)
                 entries = f"SELECT * FROM {name}"
             parts.append(entries)
         if there.fresh:
@@ -419,7 +421,7 @@ class _Translation:
 
 
 def _added_up(asked: _Translation, days: Sequence[date], zone: str) -> AddedUp:
-    """Of the weeks that end with these days, those whose entries need not be told apart."""
+    """Of the spans between the ends of these days, those whose entries need not be told apart."""
     if asked.by_day or not days:
         return AddedUp(None, ())
     told = [Told(day, False) for day in asked.days]

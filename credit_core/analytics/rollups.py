@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, case
 
 from credit_core.analytics import day_ends, measures, relations
 from credit_core.analytics.dialect import keyed, sql_of
+from credit_core.units import checked_zone, from_us
 
 _FACTS = relations.facts.name
 _F = relations.facts.c
@@ -28,8 +29,7 @@ class RollUp:
     ``keys``: columns of ``facts``; ``day`` is one. ``conditions``: kept as they come out, keys too. ``sums``: whole-number
     columns, added up. ``measures``: whole-number amounts of an entry, worked out and added up. ``counts``: entries that meet
     a condition. ``latest``: the newest instant of those that do. ``in_memory``: small however long the ledger is.
-    ``carried``: sums of everything up to the end of weeks, and of each week, are kept too
-    (:mod:`credit_core.analytics.carrying`).
+    ``carried``: sums of everything up to the end of some days are kept too (:mod:`credit_core.analytics.carrying`).
     """
 
     name: str
@@ -66,20 +66,39 @@ class RollUp:
         """Everything up to the end of a day, added up."""
         return f"until_{self.name}_{day:%Y%m%d}"
 
-    @property
-    def weeks(self) -> str:
-        """Each week that is over, added up as its last day."""
-        return f"weeks_{self.name}"
+    def between(self, after: date, until: date, at_us: int) -> str:
+        """SQL of what came after one day's end and up to another's, as rows of that day, at an instant within.
+
+        Rows of the earlier end are the first ones of the later, in the same order (:mod:`credit_core.analytics.carrying`).
+        """
+        amounts = (*self.sums, *(f"known_{name}" for name in self.sums), *self.measures, *self.counts)
+        parts = [
+            *(f"DATE '{until}' AS day" if key == "day" else f'b."{key}"' for key in self.keys),
+            *(f"b.{name}" for name in self.conditions),
+            *(f'b."{name}" - coalesce(a."{name}", 0) AS "{name}"' for name in amounts),
+            *(f"CASE WHEN b.{name} IS DISTINCT FROM a.{name} THEN b.{name} END AS {name}" for name in self.latest),
+            "b.n - coalesce(a.n, 0) AS n",
+            f"{at_us} AS occurred_at",
+        ]
+        rows = f"{self.until(until)} AS b POSITIONAL JOIN {self.until(after)} AS a"
+        return f"SELECT {', '.join(parts)} FROM {rows} WHERE b.n > coalesce(a.n, 0)"
+
+    def split(self, day: date, at: Sequence[int], zone: str) -> str:
+        """Condition on the rows of a day among which these instants lie: all of them, or those of their hours."""
+        if "hour" not in self.keys:
+            return f"day = DATE '{day}'"
+        hours = sorted({from_us(one).astimezone(checked_zone(zone)).hour for one in at})
+        return f"day = DATE '{day}' AND hour IN ({', '.join(map(str, hours))})"
 
     def cut(self, day: date, at: Sequence[int]) -> str:
         """A day's rows where these instants tell its entries apart."""
         return f"cut_{self.name}_{day:%Y%m%d}_" + "_".join(map(str, at))
 
-    def cut_from(self, relation: str, day: date, at: Sequence[int]) -> str:
+    def cut_from(self, relation: str, day: date, at: Sequence[int], zone: str) -> str:
         """SQL of :meth:`cut` over entries."""
         sides = ", ".join(f"occurred_at >= {one} AS side_{number}" for number, one in enumerate(at))
         names = ", ".join(f"side_{number}" for number in range(len(at)))
-        rows = self.made_from(f"(SELECT * FROM {relation} WHERE day = DATE '{day}')")
+        rows = self.made_from(f"(SELECT * FROM {relation} WHERE {self.split(day, at, zone)})")
         return f"SELECT * EXCLUDE ({names}) FROM ({rows.replace('SELECT ', f'SELECT {sides}, ', 1)})"
 
     @property
@@ -146,6 +165,7 @@ _WORTH = {
     "sold_worth": measures.at_price(lambda f: case((measures.sold(f), f.d_avail_uc), else_=0))(_F),
     "broken_worth": measures.at_price(lambda f: case((f.kind.in_(("expire", "clamp")), -f.d_avail_uc), else_=0))(_F),
 }
+_OPENED = {"opened": _F.seq == 1}
 _PLACE = ("day", "plan", "region")
 _DECIDED = ("kind", "rule", "outcome", "miss")
 
@@ -155,7 +175,14 @@ ROLLUPS = (
         "hours",
         ("day", "hour", "dow", "plan", *_DECIDED),
         _OWN,
-        ("d_avail_uc", "d_held_uc", "d_count"),
+        ("d_avail_uc", "d_held_uc", "d_count", "cost_usd_micro"),
+        counts={
+            **_OPENED,
+            "sold": measures.sold(_F),
+            "failed": measures.failed(_F),
+            "settled_late": measures.legs("rejected", reason="late_settle")(_F),
+            "odd": and_(_F.anomaly.is_(True), _F.line == 1),
+        },
     ),
     RollUp(
         "flow",
@@ -163,6 +190,7 @@ ROLLUPS = (
         {**_OWN, "ahead": _F.surplus_days > 3},
         ("d_avail_uc", "d_held_uc", "d_count", "cost_usd_micro", "cost_uc"),
         _WORTH,
+        _OPENED,
     ),
     RollUp(
         "cells",
@@ -180,16 +208,20 @@ ROLLUPS = (
     RollUp(
         "people",
         ("account_id", "user_id", "team_id", "day", "plan", "region"),
-        sums=("d_avail_uc", "d_held_uc", "d_count"),
+        sums=("d_avail_uc", "d_held_uc", "d_count", "cost_usd_micro"),
         measures={
+            "spent_worth": _WORTH["spent_worth"],
+            "broken_worth": _WORTH["broken_worth"],
             "welcome_uc": case((_F.lot_kind == "welcome", measures.spent_uc(_F))),
             "spent_uc": measures.spent_uc(_F),
+            "wanted_uc": measures.wanted_uc(_F),
             "paced_uc": day_ends.paced_uc(_F),
             "pauses": day_ends.pauses(_F),
         },
         counts={
             "requested": measures.requested(_F),
             "sold": measures.sold(_F),
+            "settled": measures.legs("settle")(_F),
             "served_fresh": measures.served_fresh(_F),
             "unaffordable": measures.by_rule("unaffordable")(_F),
             "over_limit": measures.by_rule("over_limit")(_F),

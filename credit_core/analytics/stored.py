@@ -64,6 +64,8 @@ class StoredFacts(Facts):
         self._day_ends: DayEnds | None = None
         #: What run-outs are asked of, as SQL.
         self._run_outs: dict[str, str] = {}
+        #: Views of files → those files.
+        self._views: dict[str, tuple[str, ...]] = {}
         #: What is kept apart beside every closed segment.
         self._apart: set[str] = set()
         self._cuts = Cuts(database)
@@ -192,6 +194,7 @@ class StoredFacts(Facts):
             try:
                 self._take_up(found)
             except (duckdb.IOException, duckdb.HTTPException):
+                self._views.clear()
                 if attempt == _ATTEMPTS:
                     raise
                 continue
@@ -266,11 +269,9 @@ class StoredFacts(Facts):
         for one in there:
             if one.carried:
                 held = carrying.carried(found, one)
-                days.append((one.name, tuple(day for day in held.files if day in held.weeks)))
+                days.append((one.name, tuple(held.files)))
                 for day, file in held.files.items():
                     self._view(one.until(day), [file])
-                if held.weeks:
-                    self._view(one.weeks, list(held.weeks.values()))
                 if held.late:
                     self._view(one.late, held.late)
                     late.add(one.name)
@@ -332,7 +333,10 @@ class StoredFacts(Facts):
         return local_day(from_us(ends[0]), place), local_day(from_us(ends[1]), place)
 
     def _view(self, name: str, files: Sequence[str]) -> None:
-        self._writer.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({self._paths(files)})")
+        # There is one for each of many days, and most are what they were.
+        if self._views.get(name) != tuple(files):
+            self._writer.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet({self._paths(files)})")
+            self._views[name] = tuple(files)
 
     def _into_new(self, name: str, before: Sequence[str], after: Sequence[str]) -> None:
         """Have the rows of these files in memory; those that are there already stay."""

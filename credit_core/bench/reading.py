@@ -8,101 +8,30 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
 from sqlalchemy import Select, func, make_url, select, true
 
-from credit_core.analytics import measures, queries, relations
+from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.queries import economics, funnel, gaps, operations, settling, standing
-from credit_core.analytics.queries.surplus import LISTED
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
 from credit_core.bench.measure import p50_p95
+from credit_core.bench.questions import Question, Terms, pages
 from credit_core.importers import bulk
-from credit_core.policy.config import Config
 from credit_core.policy.decision import Request
-from credit_core.policy.plans import Catalog
 from credit_core.service.core import CreditCore
 from credit_core.store.schema import ledger_entries
 from credit_core.units import DAY_US, from_us
 
 DAYS = 28
 TICK_ENTRIES = 1_000
-Question = Callable[[Facts, Filters], Any]
-
-
-class Terms(NamedTuple):
-    """What some questions need beside filters."""
-
-    config: Config
-    catalog: Catalog
-    version: int
-
-
-def _before(question: Question) -> Question:
-    def asked(facts: Facts, chosen: Filters) -> Any:
-        compared = chosen.compared()
-        assert compared is not None, "the bench compares with the period before"
-        return question(facts, compared)
-
-    return asked
-
-
-def pages(terms: Terms) -> dict[str, tuple[Question, ...]]:
-    """Page → the distinct questions that it asks for its first view: 28 days against the 28 before."""
-    config, catalog = terms.config, terms.catalog
-    marks: Question = queries.release_marks
-    return {
-        "overview": (
-            marks, queries.daily_outcomes, _before(queries.daily_outcomes), partial(queries.slos, config=config),
-            lambda facts, chosen: standing.running_out(facts, chosen, _last(facts) + timedelta(days=7)),
-            standing.pace_by_plan, standing.since_release,
-        ),
-        "burn": (
-            marks, standing.pace_of_all, standing.pace_by_plan, standing.since_release, standing.fleet_burn, _before(standing.fleet_burn),
-            standing.burn_by_day, _before(standing.burn_by_day), queries.burn_by_plan_model, _metric(queries.kpis, ("spent",)),
-            _metric(queries.breakdown, "spent", "plan"), _metric(queries.hours_of_week, "spent"), _metric(queries.value, "requests"),
-            partial(queries.top_movers, by="user_id", limit=10), partial(queries.burners, limit=LISTED),
-        ),
-        "coverage": (
-            marks, _metric(queries.value, "coverage_miss_rate"), _metric(queries.daily, "coverage_miss_rate"),
-            partial(queries.miss_by_plan, config=config), partial(queries.misses_by_day, limit=6),
-            partial(queries.cells, config=config), partial(gaps.pantry_effect, config=config),
-        ),
-        "surplus": (
-            marks, partial(queries.surplus_now, limit=LISTED), standing.spread, _before(standing.spread_before),
-            queries.surplus_bands, _before(queries.surplus_bands), standing.ends, queries.surplus_histogram,
-            queries.surplus_by_plan, partial(queries.run_outs, limit=LISTED), queries.dry_time,
-            partial(settling.droop_by_plan, config=config, version=terms.version),
-        ),
-        "economics": (
-            marks, partial(economics.accounts, catalog=catalog), _before(partial(economics.accounts, catalog=catalog)),
-            partial(economics.by_day, catalog=catalog), partial(economics.by_plan, catalog=catalog),
-            partial(economics.by_model, catalog=catalog), partial(economics.liability, catalog=catalog),
-            partial(economics.packs, catalog=catalog), _metric(queries.values, ("breakage",)), funnel.funnel, funnel.welcome,
-            funnel.cohorts,
-        ),
-        "operations": (
-            marks, _metric(queries.values, ("latency_p95_ms", "failure_rate")), _metric(queries.daily, "latency_p95_ms", "model"),
-            operations.rates_by_day, operations.incidents_by_day, operations.incidents, operations.models,
-        ),
-        "explore": (
-            marks, _metric(queries.kpis, ("fresh_rate",)), _metric(queries.daily, "fresh_rate", "plan"),
-            _metric(queries.breakdown, "fresh_rate", "plan"), _before(_metric(queries.breakdown, "fresh_rate", "plan")),
-        ),
-    }  # fmt: skip
-
-
-def _metric(question: Callable[..., Any], *arguments: Any) -> Question:
-    return lambda facts, chosen: question(facts, chosen, *arguments)
 
 
 def _last(facts: Facts) -> Any:
@@ -118,24 +47,39 @@ def filters_of(facts: Facts) -> Filters:
     return Filters(Period(start, end), Period(start - timedelta(days=DAYS), end - timedelta(days=DAYS)))
 
 
-def asked(facts: Facts, terms: Terms, times: int, chosen: Filters | None = None) -> dict[str, dict[str, float]]:
-    """Per page: median and 95th percentile of the milliseconds that all its questions take, and the median processor time."""
-    chosen = chosen or filters_of(facts)
-    found = {}
+def asked(facts: Facts, terms: Terms, times: int) -> dict[str, dict[str, float]]:
+    """Per page: median and 95th percentile of the milliseconds that all its questions take, and the median processor time.
+
+    The same of the questions of its first screen alone, as ``first_…``.
+    """
+    chosen, found = filters_of(facts), {}
     for page, questions in pages(terms).items():
-        taken, worked = [], []
-        for turn in range(times + 1):
-            facts.forget()
-            started, began = time.perf_counter(), time.process_time()
-            for question in questions:
-                question(facts, chosen)
-            # The first is not counted: it reads what others find in the system's cache.
-            if turn:
-                taken.append((time.perf_counter() - started) * 1_000)
-                worked.append((time.process_time() - began) * 1_000)
-        p50, p95 = p50_p95(taken)
-        found[page] = {"p50_ms": p50, "p95_ms": p95, "cpu_ms": median(worked)}
+        found[page] = _timed(facts, chosen, questions.whole, times)
+        first = _timed(facts, chosen, questions.first, times) if questions.then else found[page]
+        found[page] |= {f"first_{name}": taken for name, taken in first.items()}
     return found
+
+
+def _timed(facts: Facts, chosen: Filters, questions: Sequence[Question], times: int) -> dict[str, float]:
+    taken, worked = [], []
+    for turn in range(times + 1):
+        facts.forget()
+        started, began = time.perf_counter(), time.process_time()
+        for question in questions:
+            question(facts, chosen)
+        # The first is not counted: it reads what others find in the system's cache.
+        if turn:
+            taken.append((time.perf_counter() - started) * 1_000)
+            worked.append((time.process_time() - began) * 1_000)
+    p50, p95 = p50_p95(taken)
+    return {"p50_ms": p50, "p95_ms": p95, "cpu_ms": median(worked)}
+
+
+def terms_of(url: str, facts: Facts) -> Terms:
+    """By which configuration and catalogue the ledger at ``url`` runs; its entries are read."""
+    with CreditCore.open(url) as core:
+        config, catalog = core.config(), core.deployment.catalog
+    return Terms(config, catalog, 1, _last(facts), next(name for name, plan in catalog.plans.items() if plan.cycled))
 
 
 def of_folder(url: str, folder: Path, times: int) -> dict[str, Any]:
@@ -143,15 +87,13 @@ def of_folder(url: str, folder: Path, times: int) -> dict[str, Any]:
 
     ``url``: the ledger that the facts are of, or whose configuration they were made up by.
     """
-    with CreditCore.open(url) as core:
-        terms = Terms(core.config(), core.deployment.catalog, 1)
     facts = StoredFacts.at(url, folder)
     try:
         started = time.perf_counter()
         facts.look()
         found: dict[str, Any] = {
             "entries": facts.extent.entries, "start_ms": (time.perf_counter() - started) * 1_000,
-            "pages": asked(facts, terms, times),
+            "pages": asked(facts, terms_of(url, facts), times),
         }  # fmt: skip
         with facts.engine.connect() as connection:
             written = connection.execute(select(func.count()).select_from(ledger_entries)).scalar_one()
@@ -166,7 +108,6 @@ def measure(url: str, folder: Path, entries: int, times: int) -> dict[str, Any]:
     with CreditCore.open(url) as core, Syncer.open(url, folder) as syncer:
         filled = syncer.follow()
         ticks = [_tick(core, syncer, turn, made.accounts) for turn in range(max(1, times // 4))]
-        terms = Terms(core.config(), core.deployment.catalog, 1)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
     filler_peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1_024
     readable_s = filled.seconds if filled.readable_s is None else filled.readable_s
@@ -179,7 +120,7 @@ def measure(url: str, folder: Path, entries: int, times: int) -> dict[str, Any]:
             "entries": facts.extent.entries, "written_per_s": made.entries_per_s, "copied_per_s": filled.rows / filled.seconds,
             "readable_per_s": filled.rows / readable_s, "tick_ms": median(ticks), "peak_mb": peak_mb, "filler_peak_mb": filler_peak_mb,
             "start_ms": ready_s * 1_000,
-            "pages": asked(facts, terms, times), "ledger": _against_ledger(facts),
+            "pages": asked(facts, terms_of(url, facts), times), "ledger": _against_ledger(facts),
         }  # fmt: skip
     finally:
         facts.close()

@@ -25,7 +25,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     init.set_defaults(run=_init)
     for name, run, words in (
         ("reconcile", _reconcile, "close cycles and expire lots that are due"),
-        ("sweep", _sweep, "release holds past their lifetime"),
+        ("sweep", _sweep, "release holds past their lifetime, drop deferred requests past their end"),
     ):
         command = commands.add_parser(name, parents=[common], help=words)
         command.add_argument("--at", metavar="INSTANT", help="as of this instant, ISO 8601 with a zone (default now)")
@@ -70,7 +70,8 @@ def _reconcile(options: argparse.Namespace, output: Output) -> int:
 def _sweep(options: argparse.Namespace, output: Output) -> int:
     with existing(options.database) as core:
         done = core.sweep(instant(options.at))
-    output.result(done._asdict(), f"{done.holds} holds released, {format_credits(done.amount_uc)} credits.")
+    words = f"{done.holds} holds released, {format_credits(done.amount_uc)} credits; {done.deferrals} deferred requests dropped."
+    output.result(done._asdict(), words)
     return 0
 
 

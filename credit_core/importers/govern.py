@@ -1,8 +1,9 @@
 """Mode ``govern``: every event through authorize and its end at its own time, as if the core had been live (SPEC 9).
 
-About five hundred requests share a transaction, through the same functions that serve one. Holds are swept by the events'
-clock, cycles are closed and λ₀ is stored at each of its midnights; of what is due at one instant sweeps come first, then
-ends, then starts. What an earlier run wrote is found again and counted, so that an import may be stopped and run again.
+About five hundred requests share a transaction, through the same functions that serve one. Holds and deferred requests
+are swept by the events' clock, cycles are closed and λ₀ is stored at each of its midnights; of what is due at one instant
+sweeps come first, then ends, then starts. What an earlier run wrote is found again and counted, so that an import may be
+stopped and run again.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from typing import NamedTuple
 from credit_core.errors import CreditError, InvalidRequest
 from credit_core.importers.frame import FAILED, SUCCEEDED, Event, Reject, Rejects, Summary, chunks
 from credit_core.policy.decision import Decision, Request
-from credit_core.service import accounts, ends, generate
+from credit_core.service import accounts, deferred, ends, generate
 from credit_core.service.core import CreditCore
 from credit_core.store.records import Row, ending_leg, opening_leg
 from credit_core.store.unit import Unit
 
 CHUNK = 500
-_SWEEP, _END = 0, 1
+_SWEEP, _DROP, _END = range(3)
 _PERCEIVED = {"LIBRARY": "library", "DEFERRED": "deferred", "RATE_LIMITED": "rate_limited", "REJECTED": "rejected"}
 
 
@@ -37,11 +38,15 @@ class Signup(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """What happens to a reserve, and when. ``ends``: its log tells of an end, which comes later where this is the sweep."""
+    """What happens to a reserve or a deferred request, and when.
+
+    ``order`` of those at one instant: the row of an end, the leg of what is swept, as the sweeper goes. ``ends``: the log of
+    a reserve tells of an end, which comes later where this is the sweep.
+    """
 
     at: datetime
     kind: int
-    line: int
+    order: int | str
     user_id: str
     request_id: str
     latency_ms: float | None
@@ -79,7 +84,7 @@ class Clock:
 
 
 class Governor:
-    """Runs events through a core in batches. Everything it remembers between batches is which reserves have yet to end."""
+    """Runs events through a core in batches. Between batches it remembers which reserves and deferred requests have yet to end."""
 
     def __init__(
         self,
@@ -121,13 +126,20 @@ class Governor:
             self._act(act)
 
     def finish(self, until: datetime | None) -> None:
-        """End what is due by ``until``; None ends everything, the last sweep included."""
+        """End what is due by ``until``; None ends everything, the last sweep included.
+
+        Then what was deferred in the last hours and may still be drained stays in the queue.
+        """
+        if until is None:
+            now = self._core.deployment.instant(None)
+            self._endings = sorted(ending for ending in self._endings if ending.kind != _DROP or ending.at <= now)
         while self._endings and until is None:
             self._commit([], self._endings[0].at + timedelta(days=1))
         if until is not None:
             self._midnights(until)
             self._commit([], until)
-        self._summary.held = len({(e.user_id, e.request_id) for e in self._endings} - self._counted)
+        held = {(ending.user_id, ending.request_id) for ending in self._endings if ending.kind != _DROP}
+        self._summary.held = len(held - self._counted)
 
     def _act(self, act: Act) -> None:
         self._midnights(act.at)
@@ -194,6 +206,10 @@ class _Batch:
         keys = [(event.user_id, event.request_id) for event in part]
         keys += [(ending.user_id, ending.request_id) for ending in due]
         self._unit.preload_legs([name(*key) for key in dict.fromkeys(keys) for name in (opening_leg, ending_leg)])
+        drops = [(ending.user_id, ending.request_id) for ending in due if ending.kind == _DROP]
+        # The account that deferred may not be the one that pays for the user by now; what ended there is known under its lock.
+        self._unit.lock_accounts(sorted({self._unit.leg(opening_leg(*key))[0]["account_id"] for key in drops}))
+        self._unit.preload_legs([leg for key in drops for leg in deferred.ending_legs(*key)])
 
     def _reach(self, at: datetime) -> None:
         """Do everything due by ``at``."""
@@ -235,16 +251,21 @@ class _Batch:
         decision = generate.authorize_in(unit, self._deployment, request, at, stopwatch.perf_counter())
         self.counts["known" if decision.replayed else "new"] += 1
         self.rules[decision.rule] += 1
+        key = (event.user_id, event.request_id)
+        leg = opening_leg(*key)
         if not decision.fresh:
             self.counts[_PERCEIVED[decision.status]] += 1
+            if decision.status == "DEFERRED":
+                drop_at = at + generate.DEFERRAL_LIFETIME
+                heapq.heappush(self.endings, Ending(drop_at, _DROP, leg, *key, None, None, False, False))
             return
         end_at, failed, latency_ms = self._governor._outcome(event, decision)
         swept_at = at + timedelta(seconds=self._hold_ttl_s(decision))
-        facts = (event.line, event.user_id, event.request_id, latency_ms, event.cost_usd_micro, failed)
+        facts = (*key, latency_ms, event.cost_usd_micro, failed)
         if end_at is not None:
-            heapq.heappush(self.endings, Ending(end_at, _END, *facts, True))
+            heapq.heappush(self.endings, Ending(end_at, _END, event.line, *facts, True))
         if end_at is None or end_at >= swept_at:
-            heapq.heappush(self.endings, Ending(swept_at, _SWEEP, *facts, end_at is not None))
+            heapq.heappush(self.endings, Ending(swept_at, _SWEEP, leg, *facts, end_at is not None))
 
     def _hold_ttl_s(self, decision: Decision) -> float:
         assert decision.config_version is not None
@@ -253,8 +274,11 @@ class _Batch:
         return config.saga.hold_ttl_s
 
     def _end(self, ending: Ending) -> None:
-        """Sweep or end a reserve. It may have ended before: in an earlier run, or by another process's sweeper."""
+        """Sweep or end a reserve, or drop a deferral. It may have ended before: in an earlier run, or by another process."""
         unit, key = self._unit, (ending.user_id, ending.request_id)
+        if ending.kind == _DROP:
+            deferred.drop_in(unit, *key, ending.at)
+            return
         before = unit.leg(ending_leg(*key))
         counted = key in self.counted
         if not before:

@@ -326,7 +326,7 @@ class CreditCore:
         return cycles.reconcile(self.deployment, self.deployment.instant(at))
 
     def sweep(self, at: datetime | None = None) -> Swept:
-        """Release holds past their lifetime; see :func:`credit_core.service.sweep.sweep`."""
+        """Release holds past their lifetime, drop deferred requests past their end; see :func:`credit_core.service.sweep.sweep`."""
         return sweep.sweep(self.deployment, self.deployment.instant(at))
 
     def verify(

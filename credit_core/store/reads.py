@@ -164,6 +164,13 @@ def waiting_deferrals(
     ]
 
 
+def expired_deferrals(connection: Connection, at: datetime, limit: int) -> list[Deferral]:
+    """Deferred requests that nobody drained by their end, ``at`` or before, the oldest first."""
+    column = deferrals.c
+    query = select(*(column[name] for name in Deferral._fields)).where(column.expires_at <= at)
+    return [Deferral(*row) for row in connection.execute(query.order_by(column.expires_at, column.leg_id).limit(limit))]
+
+
 def still_deferred(connection: Connection, leg_ids: Iterable[str]) -> set[str]:
     """Those of ``leg_ids`` that still wait."""
     query = select(deferrals.c.leg_id).where(deferrals.c.leg_id.in_(list(leg_ids)))

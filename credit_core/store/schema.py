@@ -328,6 +328,7 @@ deferrals = Table(
     Column("deferred_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Index(None, "deferred_at"),
+    Index(None, "expires_at"),
     sqlite_strict=True,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import streamlit as st
@@ -45,7 +46,7 @@ def caption(beside: DeltaGenerator) -> None:
         if session.trouble() is not None:
             _not_checked()
             return
-        check, many = _check(filters.current()), ledger.entries >= _MANY
+        check, many = _check(filters.current()), _many()
         if check.done():
             _tie_out(check, 0.0)
         else:
@@ -68,12 +69,21 @@ def _not_checked() -> None:
     st.badge("Not checked against the ledger", icon=":material/help:", color="gray")
 
 
-def tied(chosen: Filters) -> queries.TieOut:
-    """The tie-out for these filters, however long it takes."""
+def tied(chosen: Filters) -> queries.TieOut | None:
+    """The tie-out for these filters; None while it is being made, where entries are so many that nobody waits for it."""
     try:
-        return _check(chosen).result(_WAITS_S)
+        return _check(chosen).result(0.0 if _many() else _WAITS_S)
     except TimeoutError:
-        return queries.tie_out(session.facts(), chosen)
+        return None
+
+
+def looking_again(part: Callable[..., None]) -> Callable[..., None]:
+    """A part of a page that says what :func:`tied` found: drawn anew every few seconds where that takes long."""
+    return st.fragment(part, run_every=_LOOKS_AGAIN_S) if _many() else part
+
+
+def _many() -> bool:
+    return session.ledger().entries >= _MANY
 
 
 def _check(chosen: Filters) -> Future[queries.TieOut]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ def ledger(tmp_path: Path) -> Ledger:
 
 @pytest.fixture
 def stored(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoredFacts]:
-    """The ledger in segments that close after a few entries."""
+    """The ledger in segments that close after a few entries, with few enough last days for weeks' ends before them."""
+    monkeypatch.setattr(carrying, "LAST_DAYS", 4)
     with in_segments(ledger, tmp_path / "facts", monkeypatch, backfill=120, least_closed=50, most_open=40) as facts:
         yield facts
 
@@ -67,11 +68,13 @@ def test_days_that_are_over_are_counted_and_balances_carried_to_weeks_ends(store
     found = manifest.read(stored.store)
     assert found is not None
     held = carrying.carried(found, PEOPLE)
-    *days, last = held.files
-    assert len(days) == 2
-    assert all(day.toordinal() % carrying.EVERY_DAYS == 0 for day in days)
-    assert last == carrying.last_whole_day(found)
-    assert set(held.weeks) == set(held.files)
+    last = carrying.last_whole_day(found)
+    assert last is not None
+    latest = [last - timedelta(days=number) for number in range(4)]
+    first = carrying.first_day(found)
+    weeks = [day for day in _days(first, last) if day.toordinal() % carrying.EVERY_DAYS == 0]
+    assert list(held.files) == sorted({*weeks, *latest})
+    assert len(held.files) < len(_days(first, last))
     sql, _ = stored._asked(surplus._at_instant(stored.extent.last_us or 0, WHOLE))
     assert f"until_people_{last:%Y%m%d}" in sql
     agree(stored, ledger)
@@ -85,10 +88,49 @@ def test_days_that_are_over_are_counted_and_balances_carried_to_weeks_ends(store
     newest = carrying.last_whole_day(after)
     assert newest is not None
     assert newest > last
-    assert [day for day in carrying.carried(after, PEOPLE).files if day.toordinal() % carrying.EVERY_DAYS] in (
-        [newest], []
-    )  # fmt: skip
+    kept = carrying.carried(after, PEOPLE).files
+    assert [day for day in kept if day.toordinal() % carrying.EVERY_DAYS] == [
+        day for day in _days(newest - timedelta(days=3), newest) if day.toordinal() % carrying.EVERY_DAYS
+    ]
     agree(stored, ledger)
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def test_what_came_between_two_days_ends_is_what_the_days_have(stored: StoredFacts, ledger: Ledger) -> None:
+    # An account that comes later than others, and before them by name.
+    ledger.account("a", "basic", "eu")
+    ledger.grant("a", START + timedelta(days=DAYS))
+    for number in range(60):
+        ledger.fresh("a" if number % 3 else "a2", f"day-{number}", START + timedelta(days=DAYS, hours=number))
+    ledger.write()
+    stored.follow()
+    found = manifest.read(stored.store)
+    assert found is not None
+    days = list(carrying.carried(found, PEOPLE).files)
+    amounts = (*PEOPLE.sums, *(f"known_{name}" for name in PEOPLE.sums), *PEOPLE.measures, *PEOPLE.counts, "n")
+    keys = [f'"{key}"' for key in PEOPLE.keys if key != "day"]
+    sums = ", ".join(
+        (
+            *keys,
+            *(f"CAST(coalesce(sum({name}), 0) AS BIGINT)" for name in amounts),
+            *map("max({})".format, PEOPLE.latest),
+        )
+    )
+    with stored._database.cursor() as cursor:
+
+        def rows(source: str) -> list[tuple[Any, ...]]:
+            asked = f"SELECT {sums} FROM ({source}) WHERE plan IS NOT NULL GROUP BY {', '.join(keys)} ORDER BY ALL"
+            return cursor.execute(asked).fetchall()
+
+        for after, until in itertools.combinations(days, 2):
+            between = rows(PEOPLE.between(after, until, 0))
+            assert between
+            assert between == rows(
+                f"SELECT * FROM {PEOPLE.table} WHERE day > DATE '{after}' AND day <= DATE '{until}'"
+            ), (after, until)
 
 
 def test_an_account_whose_cycle_is_another_by_now_is_counted_as_it_is_now(stored: StoredFacts, ledger: Ledger) -> None:

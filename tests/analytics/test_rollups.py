@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,16 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, literal_column, or_, select
 
-from credit_core.analytics import cutting, measures, queries, relations, segments, source
+from credit_core.analytics import cutting, measures, queries, relations, rollups, segments, source
 from credit_core.analytics.day_ends import STEP_DAYS
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
-from credit_core.analytics.queries import economics, explore, funnel, operations, standing
+from credit_core.analytics.queries import economics, explore, funnel, gaps, margins, operations, standing
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import Facts
-from credit_core.bench import reading
+from credit_core.bench import questions
 from credit_core.policy.config import Config
+from credit_core.units import to_us
 from tests.analytics.ledgers import CATALOG, START, Ledger
 
 F = relations.facts.c
@@ -106,14 +107,14 @@ def test_every_metric_is_the_same_by_day_and_by_dimension(slug: str, facts: Fact
 def test_every_question_of_every_page_has_the_same_answer(
     narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts
 ) -> None:
-    terms = reading.Terms(Config(), CATALOG.catalog, 1)
+    terms = questions.Terms(Config(), CATALOG.catalog, 1, START + timedelta(days=14), "basic")
     chosen = Filters(PERIODS[2], PERIODS[2].before(), **narrowed)
-    for page, questions in reading.pages(terms).items():
-        for number, question in enumerate(questions):
+    for page, asked in questions.pages(terms).items():
+        for question in asked.whole:
             try:
                 equal(question(rolled, chosen), question(facts, chosen))
             except AssertionError as error:
-                raise AssertionError(f"{page}, question {number}: {error}") from error
+                raise AssertionError(f"{page}, {question.name}: {error}") from error
 
 
 def test_hours_and_top_parts_are_the_same(facts: Facts, rolled: StoredFacts) -> None:
@@ -137,8 +138,11 @@ def test_what_pages_ask_most_comes_from_roll_ups(rolled: StoredFacts) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [funnel.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes],
-)
+    [
+        funnel.funnel, queries.burn_by_account, queries.surplus_now, queries.top_movers, queries.daily_outcomes,
+        gaps.first_fallbacks, partial(margins.by_account, catalog=CATALOG.catalog),
+    ],
+)  # fmt: skip
 def test_questions_about_accounts_come_from_people_by_day(
     question: Any, rolled: StoredFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +154,30 @@ def test_questions_about_accounts_come_from_people_by_day(
     question(rolled, Filters(PERIODS[2], PERIODS[2].before()))
     assert any("rollup_people" in sql for sql in asked)
     assert not any("FROM facts " in sql for sql in asked)
+
+
+@pytest.mark.parametrize(
+    "narrowed",
+    [
+        {},
+        {"users": ("u-a1", "u-a2")},
+        pytest.param({"plans": ("basic",)}, marks=pytest.mark.deep),
+        pytest.param({"models": ("dalle-3-hd",)}, marks=pytest.mark.deep),
+    ],
+)
+def test_first_fallbacks_and_margins_of_accounts_are_those_of_entries(
+    narrowed: dict[str, Any], facts: Facts, rolled: StoredFacts
+) -> None:
+    for period in PERIODS[1:3]:
+        chosen = Filters(period, **narrowed)
+        found = gaps.first_fallbacks(rolled, chosen)
+        assert found == gaps.first_fallbacks(facts, chosen)
+        assert found.users > 0 or "models" in narrowed
+        every, costliest = (margins.by_account(rolled, chosen, CATALOG.catalog, limit) for limit in (None, 2))
+        equal(every, margins.by_account(facts, chosen, CATALOG.catalog, None))
+        known, most = (sorted(cost or 0 for cost in frame["cost_usd_micro"]) for frame in (every, costliest))
+        assert most == known[-2:]
+        assert most[-1] > 0
 
 
 def asked_by(question: Any, facts: StoredFacts, patch: pytest.MonkeyPatch, chosen: Filters) -> tuple[Any, str]:
@@ -285,3 +313,29 @@ def test_a_period_that_cuts_a_day_reads_that_days_entries(rolled: StoredFacts) -
     )
     asked = sql_of(rolled, statement)
     assert [day for day in ("2025-03-04", "2025-03-05", "2025-03-07") if day in asked] == ["2025-03-04", "2025-03-07"]
+
+
+@pytest.mark.parametrize("into_hour", [0, 17, 59])
+def test_a_bound_within_an_hour_reads_that_hours_entries(into_hour: int, facts: Facts, rolled: StoredFacts) -> None:
+    since = START + timedelta(days=2, hours=9, minutes=into_hour)
+    kept = relations.behind(relations.facts, Filters(Period(since, since + timedelta(days=4, hours=6, minutes=7))))
+    counted = (measures.failed, measures.sold, measures.legs("rejected", reason="late_settle"), lambda f: f.seq == 1)
+    figures = [measures.total(measures.spent_uc)(F), measures.provider_cost(F)]
+    figures += [func.count().filter(condition(F)) for condition in counted]
+    statement = select(F.plan, *figures).where(kept).group_by(F.plan).order_by(F.plan)
+    sql = sql_of(rolled, statement)
+    assert "rollup_hours" in sql
+    assert "FROM facts " not in sql
+    # The ledger's zone is 5 h 45 min ahead.
+    for at in (since, since + timedelta(days=4, hours=6, minutes=7)):
+        local = at + timedelta(hours=5, minutes=45)
+        assert f"""day" = CAST('{local:%Y-%m-%d}' AS DATE)) AND ("hour" IN ({local.hour}))""" in sql
+    assert rolled.rows(statement) == facts.rows(statement)
+
+
+def test_an_hour_that_comes_twice_is_cut_as_one() -> None:
+    hours = next(one for one in rollups.ROLLUPS if one.name == "hours")
+    day = date(2026, 10, 25)
+    twice = [to_us(datetime(2026, 10, 25, hour, 30, tzinfo=UTC)) for hour in (0, 1)]
+    assert hours.split(day, twice, "Europe/Berlin") == "day = DATE '2026-10-25' AND hour IN (2)"
+    assert hours.split(day, twice, "UTC") == "day = DATE '2026-10-25' AND hour IN (0, 1)"

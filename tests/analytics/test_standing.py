@@ -8,13 +8,14 @@ from datetime import timedelta
 import pytest
 
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.queries import standing
+from credit_core.analytics.queries import standing, surplus_now
 from credit_core.analytics.sync import Facts
 from credit_core.store import schema
 from tests.analytics.ledgers import CREDIT, START, Ledger
 
 Copy = Callable[..., Facts]
 DAY = timedelta(days=1)
+END = START + 60 * DAY
 TEN_DAYS = Filters(Period(START, START + 10 * DAY))
 
 
@@ -99,12 +100,10 @@ def test_each_day_bears_the_pace_of_all_its_plans(town: Facts) -> None:
 
 
 def test_the_empty_are_told_from_those_who_run_out_soon(town: Facts) -> None:
-    ends = standing.running_out(town, TEN_DAYS)
-
     # 155 left at (45 ÷ 7) a day last 24.1 days: past the reset, which is 24 days away.
-    assert ends.empty["user_id"].to_list() == ["u-f"]
-    assert ends.soon.empty
-    assert standing.running_out(town, TEN_DAYS, START + 60 * DAY).soon.empty
+    assert standing.ends(town, TEN_DAYS) == (1, 0, None)
+    for before in (START + 60 * DAY, END):
+        assert standing.running_out(town, TEN_DAYS, before).empty
 
 
 def test_whoever_ends_before_the_reset_is_soonest_first(ledger: Ledger, copied: Copy) -> None:
@@ -114,8 +113,12 @@ def test_whoever_ends_before_the_reset_is_soonest_first(ledger: Ledger, copied: 
         ledger.fresh(name, name, START + DAY, ("monthly", amount * CREDIT))
     facts = copied(ledger.write())
 
-    assert standing.running_out(facts, TEN_DAYS).soon["user_id"].to_list() == ["u-quick", "u-slow"]
-    assert standing.running_out(facts, TEN_DAYS, START + 5 * DAY).soon["user_id"].to_list() == ["u-quick"]
+    for before, limit, users in (
+        (END, None, ["u-quick", "u-slow"]),
+        (END, 1, ["u-quick"]),
+        (START + 5 * DAY, None, ["u-quick"]),
+    ):
+        assert standing.running_out(facts, TEN_DAYS, before, limit)["user_id"].to_list() == users
 
 
 def test_how_many_end_is_told_without_listing_them(town: Facts, ledger: Ledger, copied: Copy) -> None:
@@ -127,8 +130,12 @@ def test_how_many_end_is_told_without_listing_them(town: Facts, ledger: Ledger, 
             ledger.fresh(name, name, START + DAY, ("monthly", amount * CREDIT))
     facts = copied(ledger.write())
 
-    told = standing.running_out(facts, TEN_DAYS)
-    assert standing.ends(facts, TEN_DAYS) == (len(told.empty), 2, told.soon["runs_out_at"].iloc[0])
+    told = standing.running_out(facts, TEN_DAYS, END)
+    empty = (surplus_now(facts, TEN_DAYS)["available_credits"] <= 0).sum()
+    assert empty
+    assert standing.ends(facts, TEN_DAYS) == (empty, 2, told["runs_out_at"].iloc[0])
+    first, second = told["runs_out_at"]
+    assert standing.ends(facts, TEN_DAYS, second) == (empty, 1, first)
 
 
 def test_accounts_are_counted_on_either_side_of_pace(town: Facts, ledger: Ledger, copied: Copy) -> None:

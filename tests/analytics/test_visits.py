@@ -135,7 +135,7 @@ def test_every_period_and_place_has_the_answer_that_entries_give(stored: StoredF
     over, by_day, moved = (sql for sql in asked(stored, PERIODS["whole days"]) if "account" in sql or "user" in sql)
     assert "FROM visits" in over
     assert "FROM visits" in by_day
-    assert "weeks_people" in moved
+    assert "POSITIONAL JOIN" in moved
     assert "FROM visits" not in asked(stored, PERIODS["begins within a day"])[0]
 
 

@@ -22,7 +22,7 @@ from credit_core.importers import demo
 from credit_core.service import configure
 from credit_core.store.unit import Unit
 from tests.importers.rows import row, write
-from tests.service.scenes import NOW, ask
+from tests.service.scenes import NOW, ask, make_live
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -195,10 +195,13 @@ def test_a_log_that_is_missing_empty_or_of_another_kind_is_misuse(run: Run, tmp_
 def test_reconcile_and_sweep_tell_what_they_did(run: Run, sqlite_ledger: str) -> None:
     with CreditCore.open(sqlite_ledger, clock=lambda: NOW) as core:
         core.add_user("ada", "basic", at=NOW)
-        while not ask(core, f"r-{len(core.history('ada'))}", at=NOW).fresh:
+        make_live(core, {"session.max_fresh": 1})
+        while ask(core, f"r-{len(core.history('ada'))}", at=NOW).status != "DEFERRED":
             pass
     swept = run("sweep", "--at", "2025-03-10T13:00+00:00", "--json")
-    assert (swept.code, swept.document) == (0, {"holds": 1, "amount_uc": 1_000_000})
+    assert (swept.code, swept.document) == (0, {"holds": 1, "amount_uc": 1_000_000, "deferrals": 0})
+    dropped = run("sweep", "--at", "2025-03-11T12:00+00:00")
+    assert dropped.out == "0 holds released, 0 credits; 1 deferred requests dropped.\n"
     closed = run("reconcile", "--at", "2025-04-10T00:00+00:00", "--json")
     assert (closed.code, closed.document) == (0, {"accounts": 1, "closings": 1, "expiries": 0})
     assert run("reconcile", "--at", "2025-04-10T00:00Z").out.startswith("0 cycles closed")

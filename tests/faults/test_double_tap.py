@@ -74,14 +74,17 @@ def test_two_processes_post_one_payment_once(ledger_url: str, real_core: CreditC
 
 
 def test_two_processes_sweep_and_close_once(ledger_url: str, real_core: CreditCore) -> None:
+    make_live(real_core, {"session.max_fresh": 1})
     signed_up = NOW.replace(year=2024)
     for n in range(12):
         real_core.add_user(f"u-{n}", "free", at=signed_up)
         ask(real_core, user=f"u-{n}", at=signed_up)
+        assert ask(real_core, "r-2", user=f"u-{n}", at=signed_up).status == "DEFERRED"
     with workers(ledger_url, 2) as started:
-        swept = at_once(started, "sweep", [{"at": "2024-03-11T00:00:00Z"}])
+        swept = at_once(started, "sweep", [{"at": "2024-03-11T13:00:00Z"}])
         closed = at_once(started, "reconcile", [{"at": "2024-06-11T00:00:00Z"}])
-    assert sum(holds for holds, _ in swept) == 12
+    assert sum(holds for holds, *_ in swept) == 12
+    assert sum(deferrals for *_, deferrals in swept) == 12
     assert sum(closings for _, closings, _ in closed) == 36
     assert real_core.verify() == []
 

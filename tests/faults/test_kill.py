@@ -36,7 +36,7 @@ def test_a_worker_killed_between_reserve_and_settle_leaves_a_hold_that_the_sweep
     assert real_core.verify() == []
     reserved_at = entries(real_core)[-1]["occurred_at"]
     assert real_core.sweep(at=reserved_at + TTL - timedelta(microseconds=1)).holds == 0
-    assert real_core.sweep(at=reserved_at + TTL) == (1, 7 * CREDIT)
+    assert real_core.sweep(at=reserved_at + TTL) == (1, 7 * CREDIT, 0)
     balance = real_core.balance("ada")
     assert (balance.available_uc, balance.held_uc) == (600 * CREDIT, 0)
     assert real_core.verify() == []

@@ -16,6 +16,9 @@ from sqlalchemy import text
 from credit_core import CreditCore, Request
 from credit_core.importers import frame, govern, record
 from credit_core.importers.frame import FAILED, PENDING, SUCCEEDED, Event, Rejects, Summary
+from credit_core.service.deferred import EXPIRED
+from credit_core.service.generate import DEFERRAL_LIFETIME
+from credit_core.units import to_us
 from tests.service.scenes import NOW, StoppedClock, make_live
 
 START = datetime(2024, 11, 30, 20, tzinfo=UTC)
@@ -39,12 +42,15 @@ def new_core(sqlite_template: Path, tmp_path: Path) -> Iterator[Any]:
         core.close()
 
 
-def log(rows: int = 160) -> list[Event]:
-    """Six users, four cells and an evening that goes over a midnight and a month's end; some fail, some never end."""
+def log(rows: int = 160, asleep: int = 0) -> list[Event]:
+    """Six users, four cells and an evening that goes over a midnight and a month's end; some fail, some never end.
+
+    From row ``asleep`` on, if given, it goes on the next evening.
+    """
     rng = random.Random(8)
     events, at = [], START
     for line in range(2, rows + 2):
-        at += timedelta(seconds=rng.choice([0, 5, 20, 60, 400]))
+        at += timedelta(seconds=rng.choice([0, 5, 20, 60, 400]), hours=21 if line == asleep else 0)
         status = rng.choices([SUCCEEDED, FAILED, PENDING], [8, 1, 1])[0]
         seconds = rng.choice([0, 4, 20, 90, 500])
         events.append(
@@ -106,12 +112,23 @@ def served_live(core: CreditCore, events: list[Event]) -> None:
         request = Request(
             event.user_id, event.request_id, event.session_id, event.genre, event.mood, images=event.images
         )
-        if core.authorize(request, at=event.started_at).fresh:
+        decision = core.authorize(request, at=event.started_at)
+        if decision.status == "DEFERRED":
+            heapq.heappush(due, (event.started_at + DEFERRAL_LIFETIME, 0, event.line, event))
+        elif decision.fresh:
             if event.ended_at is None:
                 heapq.heappush(due, (event.started_at + timedelta(seconds=600), 0, event.line, event))
             else:
                 heapq.heappush(due, (event.ended_at, 1, event.line, event))
     until(START + timedelta(days=30))
+
+
+def deferred_and_dropped(core: CreditCore) -> tuple[list[Any], list[Any]]:
+    """Ends of deferred requests: of those that wait, and of those that were dropped."""
+    with core.deployment.ledger.reading() as connection:
+        waiting = connection.execute(text("SELECT expires_at FROM deferrals ORDER BY 1")).scalars().all()
+        dropped = f"SELECT occurred_at FROM ledger_entries WHERE reason = '{EXPIRED}' ORDER BY 1"
+        return list(waiting), list(connection.execute(text(dropped)).scalars())
 
 
 def known(core: CreditCore) -> set[str]:
@@ -122,10 +139,12 @@ def known(core: CreditCore) -> set[str]:
 def test_batches_of_any_size_write_what_live_calls_would_have_written(
     new_core: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    events = log()
+    events = log(asleep=100)
     live = new_core()
     served_live(live, events)
     expected = ledger(live)
+    dropped = {row[5] for row in expected if row[20] == EXPIRED}
+    assert min(dropped) < to_us(events[-1].started_at) < max(dropped)
     assert {"coverage_miss", "controller", "session_cap", "unaffordable"} <= {row[11] for row in expected}
     assert {"settle", "release", "library"} <= {row[4] for row in expected}
     for size in (1, 7, 500):
@@ -183,6 +202,46 @@ def test_beside_a_sweeper_on_the_wall_clock_every_row_is_still_accounted_for(
     assert core.verify() == []
 
 
+def test_what_was_deferred_in_the_last_day_may_still_be_drained_after_the_import(ledger_url: str) -> None:
+    events = log(asleep=100)
+    now = START + timedelta(hours=25)
+    with CreditCore.open(ledger_url, clock=StoppedClock(now)) as core:
+        make_live(core, {"controller.k": 0.05, "coverage.target": 6, "saga.hold_ttl_s": 600.0})
+        summary, _ = governed(core, events)
+        waiting, dropped = deferred_and_dropped(core)
+        assert len(waiting) + len(dropped) == summary.deferred
+        assert max(dropped) <= to_us(now) < min(waiting)
+        # Run again it finds what it dropped, and nothing to drop; the sweeper takes the rest in its time.
+        assert governed(core, events)[0].deferred == summary.deferred
+        assert deferred_and_dropped(core) == (waiting, dropped)
+        later = now + timedelta(days=2)
+        assert core.sweep(later).deferrals == len(waiting)
+        assert deferred_and_dropped(core) == ([], [*dropped, *waiting])
+        assert core.verify() == []
+
+
+def test_what_a_worker_drained_beside_the_import_is_not_dropped(new_core: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    core, drained = new_core(), []
+    monkeypatch.setattr(govern, "CHUNK", 1)
+
+    def drained_between() -> Iterator[Event]:
+        for event in log(asleep=100):
+            yield event
+            for child in core.claim_deferred(at=event.started_at):
+                core.settle(child.user_id, child.request_id, at=event.started_at)
+                drained.append(child.request_id)
+
+    summary, _ = governed(core, drained_between())
+    waiting, dropped = deferred_and_dropped(core)
+    with core.deployment.ledger.reading() as connection:
+        query = "SELECT count(*) FROM ledger_entries WHERE parent_request_id IS NOT NULL AND rule = 'unaffordable'"
+        unaffordable = connection.execute(text(query)).scalar_one()
+    assert waiting == []
+    assert len(drained) > 0
+    assert len(drained) + unaffordable + len(dropped) == summary.deferred
+    assert core.verify() == []
+
+
 def test_what_one_mode_took_the_other_does_not_take_again(new_core: Any) -> None:
     events = log(30)
     first, second = new_core(), new_core()
@@ -222,7 +281,8 @@ def test_what_a_batch_remembers_is_what_is_going_on_and_not_the_log(
     def watched() -> Iterator[Event]:
         nonlocal most
         for event in log(1_500):
-            most = max(most, len(governor._endings) + len(governor._counted))
+            most = max(most, sum(one.kind != govern._DROP for one in governor._endings) + len(governor._counted))
+            assert all(governor._reached < one.at <= governor._reached + DEFERRAL_LIFETIME for one in governor._endings)
             yield event
 
     governor.run(watched())

@@ -159,6 +159,14 @@ def test_entries_are_recorded_when_they_occur_and_end_with_the_present(made: tup
     assert us(END - timedelta(hours=2)) < last <= us(END)
 
 
+def test_no_deferred_request_is_older_than_its_end(made: tuple[CreditCore, Summary]) -> None:
+    core, summary = made
+    dropped = rows(core, "SELECT occurred_at FROM ledger_entries WHERE reason = 'deferral_expired'")
+    waiting = rows(core, "SELECT expires_at FROM deferrals")
+    assert len(dropped) + len(waiting) == summary.deferred
+    assert max(dropped) <= (us(END),) < min(waiting)
+
+
 def test_configurations_change_at_their_hour_and_every_decision_bears_the_one_of_its_time(
     made: tuple[CreditCore, Summary],
 ) -> None:

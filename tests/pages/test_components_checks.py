@@ -10,7 +10,7 @@ from credit_core.analytics.queries import TieOut
 from pages.components import provenance, session
 from pages.components.checks import Checks
 from tests.pages.conftest import OpenPage
-from tests.pages.reading import markdown_of
+from tests.pages.reading import markdown_of, sentence
 from tests.pages.test_integrity import TIES_OUT, badges
 
 WITHIN_S = 10.0
@@ -70,8 +70,11 @@ def test_a_page_of_a_large_ledger_stands_before_its_check_is_made(
     assert not page.exception
     assert badges(page) == []
     assert any("Being checked against the ledger" in text for text in markdown_of(page))
+    trust = open_page(demo_ledger, "integrity", {"period": "7d", "region": "eu", "plan": "free"})
+    assert "are being checked against the ledger" in sentence(trust)
     may_end.set()
     monkeypatch.setenv(session.DATABASE_VARIABLE, demo_ledger)
     newest = next(reversed(session.checks()._found.values()))
     assert newest.result(WITHIN_S).exact
     assert badges(page.run()) == [TIES_OUT]
+    assert "equal the ledger's sums" in sentence(trust.run())

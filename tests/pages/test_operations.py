@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from credit_core import CreditCore
 from pages.components import numbers
 from tests.analytics.plainly import quantile
 from tests.pages.conftest import DEMO_ZONE, HOSTILE, NARROWED, OpenPage
@@ -16,11 +17,13 @@ from tests.pages.reading import (
     last_days,
     ledger_sum,
     markdown_of,
+    plain,
     rows,
     sentence,
     traces,
     words,
 )
+from tests.service.scenes import FRESH_FOR_ALL, NOW, StoppedClock, ask, make_live
 
 ENDED = "SUM(line = 1 AND kind IN ('settle', 'release', 'partial'))"
 FAILED = "SUM(line = 1 AND kind = 'release' AND reason NOT IN ('swept', 'cancelled'))"
@@ -80,6 +83,32 @@ def test_without_anything_in_the_filter_it_says_so(demo_ledger: str, look_at: Op
 
     assert not page.exception
     assert "No generation ended in this period with these filters." in words(page)
+
+
+def test_what_waits_too_long_comes_with_the_command_that_drops_it(sqlite_ledger: str, open_page: OpenPage) -> None:
+    clock = StoppedClock(NOW)
+    with CreditCore.open(sqlite_ledger, clock=clock) as core:
+        make_live(core, FRESH_FOR_ALL | {"session.max_fresh": 1})
+        core.add_user("ada", "basic", at=NOW)
+        for number in range(3):
+            ask(core, f"r-{number}", at=NOW)
+        core.settle("ada", "r-0", at=NOW)
+        later = clock.advance(hours=24)
+        for number in range(2):
+            ask(core, f"l-{number}", session_id="s-2", at=later)
+
+        page = open_page(sqlite_ledger, "operations")
+        said = "3 deferred requests wait, the oldest for 24 h; 2 too long, and will be dropped by the next sweep."
+        assert said in plain(sentence(page))
+        assert any("python -m credit_core sweep" in block.value for block in page.code)
+
+
+def test_in_the_demo_nothing_waits_too_long(demo_ledger: str, look_at: OpenPage) -> None:
+    page = look_at(demo_ledger, "operations")
+
+    assert ledger_sum(demo_ledger, "SUM(reason = 'deferral_expired')", {}, *last_days(demo_ledger, 28, DEMO_ZONE)) > 0
+    assert "too long" not in sentence(page)
+    assert not page.code
 
 
 def test_hostile_names_are_shown_not_obeyed(hostile_ledger: str, look_at: OpenPage) -> None:

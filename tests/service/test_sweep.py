@@ -18,9 +18,9 @@ MICROSECOND = timedelta(microseconds=1)
 def test_a_hold_stays_to_the_end_of_its_lifetime_and_no_longer(fresh_core: CreditCore) -> None:
     fresh_core.add_user("ada", "free", at=NOW)
     ask(fresh_core, images=4)
-    assert fresh_core.sweep(at=NOW + TTL - MICROSECOND) == (0, 0)
+    assert fresh_core.sweep(at=NOW + TTL - MICROSECOND) == (0, 0, 0)
     assert fresh_core.balance("ada").held_uc == 4 * CREDIT
-    assert fresh_core.sweep(at=NOW + TTL) == (1, 4 * CREDIT)
+    assert fresh_core.sweep(at=NOW + TTL) == (1, 4 * CREDIT, 0)
     assert moves(fresh_core)[-1] == ("release", "monthly", 4, -4)
     released = entries(fresh_core)[-1]
     assert (released["reason"], released["occurred_at"]) == ("swept", NOW + TTL)
@@ -41,7 +41,7 @@ def test_sweeping_again_finds_nothing(fresh_core: CreditCore) -> None:
     ask(fresh_core)
     fresh_core.sweep(at=NOW + TTL)
     before = everything(fresh_core)
-    assert fresh_core.sweep(at=NOW + TTL) == (0, 0)
+    assert fresh_core.sweep(at=NOW + TTL) == (0, 0, 0)
     # How far the sweep looked may be noted again.
     after = everything(fresh_core)
     assert after | {"deployment": None} == before | {"deployment": None}
@@ -53,7 +53,7 @@ def test_ended_holds_are_left_alone(fresh_core: CreditCore) -> None:
     ask(fresh_core, "r-2")
     fresh_core.settle("ada", "r-1", at=NOW)
     fresh_core.release("ada", "r-2", "cancelled", at=NOW)
-    assert fresh_core.sweep(at=NOW + TTL) == (0, 0)
+    assert fresh_core.sweep(at=NOW + TTL) == (0, 0, 0)
 
 
 def test_more_holds_than_one_batch_are_all_released(fresh_core: CreditCore) -> None:
@@ -61,7 +61,7 @@ def test_more_holds_than_one_batch_are_all_released(fresh_core: CreditCore) -> N
         fresh_core.add_user(f"u-{user}", "premium", at=NOW)
         for number in range(70):
             ask(fresh_core, f"r-{number}", user=f"u-{user}")
-    assert fresh_core.sweep(at=NOW + TTL) == (210, 210 * CREDIT)
+    assert fresh_core.sweep(at=NOW + TTL) == (210, 210 * CREDIT, 0)
     assert fresh_core.verify() == []
 
 

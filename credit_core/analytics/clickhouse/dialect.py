@@ -89,6 +89,10 @@ class _Compiler(ChStatementCompiler):
         """After the last row comes NULL, also of columns that never are."""
         return f"lead(toNullable({self.process(function.clauses, **kw)}))"
 
+    def visit_md5_func(self, function: Any, **kw: Any) -> str:
+        """As text, small letters."""
+        return f"lower(hex(MD5{self.function_argspec(function, **kw)}))"
+
     def visit_arg_min_func(self, function: Any, **kw: Any) -> str:
         """What stands beside the least of another column."""
         return f"argMin{self.function_argspec(function, **kw)}"

@@ -13,6 +13,7 @@ from sqlalchemy import FromClause, select
 from credit_core.analytics import measures as m
 from credit_core.analytics import relations
 from credit_core.analytics.dialect import sql_of
+from credit_core.analytics.filters import Period
 from credit_core.analytics.metrics.amounts import CREDITS, SALES
 from credit_core.analytics.metrics.decisions import DECISIONS
 from credit_core.analytics.metrics.declaration import Direction, Format, Metric, Relation, Span
@@ -38,7 +39,7 @@ METRICS: dict[str, Metric] = {
     declared.slug: declared for declared in (*CREDITS, *SALES, *DECISIONS, *ENDINGS, *ACCOUNTS)
 }
 
-_APART = {"closings": m.closings, "finished": m.finished, "repeated": m.repeated}
+_APART = {"closings": m.closings, "repeated": m.repeated}
 
 
 def metric(slug: str) -> Metric:
@@ -56,8 +57,10 @@ def checked_dimension(declared: Metric, name: str) -> str:
     return name
 
 
-def relation_of(declared: Metric, entries: FromClause) -> FromClause:
-    """What the metric's expressions are over, given the entries it looks at."""
+def relation_of(declared: Metric, entries: FromClause, period: Period | None = None) -> FromClause:
+    """What the metric's expressions are over, given the entries it looks at; with a period, less of what lies outside may be there."""
+    if declared.relation == "finished":
+        return m.finished(period)
     if declared.counted_apart:
         return _APART[declared.relation]()
     return m.neighbours(entries) if declared.relation == "neighbours" else entries

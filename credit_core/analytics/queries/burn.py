@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sqlalchemy import BigInteger, ColumnElement, Double, FromClause, Select, and_, case, cast, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, Double, FromClause, Select, Table, and_, case, cast, func, or_, select
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.days import Day, reporting_days
@@ -109,11 +109,12 @@ def burn_by_account(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 def burners(facts: Facts, filters: Filters, limit: int | None) -> Burners:
     """How many accounts :func:`burn_by_account` has, and the first ``limit`` of them: of no other the pace is worked out."""
-    accounts, owner = relations.accounts, owners().subquery("owner")
     every = _burn_of_accounts(filters).subquery("every")
     order = every.c.spent_uc.desc(), every.c.account_id
     burn = select(every, func.count().over().label("accounts")).order_by(*order).limit(limit).cte("burn")
-    pace = _pace_of_accounts(filters, covered(facts, filters.period), None if limit is None else burn).subquery("pace")
+    only = None if limit is None else burn
+    accounts, owner = _narrowed(relations.accounts, only), owners(only).subquery("owner")
+    pace = _pace_of_accounts(filters, covered(facts, filters.period), only).subquery("pace")
     statement = (
         select(
             burn.c.account_id, owner.c.user_id, accounts.c.plan, accounts.c.region, burn.c.spent_uc,
@@ -138,10 +139,17 @@ def burners(facts: Facts, filters: Filters, limit: int | None) -> Burners:
     return Burners(number, frame[[*first, "pace_ratio", "requests", "fresh", "last_at"]])
 
 
-def owners() -> Select[tuple[str, str]]:
-    """account_id and user_id of personal accounts; of a shared one, its first user by name."""
-    u = relations.users.c
+def owners(only: FromClause | None = None) -> Select[tuple[str, str]]:
+    """account_id and user_id of personal accounts; of a shared one, its first user by name. ``only``: of those accounts."""
+    u = _narrowed(relations.users, only).c
     return select(u.account_id, func.min(u.user_id).label("user_id")).group_by(u.account_id)
+
+
+def _narrowed(relation: Table, only: FromClause | None) -> FromClause:
+    """The rows of a relation whose account is in another; looked for before anything is joined."""
+    if only is None:
+        return relation
+    return select(relation).where(relation.c.account_id.in_(select(only.c.account_id))).subquery(relation.name)
 
 
 def _burn_of_accounts(filters: Filters) -> Select[tuple[str, int, int, int, int]]:
@@ -162,9 +170,8 @@ def _burn_of_accounts(filters: Filters) -> Select[tuple[str, int, int, int, int]
     )
 
 
-def _running_until() -> ColumnElement[int]:
-    """End of a cycle, or the instant since which it is paused."""
-    c, a = relations.cycles.c, relations.accounts.c
+def running_until(c: Any = relations.cycles.c, a: Any = relations.accounts.c) -> ColumnElement[int]:
+    """End of a cycle, or the instant since which it is paused; from columns of cycles and of accounts."""
     paused = and_(a.cycle_no == c.cycle_no, a.paused_at.is_not(None))
     return case((paused, func.least(c.end_at, a.paused_at)), else_=c.end_at)
 
@@ -178,7 +185,7 @@ def _cycle_spans(facts: Facts, filters: Filters) -> FromClause:
     c, a = relations.cycles.c, relations.accounts.c
     running = (a.cycle_no == c.cycle_no).label("running")
     keys = (
-        c.plan, c.region, c.start_at, c.end_at, _running_until().label("until"), running,
+        c.plan, c.region, c.start_at, c.end_at, running_until().label("until"), running,
         a.paused_at.is_not(None).label("paused"),
     )  # fmt: skip
     # Whoever has no quota, or owes one, has no pace.
@@ -200,19 +207,19 @@ def of_spans(spans: FromClause, filters: Filters) -> ColumnElement[bool]:
 
 def _pace_of_accounts(filters: Filters, part: Period, only: FromClause | None) -> Select[tuple[str, float]]:
     """account_id and pace_uc; ``only``: of the accounts in that relation."""
-    c, a = relations.cycles.c, relations.accounts.c
-    until = _running_until()
+    cycles, accounts = _narrowed(relations.cycles, only), _narrowed(relations.accounts, only)
+    c = cycles.c
+    until = running_until(c, accounts.c)
     overlap = func.least(until, to_us(part.end)) - func.greatest(c.start_at, to_us(part.start))
     pace = func.sum(cast(c.quota_uc, Double) * overlap / (c.end_at - c.start_at))
     return (
         select(c.account_id, pace.label("pace_uc"))
-        .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
+        .join_from(cycles, accounts, accounts.c.account_id == c.account_id, isouter=True)
         .where(
             c.start_at < to_us(part.end),
             until > to_us(part.start),
             c.quota_uc > 0,
-            relations.of_accounts(relations.cycles, filters),
-            *(() if only is None else (c.account_id.in_(select(only.c.account_id)),)),
+            relations.of_accounts(cycles, filters),
         )
         .group_by(c.account_id)
     )

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, 
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries.burn import _running_until
+from credit_core.analytics.queries.burn import running_until
 from credit_core.analytics.sync import Facts
 from credit_core.units import DAY_US, MICRO, to_us
 
@@ -33,7 +33,7 @@ def burn_by_cycle_day(facts: Facts, filters: Filters) -> pd.DataFrame:
         .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id, isouter=True)
         .where(
             c.start_at < at_us,
-            _running_until() >= at_us,
+            running_until() >= at_us,
             c.quota_uc > 0,
             relations.of_accounts(relations.cycles, filters),
         )

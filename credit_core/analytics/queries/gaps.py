@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pandas as pd
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
@@ -71,17 +71,16 @@ def demand_by_coverage(facts: Facts, filters: Filters, config: Config) -> pd.Dat
 
 def first_fallbacks(facts: Facts, filters: Filters) -> FirstFallbacks:
     """How many users met the library for the first time in the period, of all who met it then."""
+    met = _met_library(relations.behind(relations.facts, filters)).subquery("met")
+    before = _met_library(relations.facts.c.occurred_at < to_us(filters.period.start)).subquery("before")
+    joined = met.outerjoin(before, before.c.user_id == met.c.user_id)
+    statement = select(func.count(), func.count().filter(before.c.user_id.is_(None))).select_from(joined)
+    users, firsts = facts.rows(statement)[0]
+    return FirstFallbacks(int(users), int(firsts))
+
+
+def _met_library(behind: ColumnElement[bool]) -> Select[tuple[str]]:
+    """Users with a library answer among some entries."""
     f = relations.facts.c
-    answered = measures.judged_with("library")(f) & f.user_id.is_not(None)
-    met = select(f.user_id).distinct().where(relations.behind(relations.facts, filters), answered).subquery("met")
-    first = (
-        select(f.user_id, func.min(f.occurred_at).label("first_us"))
-        .where(answered)
-        .group_by(f.user_id)
-        .subquery("first")
-    )
-    found = facts.rows(
-        select(func.count(), func.count().filter(first.c.first_us >= to_us(filters.period.start)))
-        .select_from(met.join(first, first.c.user_id == met.c.user_id))
-    )  # fmt: skip
-    return FirstFallbacks(int(found[0][0]), int(found[0][1]))
+    answered = func.count().filter(measures.judged_with("library")(f))
+    return select(f.user_id).where(behind, f.user_id.is_not(None)).group_by(f.user_id).having(answered > 0)

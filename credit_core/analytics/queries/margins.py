@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+from sqlalchemy import FromClause, Select, func, select
 
+from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
+from credit_core.analytics.metrics import metric
 from credit_core.analytics.queries.economics import by_plan
 from credit_core.analytics.queries.money import (
     MARGIN,
     OF_DAYS,
-    figures_by,
     margin_of,
     money_frame,
     subscriptions,
     sum_known,
     whole_us,
 )
-from credit_core.analytics.queries.series import breakdown
+from credit_core.analytics.queries.series import breakdowns
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidRequest
 from credit_core.policy.plans import Catalog
@@ -54,17 +56,14 @@ def by_account(facts: Facts, filters: Filters, catalog: Catalog, limit: int | No
     Columns account_id, plan, and as ``*_usd_micro`` (objects: integers, None unknown) lots, subscriptions, breakage,
     revenue, cost, margin; margin_share of the revenue. The plan is the one that most entries bear.
     """
-    found = figures_by(facts, filters, tuple(OF_DAYS.values()), "account_id")
-    parts = {name: found[slug] for name, slug in OF_DAYS.items()}
-    plans = _plans(facts, filters)
-    ordered = sorted(plans, key=lambda account: (-(parts["cost"].get(account) or 0), account))[:limit]
-    subscribed = subscriptions(facts, filters, catalog, whole_us(facts, filters), "account_id", ordered)
+    listed = facts.shared(_costliest(filters, limit))
+    plans = _plans(facts, filters, listed)
+    subscribed = subscriptions(facts, filters, catalog, whole_us(facts, filters), listed)
     rows = []
-    for account in ordered:
-        lots, broken = (parts[name].get(account) or 0 for name in ("lots", "breakage"))
+    for account, lots, broken, cost in facts.rows(_in_order(listed)):
         earned = sum_known(subscribed.get(account, [0]))
         revenue = None if earned is None else lots + broken + earned
-        rows.append((account, plans[account], lots, earned, broken, *margin_of(revenue, parts["cost"].get(account, 0))))
+        rows.append((account, plans[account], lots, earned, broken, *margin_of(revenue, cost)))
     frame = money_frame(rows, ["account_id", "plan", "lots", "subscriptions", "breakage", *MARGIN])
     order = pd.to_numeric(frame["margin_usd_micro"]).astype("float64")
     # Rows come costliest first, which is the order of those whose margin is unknown.
@@ -112,8 +111,22 @@ def _of_plan(facts: Facts, filters: Filters, catalog: Catalog, plan: str) -> dic
     return {str(name): value for name, value in rows.get(plan, nothing).items()}
 
 
-def _plans(facts: Facts, filters: Filters) -> dict[str, str]:
-    """Account → its plan, of accounts with any entry in the period."""
-    found = breakdown(facts, filters, "requests", ("account_id", "plan"))
-    ordered = found.dropna(subset=["account_id"]).sort_values("numerator", kind="stable")
+def _costliest(filters: Filters, limit: int | None) -> Select[Any]:
+    """The first accounts with entries in the period: account_id, and of :data:`OF_DAYS` what their entries tell, exact."""
+    f = relations.facts.c
+    parts = (metric(slug).numerator(f).label(name) for name, slug in OF_DAYS.items())
+    kept = relations.behind(relations.facts, filters), f.account_id.is_not(None)
+    cost = measures.total(lambda g: g.cost_usd_micro)(f)
+    statement = select(f.account_id, *parts).where(*kept).group_by(f.account_id)
+    return statement.order_by(cost.desc(), f.account_id).limit(limit)
+
+
+def _in_order(listed: FromClause) -> Select[Any]:
+    return select(listed).order_by(func.coalesce(listed.c.cost, 0).desc(), listed.c.account_id)
+
+
+def _plans(facts: Facts, filters: Filters, only: FromClause) -> dict[str, str]:
+    """Account → its plan, of accounts with any entry in the period that are in the relation ``only``."""
+    found = breakdowns(facts, filters, ("requests",), ("account_id", "plan"), only)["requests"]
+    ordered = found.sort_values("numerator", kind="stable")
     return {str(row["account_id"]): str(row["plan"]) for row in ordered.to_dict("records")}

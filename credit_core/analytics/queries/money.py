@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Select, func, select
+from sqlalchemy import FromClause, Select, func, select
 
 from credit_core.analytics import relations
 from credit_core.analytics.filters import Filters
-from credit_core.analytics.queries.burn import _cycle_spans, _running_until, of_spans
+from credit_core.analytics.queries.burn import _cycle_spans, of_spans, running_until
 from credit_core.analytics.queries.series import NONE, breakdowns, covered
 from credit_core.analytics.sync import Facts
 from credit_core.policy import plans, pricing
@@ -53,11 +53,13 @@ def subscriptions(
     filters: Filters,
     catalog: Catalog,
     edges: list[int],
-    by: str = "plan",
-    only: Iterable[str] | None = None,
+    accounts: FromClause | None = None,
 ) -> dict[str, Amounts]:
-    """Plan (or account_id) → what its subscriptions earned between each two of ``edges`` (µs); None: the price is unknown."""
-    if by == "plan" and only is None:
+    """Plan → what its subscriptions earned between each two of ``edges`` (µs); None: the price is unknown.
+
+    ``accounts``: account_id → the same, of those in that relation.
+    """
+    if accounts is None:
         spans = _cycle_spans(facts, filters)
         c = spans.c
         statement = select(
@@ -65,7 +67,7 @@ def subscriptions(
         ).where(c.start_at < edges[-1], c.running.is_not(None), of_spans(spans, filters))
         statement = statement.group_by(c.plan, c.region, c.start_at, c.end_at, c.until, c.running, c.paused)
     else:
-        statement = _of_accounts(filters, edges[-1], by, only)
+        statement = _of_accounts(filters, edges[-1], accounts)
     found: dict[str, Amounts] = {}
     prices: dict[tuple[str, str], int | None] = {}
     for of, plan, region, start, end, stops, now, paused, number in facts.rows(statement):
@@ -88,17 +90,18 @@ def subscriptions(
     return found
 
 
-def _of_accounts(filters: Filters, before_us: int, by: str, only: Iterable[str] | None) -> Select[Any]:
-    """The same, by a column of ``cycles``, of some accounts alone."""
+def _of_accounts(filters: Filters, before_us: int, accounts: FromClause) -> Select[Any]:
+    """The same by account, of some accounts alone."""
     c, a = relations.cycles.c, relations.accounts.c
     running = (a.cycle_no == c.cycle_no).label("running")
-    until = _running_until().label("until")
-    columns = (c[by].label("of"), c.plan, c.region, c.start_at, c.end_at, until, running, a.paused_at.is_not(None))
+    until = running_until().label("until")
+    terms = c.plan, c.region, c.start_at, c.end_at, until, running, a.paused_at.is_not(None)
+    columns = c.account_id.label("of"), *terms
     return (
         select(*columns, func.count())
         .join_from(relations.cycles, relations.accounts, a.account_id == c.account_id)
         .where(c.start_at < before_us, relations.of_accounts(relations.cycles, filters))
-        .where(*(() if only is None else (c.account_id.in_(only),)))
+        .where(c.account_id.in_(select(accounts.c.account_id)))
         .group_by(*columns)
     )
 

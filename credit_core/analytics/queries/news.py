@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import Any
 
 import pandas as pd
 
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.metrics import metric
+from credit_core.analytics.metrics import Metric, metric
 from credit_core.analytics.queries.burn import top_movers
-from credit_core.analytics.queries.series import kpis
+from credit_core.analytics.queries.series import Value, change, values
 from credit_core.analytics.sync import Facts
 from credit_core.units import from_us
 
@@ -35,12 +34,15 @@ def since_yesterday(facts: Facts, filters: Filters) -> pd.DataFrame:
     day = last_day(facts, filters)
     if day is None:
         return pd.DataFrame(columns=list(COLUMNS))
-    frame = kpis(facts, filters.narrowed(period=day, compare=day.before()), LOOKED_AT)
-    then = kpis(facts, filters.narrowed(period=day.before(), compare=None), LOOKED_AT)
-    frame["told"] = [
-        _told(now, was) for now, was in zip(frame.to_dict("records"), then.to_dict("records"), strict=True)
-    ]
-    return frame[list(COLUMNS)]
+    now, then = (values(facts, filters.narrowed(period=part, compare=None), LOOKED_AT) for part in (day, day.before()))
+    rows = []
+    for slug in LOOKED_AT:
+        declared, a, b = metric(slug), now[slug], then[slug]
+        moved = change(declared, a.value, b.value)
+        what = (slug, declared.title, declared.format, declared.direction)
+        rows.append((*what, a.value, b.value, moved, _told(declared, a, b, moved)))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype="object")
+    return frame.astype(dict.fromkeys(("value", "before", "change"), "float64") | {"told": "bool"})
 
 
 def moved_most(facts: Facts, filters: Filters, by: str) -> tuple[str, float] | None:
@@ -61,20 +63,18 @@ def last_day(facts: Facts, filters: Filters) -> Period | None:
     return Period(end - DAY, end) if from_us(known.first_us) <= end - 2 * DAY else None
 
 
-def _told(now: dict[Any, Any], then: dict[Any, Any]) -> bool:
-    declared = metric(now["slug"])
-    a, b, change = now["value"], then["value"], now["change"]
-    if not isinstance(a, float) or not isinstance(b, float) or math.isnan(a) or math.isnan(b):
+def _told(declared: Metric, now: Value, then: Value, moved: float | None) -> bool:
+    if now.value is None or then.value is None:
         return False
     if declared.format == "share":
-        return abs(a - b) > ERRORS * _error_of_shares(now, then)
-    if not isinstance(change, float) or math.isnan(change) or abs(change) < LEAST:
-        return declared.format == "count" and b == 0 and a > ERRORS**2
-    return declared.format != "count" or abs(a - b) > ERRORS * math.sqrt(a + b)
+        return abs(now.value - then.value) > ERRORS * _error_of_shares(now, then)
+    if moved is None or abs(moved) < LEAST:
+        return declared.format == "count" and then.value == 0 and now.value > ERRORS**2
+    return declared.format != "count" or abs(now.value - then.value) > ERRORS * math.sqrt(now.value + then.value)
 
 
-def _error_of_shares(now: dict[Any, Any], then: dict[Any, Any]) -> float:
-    parts, wholes = ([side[name] for side in (now, then)] for name in ("numerator", "denominator"))
-    known = [float(number) for number in (*parts, *wholes)]
-    pooled = (known[0] + known[1]) / (known[2] + known[3])
-    return math.sqrt(pooled * (1 - pooled) * (1 / known[2] + 1 / known[3]))
+def _error_of_shares(now: Value, then: Value) -> float:
+    parts = [float(side.numerator or 0) for side in (now, then)]
+    wholes = [float(side.denominator or 0) for side in (now, then)]
+    pooled = sum(parts) / sum(wholes)
+    return math.sqrt(pooled * (1 - pooled) * (1 / wholes[0] + 1 / wholes[1]))

@@ -104,7 +104,7 @@ def incidents(facts: Facts, filters: Filters, limit: int | None = None) -> pd.Da
 def deferred_queue(facts: Facts, filters: Filters, at: datetime) -> pd.DataFrame:
     """Deferred requests that wait at ``at``, the oldest first: user_id, plan, request_id, deferred_at, expires_at, age_s.
 
-    Those past ``expires_at`` stay until a worker drops them.
+    Those past ``expires_at`` stay until the sweeper drops them, or a worker that comes too late.
     """
     d, a = relations.deferrals.c, relations.accounts.c
     statement = (

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sqlalchemy import BigInteger, Date, and_, case, cast, func, select
+from sqlalchemy import BigInteger, Date, Double, FromClause, Select, and_, case, cast, func, select
 
 from credit_core.analytics import measures, relations, resampling
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.queries.surplus import surplus_now
+from credit_core.analytics.queries.surplus import running, shown
 from credit_core.analytics.resampling import OWN_DAYS, Account, Pool
 from credit_core.analytics.sync import Facts
 from credit_core.policy.customer import risk_of
@@ -23,8 +23,8 @@ from credit_core.units import DAY_US, MICRO, checked_zone, from_us, to_us
 MOST = 5_000
 #: Accounts whose chances are noted down: other filters keep some of the same.
 _MOST_NOTED = 4 * MOST
-#: Days of demand of a plan that are drawn from.
-MOST_DAYS = 1 << 20
+#: Accounts whose days make the pools of all plans, and days of demand of one plan that are drawn from.
+MOST_ACCOUNTS, MOST_DAYS = 1 << 15, 1 << 16
 #: Edges of the calibration's bins; those of Low, Medium and High are among them.
 EDGES = (0.0, 0.02, 0.1, 0.25, 0.4, 0.6, 0.8, 1.0)
 #: Forecasts are looked back on at midnights this far apart, and so many of them.
@@ -45,35 +45,36 @@ def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     """
     last = facts.extent.last_us
     at_us = to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
-    now = surplus_now(facts, filters)
-    if now.empty:
-        return now.reindex(columns=list(_COLUMNS))
     today = local_day(from_us(at_us), checked_zone(facts.zone))
     demand = _Demand(facts, today)
-    now = now.merge(demand.accounts(), on="account_id", how="left").fillna({"days": 0, "wanted_uc": 0})
+    nearest = demand.nearest(running(facts, filters))
+    now = shown(facts, filters, select(nearest))
+    if now.empty:
+        return now.reindex(columns=list(_COLUMNS))
+    now = now.merge(facts.frame(select(nearest.c.account_id, nearest.c.days, nearest.c.wanted_uc)), on="account_id")
+    now = now.fillna({"days": 0, "wanted_uc": 0})
     days = now["days"].astype("float64")
     now["wanted_credits_per_day"] = now["wanted_uc"].astype("float64") / MICRO / days.where(days > 0)
-    if len(now) > MOST:
-        lasts = now["available_credits"] / now["wanted_credits_per_day"]
-        now = now.loc[lasts.sort_values(kind="stable").index[:MOST]].copy()
-    told = _outlooks(facts, demand, now, at_us, today)
+    told = _outlooks(facts, demand, nearest, now, at_us, today)
     now["chance"] = [one.chance for one in told]
     now["risk"] = [risk_of(one.chance) for one in told]
     lead = pd.to_timedelta([np.nan if one.days is None else one.days for one in told], unit="D")
-    expected = pd.Timestamp(at_us, unit="us", tz="UTC").tz_convert(facts.zone) + lead
-    now["expected_at"] = np.minimum(expected, now["next_reset_at"])
+    expected = pd.Series(pd.Timestamp(at_us, unit="us", tz="UTC").tz_convert(facts.zone) + lead, index=now.index)
+    now["expected_at"] = expected.mask(expected > now["next_reset_at"], now["next_reset_at"])
     ordered = now.sort_values(["chance", "runway_days", "account_id"], ascending=[False, True, True], ignore_index=True)
     return ordered[list(_COLUMNS)]
 
 
-def _outlooks(facts: Facts, demand: _Demand, now: pd.DataFrame, at_us: int, today: date) -> list[resampling.Outlook]:
+def _outlooks(
+    facts: Facts, demand: _Demand, nearest: FromClause, now: pd.DataFrame, at_us: int, today: date
+) -> list[resampling.Outlook]:
     """Of each account; what is known of it at an instant is the same whichever filters it is behind, and worked out once."""
     noted = facts.notes("outlooks")
     known = {account: found for account in now["account_id"] if (found := noted.get((account, at_us))) is not None}
     missing = now[~now["account_id"].isin(known)]
     if len(missing):
         accounts = list(missing["account_id"])
-        found = dict(zip(accounts, _drawn(demand, missing, at_us, today), strict=True))
+        found = dict(zip(accounts, _drawn(demand, nearest, missing, at_us, today), strict=True))
         known |= found
         if len(noted) > _MOST_NOTED:
             noted.clear()
@@ -81,8 +82,10 @@ def _outlooks(facts: Facts, demand: _Demand, now: pd.DataFrame, at_us: int, toda
     return [known[account] for account in now["account_id"]]
 
 
-def _drawn(demand: _Demand, now: pd.DataFrame, at_us: int, today: date) -> list[resampling.Outlook]:
-    own = demand.of(list(now["account_id"]))
+def _drawn(
+    demand: _Demand, nearest: FromClause, now: pd.DataFrame, at_us: int, today: date
+) -> list[resampling.Outlook]:
+    own = demand.of(nearest)
     days = (
         own.get(account, []) + [0] * (int(count) - len(own.get(account, [])))
         for account, count in zip(now["account_id"], now["days"], strict=True)
@@ -137,6 +140,9 @@ def risk_calibration(facts: Facts, filters: Filters) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+_WANTED = measures.total(measures.wanted_uc)(relations.facts.c).label("wanted_uc")
+
+
 class _Demand:
     """Demand for fresh of the complete days before ``today``, zeros included.
 
@@ -145,59 +151,70 @@ class _Demand:
 
     def __init__(self, facts: Facts, today: date) -> None:
         f, a = relations.facts.c, relations.accounts.c
-        zone = checked_zone(facts.zone)
-        wanted = measures.total(measures.wanted_uc)(f).label("wanted_uc")
         self._facts = facts
-        #: account × day on which it asked for something.
-        self._by_day = (
-            select(f.account_id, f.day, wanted)
-            .where(f.day >= today - timedelta(days=OWN_DAYS), f.day < today, measures.wanted_uc(f) != 0)
-            .group_by(f.account_id, f.day)
-            .subquery("by_day")
-        )
-        d = self._by_day.c
-        asked = (
-            select(d.account_id, func.min(d.day).label("first_day"), func.sum(d.wanted_uc).label("wanted_uc"))
-            .group_by(d.account_id)
-            .subquery("asked")
-        )
+        self._within = (f.day >= today - timedelta(days=OWN_DAYS), f.day < today)
+        asked = select(f.account_id, _WANTED).where(*self._within).group_by(f.account_id).subquery("asked")
         began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
-        since_began, since_asked = (func.date_diff("day", day, today) for day in (began, asked.c.first_day))
-        days = func.least(OWN_DAYS, func.greatest(0, since_began - 1, func.coalesce(since_asked, 0)))
-        self._accounts = (
+        # The days of an account that began before all of them are known.
+        lived = func.date_diff("day", began, today) - 1
+        d = self._by_day(select(a.account_id).where(lived < OWN_DAYS)).subquery("by_day").c
+        first = select(d.account_id, func.min(d.day).label("day")).group_by(d.account_id).subquery("first")
+        since = func.coalesce(func.date_diff("day", first.c.day, today), 0)
+        days = func.least(OWN_DAYS, func.greatest(0, lived, since))
+        #: account_id, plan, days and wanted_uc of accounts of paced plans that began before today.
+        self._accounts = facts.shared(
             select(a.account_id, a.plan, cast(days, BigInteger).label("days"), asked.c.wanted_uc)
-            .select_from(relations.accounts.outerjoin(asked, asked.c.account_id == a.account_id))
-            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, zone)))
-            .subquery("known")
+            .select_from(
+                relations.accounts.outerjoin(asked, asked.c.account_id == a.account_id)
+                .outerjoin(first, first.c.account_id == a.account_id)
+            )
+            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, checked_zone(facts.zone))))
+        )  # fmt: skip
+
+    def _by_day(self, accounts: Select[Any]) -> Select[Any]:
+        """account_id, day and wanted_uc, where something was asked for."""
+        f = relations.facts.c
+        of_those = (*self._within, f.account_id.in_(accounts))
+        grouped = select(f.account_id, f.day, _WANTED).where(*of_those).group_by(f.account_id, f.day)
+        return grouped.having(_WANTED.element != 0)
+
+    def nearest(self, now: FromClause) -> FromClause:
+        """Of running accounts the :data:`MOST` that are nearest to their end, with days (complete ones) and wanted_uc (in all of them)."""
+        n, c = now.c, self._accounts.c
+        wanted = cast(c.wanted_uc, BigInteger).label("wanted_uc")
+        lasts = cast(n.available_uc, Double) * c.days / func.nullif(c.wanted_uc, 0)
+        return self._facts.shared(
+            select(now, c.days, wanted)
+            .select_from(now.outerjoin(self._accounts, c.account_id == n.account_id))
+            .order_by(lasts.is_(None), lasts, n.surplus_days, n.account_id)
+            .limit(MOST)
         )
 
-    def accounts(self) -> pd.DataFrame:
-        """account_id, days (complete ones), wanted_uc (in all of them)."""
-        c = self._accounts.c
-        return self._facts.frame(select(c.account_id, c.days, cast(c.wanted_uc, BigInteger).label("wanted_uc")))
-
-    def of(self, account_ids: list[str]) -> dict[str, list[int]]:
+    def of(self, accounts: FromClause) -> dict[str, list[int]]:
         """Account → what it asked for on the days on which it asked, the least first."""
-        d = self._by_day.c
-        statement = (
-            select(d.account_id, func.list(d.wanted_uc)).where(d.account_id.in_(account_ids)).group_by(d.account_id)
-        )
-        return {account: sorted(map(int, amounts)) for account, amounts in self._facts.rows(statement)}
+        d = self._by_day(select(accounts.c.account_id)).subquery("by_day").c
+        found = self._facts.rows(select(d.account_id, func.list(d.wanted_uc)).group_by(d.account_id))
+        return {account: sorted(map(int, amounts)) for account, amounts in found}
 
     def pools(self) -> dict[str, Pool]:
-        """Plan → all account-days of it; thinned evenly where they are more than a table should hold."""
-        c, d = self._accounts.c, self._by_day.c
-        joined = self._by_day.join(self._accounts, c.account_id == d.account_id)
+        """Plan → all account-days of it: of a part of the accounts, chosen by hash, and thinned evenly, where they are very many."""
+        accounts = self._facts.rows(select(func.count()).select_from(self._accounts))[0][0]
+        known = select(self._accounts)
+        if accounts > MOST_ACCOUNTS:
+            bound = f"{16**6 * MOST_ACCOUNTS // accounts:06x}"
+            known = known.where(func.substr(func.md5(self._accounts.c.account_id), 1, 6) < bound)
+        k = known.subquery("known").c
+        d = self._by_day(select(k.account_id)).subquery("by_day").c
         counts = (
-            select(c.plan, d.wanted_uc, func.count())
-            .select_from(joined)
-            .group_by(c.plan, d.wanted_uc)
-            .order_by(c.plan, d.wanted_uc)
+            select(k.plan, d.wanted_uc, func.count())
+            .where(k.account_id == d.account_id)
+            .group_by(k.plan, d.wanted_uc)
+            .order_by(k.plan, d.wanted_uc)
         )
         by_plan: dict[str, list[tuple[int, int]]] = {}
         for plan, amount, number in self._facts.rows(counts):
             by_plan.setdefault(plan, []).append((int(amount), int(number)))
-        days = self._facts.rows(select(c.plan, func.sum(c.days)).group_by(c.plan))
+        days = self._facts.rows(select(k.plan, func.sum(k.days)).group_by(k.plan))
         return {plan: _pool(int(count), by_plan.get(plan, [])) for plan, count in days}
 
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sqlalchemy import ColumnElement, Date, FromClause, Select, Text, case, cast, func, literal, null, select
+from sqlalchemy import ColumnElement, Date, FromClause, Select, Text, case, cast, func, literal, select
 
 from credit_core.analytics import relations
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters, Period, fair
-from credit_core.analytics.measures import Aggregate
+from credit_core.analytics.measures import Aggregate, Expression
 from credit_core.analytics.metrics import METRICS, Metric, checked_dimension, metric, relation_of
 from credit_core.analytics.sync import Facts
 from credit_core.errors import InvalidRequest
@@ -50,15 +50,17 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     days = elapsed_days(facts, filters.period)
     for together in _together(slugs):
         relation = _looked_at(together[0], filters)
-        parts: list[ColumnElement[Any]] = []
+        parts: dict[Expression, ColumnElement[Any]] = {}
         for declared in together:
-            whole = declared.denominator
-            parts += [declared.numerator(relation.c), null() if whole is None else whole(relation.c)]
-        labelled = [part.label(f"part_{number}") for number, part in enumerate(parts)]
-        statement = select(*labelled).select_from(relation).where(_kept(together[0], relation, filters))
-        row = facts.rows(statement)[0]
-        for number, declared in enumerate(together):
-            numerator, denominator = row[2 * number], row[2 * number + 1]
+            for part in (declared.numerator, declared.denominator):
+                # What several metrics rest on is counted once.
+                if part is not None and part not in parts:
+                    parts[part] = part(relation.c).label(f"part_{len(parts)}")
+        statement = select(*parts.values()).select_from(relation).where(_kept(together[0], relation, filters))
+        row = dict(zip(parts, facts.rows(statement)[0], strict=True))
+        for declared in together:
+            numerator = row[declared.numerator]
+            denominator = None if declared.denominator is None else row[declared.denominator]
             found[declared.slug] = Value(_value(declared, numerator, denominator, days), numerator, denominator)
     return {slug: found[slug] for slug in slugs}
 
@@ -146,11 +148,11 @@ def dailies(
 
 
 def breakdowns(
-    facts: Facts, filters: Filters, slugs: Sequence[str], by: str | Sequence[str]
+    facts: Facts, filters: Filters, slugs: Sequence[str], by: str | Sequence[str], only: FromClause | None = None
 ) -> dict[str, pd.DataFrame]:
     """Several metrics by the same dimensions, by slug and in their order: the dimensions, value, numerator, denominator.
 
-    One statement per relation.
+    One statement per relation. ``only``: of the accounts in that relation.
     """
     found: dict[str, pd.DataFrame] = {}
     days = elapsed_days(facts, filters.period)
@@ -158,7 +160,10 @@ def breakdowns(
         keys = [checked_dimension(declared, name) for declared in together for name in _names(by)][: len(_names(by))]
         relation = _looked_at(together[0], filters)
         dimensions = [relation.c[name] for name in keys]
-        rows = facts.frame(_grouped(together, relation, filters, dimensions).order_by(*dimensions))
+        statement = _grouped(together, relation, filters, dimensions).order_by(*dimensions)
+        if only is not None:
+            statement = statement.where(relation.c.account_id.in_(select(only.c.account_id)))
+        rows = facts.frame(statement)
         for declared, part in _apart(together, rows, keys):
             found[declared.slug] = _with_values(declared, part, days if declared.per_day else 1.0)
     return {slug: found[slug] for slug in slugs}
@@ -300,7 +305,7 @@ def _looked_at(declared: Metric, filters: Filters) -> FromClause:
         return relation_of(
             declared, select(relations.facts).where(relations.behind(relations.facts, filters)).subquery("facts")
         )
-    return relation_of(declared, relations.facts)
+    return relation_of(declared, relations.facts, filters.period)
 
 
 def _kept(declared: Metric, relation: FromClause, filters: Filters) -> ColumnElement[bool]:

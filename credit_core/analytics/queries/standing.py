@@ -14,7 +14,7 @@ from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries.burn import burn_against_pace
 from credit_core.analytics.queries.releases import release_marks
 from credit_core.analytics.queries.series import NONE, covered, daily
-from credit_core.analytics.queries.surplus import _running, ending, endings, sides, surplus_bands
+from credit_core.analytics.queries.surplus import endings, running, sides, soonest, surplus_bands
 from credit_core.analytics.sync import Facts
 from credit_core.units import from_us, to_us
 
@@ -41,15 +41,8 @@ class SinceRelease(NamedTuple):
     since: pd.DataFrame
 
 
-class RunningOut(NamedTuple):
-    """Accounts with nothing left, and those whose credits end soon, as rows of :func:`surplus_now`."""
-
-    empty: pd.DataFrame
-    soon: pd.DataFrame
-
-
 class Ends(NamedTuple):
-    """How many of :class:`RunningOut` there are, and when the first of those that run out does."""
+    """How many accounts have nothing left, how many have credits that end soon, and when the first of those does."""
 
     empty: int
     soon: int
@@ -132,25 +125,23 @@ def since_release(facts: Facts, filters: Filters) -> SinceRelease | None:
     return SinceRelease(int(newest["version"]), str(newest["action"]), at, before, since)
 
 
-def running_out(facts: Facts, filters: Filters, before: datetime | None = None) -> RunningOut:
-    """Who has no credits left, and whose end before their reset (and before ``before``) at their present burn, soonest first."""
-    frame = ending(facts, filters)
-    empty = frame["available_credits"] <= 0
-    ends = frame["runs_out_at"].notna() if before is None else frame["runs_out_at"] < before
-    soon = frame[ends & ~empty].sort_values(["runs_out_at", "account_id"], ignore_index=True)
-    return RunningOut(frame[empty].reset_index(drop=True), soon)
-
-
-def ends(facts: Facts, filters: Filters) -> Ends:
-    """How many accounts have no credits left, and how many end before their reset at their present burn."""
+def ends(facts: Facts, filters: Filters, before: datetime | None = None) -> Ends:
+    """Who has no credits left, and whose end before their reset (and before ``before``) at their present burn, counted."""
     frame = endings(facts, filters)
-    soon = frame.loc[frame["available_credits"] > 0, "runs_out_at"]
-    return Ends(len(frame) - len(soon), len(soon), soon.min() if len(soon) else None)
+    empty, at = frame["available_credits"] <= 0, frame["runs_out_at"]
+    soon = at[~empty & (at.notna() if before is None else at < before)]
+    return Ends(int(empty.sum()), len(soon), soon.min() if len(soon) else None)
+
+
+def running_out(facts: Facts, filters: Filters, before: datetime, limit: int | None = None) -> pd.DataFrame:
+    """Rows of :func:`surplus_now` of accounts that run out before an instant, soonest first; all, or the first ``limit``."""
+    frame = soonest(facts, filters, limit)
+    return frame[frame["runs_out_at"] < before].reset_index(drop=True)
 
 
 def spread(facts: Facts, filters: Filters) -> Spread:
     """How many accounts are behind (< −3 surplus days), on pace and ahead (> +3) at the period's end, or now."""
-    now = _running(facts, filters)
+    now = running(facts, filters)
     median = measures.quantile("0.5", "surplus_days")(now.c)
     accounts, behind, ahead, middle = facts.rows(select(*sides(now), median).select_from(now))[0]
     if not accounts:

@@ -26,6 +26,7 @@ from credit_core.analytics import day_ends, measures, relations
 from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
+from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
 from credit_core.units import DAY_US, MICRO, to_us
@@ -152,39 +153,49 @@ def surplus_now(facts: Facts, filters: Filters, limit: int | None = None) -> pd.
     quota_credits, burn_credits_per_day (of the last 7 days), runway_days (available / that), runs_out_at (where before the
     reset), mode (as last decided), next_reset_at. All of them, or the first ``limit``.
     """
-    now = _running(facts, filters)
-    return _shown(facts, filters, select(now).order_by(now.c.surplus_days, now.c.account_id).limit(limit))
+    now = running(facts, filters)
+    return shown(facts, filters, select(now).order_by(now.c.surplus_days, now.c.account_id).limit(limit))
 
 
-def ending(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """The accounts of :func:`surplus_now` that have nothing left, or whose credits end before their reset."""
-    frame = _shown(facts, filters, _near_end(facts, filters))
-    return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
+def soonest(facts: Facts, filters: Filters, limit: int | None = None) -> pd.DataFrame:
+    """The accounts of :func:`surplus_now` whose credits end before their reset, the first to do so first; all, or ``limit``."""
+    near = _near_end(facts, filters)
+    those = select(near).where(near.c.available_uc > 0)
+    frame = shown(facts, filters, those.order_by(_ends_us(near.c), near.c.account_id).limit(limit))
+    return frame[frame["runs_out_at"].notna()].sort_values(["runs_out_at", "account_id"], ignore_index=True)
 
 
 def endings(facts: Facts, filters: Filters) -> pd.DataFrame:
-    """Of :func:`ending` available_credits and runs_out_at alone, in no order: what counts and first instants are told from."""
-    near = _near_end(facts, filters).subquery("near")
+    """available_credits and runs_out_at of accounts with nothing left, and of those whose credits end before their reset.
+
+    In no order: what counts and first instants are told from.
+    """
+    near = _near_end(facts, filters)
     frame = facts.frame(select(near.c.available_uc, near.c.burned_uc, near.c.next_reset_at))
     frame = _with_runway(facts, filters, frame)[["available_credits", "runs_out_at"]]
     return frame[(frame["available_credits"] <= 0) | frame["runs_out_at"].notna()].reset_index(drop=True)
 
 
-def _near_end(facts: Facts, filters: Filters) -> Select[Any]:
-    """Running accounts that may be among those of :func:`ending`, with what they burn."""
-    now, recent = _running(facts, filters), _recent(facts, filters)
-    n, r = now.c, recent.c
-    # A second more than asked for: what the columns say decides.
-    ends_us = cast(n.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(r.burned_uc, 0)
-    runs_out = and_(r.burned_uc > 0, ends_us < n.left_us + MICRO)
-    return (
-        select(now, r.burned_uc)
-        .select_from(now.outerjoin(recent, r.account_id == n.account_id))
-        .where(or_(n.available_uc <= 0, runs_out))
+def _near_end(facts: Facts, filters: Filters) -> FromClause:
+    """Running accounts that may be among those of :func:`endings`, with what they burn, worked out once."""
+    now, recent = running(facts, filters), _recent(facts, filters)
+    every = (
+        select(now, recent.c.burned_uc)
+        .select_from(now.outerjoin(recent, recent.c.account_id == now.c.account_id))
+        .subquery("every")
     )
+    e = every.c
+    # A second more than asked for: what the columns say decides.
+    runs_out = and_(e.burned_uc > 0, _ends_us(e) < e.left_us + MICRO)
+    return facts.shared(select(every).where(or_(e.available_uc <= 0, runs_out)))
 
 
-def _running(facts: Facts, filters: Filters) -> FromClause:
+def _ends_us(c: Any) -> ColumnElement[Any]:
+    """Microseconds that what there is lasts at what was burned lately; missing where nothing was."""
+    return cast(c.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(c.burned_uc, 0)
+
+
+def running(facts: Facts, filters: Filters) -> FromClause:
     """What :func:`surplus_now` rests on, worked out once for all that ask: one row per account, amounts in micro-credits."""
     return facts.shared(_at_instant(_now_us(facts, filters), filters))
 
@@ -209,14 +220,10 @@ def _now_us(facts: Facts, filters: Filters) -> int:
     return to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
 
 
-def _shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
-    """Rows of :func:`_running` with their owners, in the columns of :func:`surplus_now` and its order."""
+def shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
+    """Rows of :func:`running` with their owners, in the columns of :func:`surplus_now` and its order."""
     chosen, a, recent = rows.subquery("chosen"), relations.accounts, _recent(facts, filters)
-    u = relations.users.c
-    theirs = select(u.account_id, func.min(u.user_id).label("user_id")).where(
-        u.account_id.in_(select(chosen.c.account_id))
-    )
-    owner = theirs.group_by(u.account_id).subquery("owner")
+    owner = owners(chosen).subquery("owner")
     told = [column for column in chosen.c if column.name != "burned_uc"]
     frame = facts.frame(
         select(*told, recent.c.burned_uc, owner.c.user_id, a.c["mode"])
@@ -257,7 +264,7 @@ def _with_runway(facts: Facts, filters: Filters, frame: pd.DataFrame) -> pd.Data
 
 def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
     """By plan, as :func:`surplus_now`: accounts, p05 … p95, behind, on_pace, ahead (accounts), behind_share, ahead_share."""
-    now = _running(facts, filters)
+    now = running(facts, filters)
     accounts, behind, ahead = sides(now)
     figures = (accounts.label("accounts"), _quantiles(now.c.surplus_days), behind.label("behind"), ahead.label("ahead"))
     frame = _told_apart(facts.frame(select(now.c.plan, *figures).group_by(now.c.plan).order_by(now.c.plan)))
@@ -269,7 +276,7 @@ def surplus_by_plan(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 def surplus_histogram(facts: Facts, filters: Filters, width_days: float = 1.0) -> pd.DataFrame:
     """By plan and bin [from_days, to_days) of surplus days, as :func:`surplus_now`: accounts. Empty bins are left out."""
-    now = _running(facts, filters)
+    now = running(facts, filters)
     bins = cast(func.floor(now.c.surplus_days / width_days), BigInteger).label("bin")
     counts = select(now.c.plan, bins, func.count().label("accounts")).group_by(now.c.plan, bins)
     frame = facts.frame(counts.order_by(now.c.plan, bins))

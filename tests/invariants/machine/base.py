@@ -17,6 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from sqlalchemy import text
 
 from credit_core import CreditCore, Decision, Request
+from credit_core.service.deferred import EXPIRED
+from credit_core.service.generate import DEFERRAL_LIFETIME
 from credit_core.store.verify import Head
 from credit_core.units import to_us
 from tests.invariants.model import NEVER, Terms, Wallet
@@ -71,6 +73,8 @@ class Machine(RuleBasedStateMachine):
         self.requests: list[tuple[Request, Decision]] = []
         #: How each reserve ended, and what it was charged; a swept one counts its late settles.
         self.ended: dict[tuple[str, str], tuple[str, int]] = {}
+        #: Deferred requests that wait: since when, the leg, the request.
+        self.waiting: list[tuple[datetime, str, Request]] = []
         #: Who spends from which account. ``accounts``: all there are, also those that nobody spends from any more.
         self.wallets: dict[str, Wallet] = {}
         self.accounts: list[Wallet] = []
@@ -130,6 +134,11 @@ class Machine(RuleBasedStateMachine):
 
     def gave_back(self, user: str, request_id: str) -> None:
         """A reserve was given back in full. Mixins that count take it off."""
+
+    def dropped(self, since: datetime, request: Request) -> None:
+        """A deferred request was dropped at its end, whoever found it then."""
+        query = "SELECT occurred_at FROM ledger_entries WHERE request_id = :id AND reason = :reason"
+        assert scalar(self.core, query, id=request.request_id, reason=EXPIRED) == to_us(since + DEFERRAL_LIFETIME)
 
     def fill(self, genre: str, mood: str, assets: int, at: datetime) -> None:
         self.core.library.put(genre, mood, assets, at=at)

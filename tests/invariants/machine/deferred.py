@@ -11,23 +11,27 @@ from credit_core.service.deferred import child_id
 from credit_core.service.generate import DEFERRAL_LIFETIME
 from tests.invariants.machine.base import late, users
 from tests.invariants.machine.generation import Generation
+from tests.invariants.machine.upkeep import Upkeep
 from tests.service.scenes import CREDIT, scalar
 
 
-class Deferred(Generation):
-    """Draining the queue."""
+class Deferred(Generation, Upkeep):
+    """Draining the queue; what nobody drains is swept."""
 
     @rule(
         user=users,
         count=st.integers(12, 20),
-        limit=st.sampled_from([1, 100]),
+        limit=st.sampled_from([0, 1, 100]),
         after=st.timedeltas(timedelta(), timedelta(hours=30)),
     )
     def binge_and_claim(self, user: str, count: int, limit: int, after: timedelta) -> None:
-        """More than a session may have fresh; the worker comes later, some of it too late."""
+        """More than a session may have fresh; the worker comes later, some of it too late, or the sweeper alone."""
         self.binge(user, count, settle=True)
         self.clock.now += after
-        self.claim_deferred(limit, timedelta())
+        if limit:
+            self.claim_deferred(limit, timedelta())
+        else:
+            self.sweep(timedelta())
 
     @precondition(lambda self: self.waiting)
     @rule(limit=st.sampled_from([1, 2, 100]), behind=late)
@@ -42,6 +46,7 @@ class Deferred(Generation):
                 still += ordered[place:]
                 break
             if since + DEFERRAL_LIFETIME <= at:
+                self.dropped(since, request)
                 continue
             wallet = self.wallets[request.user_id]
             wallet.catch_up(at, self.live)
@@ -66,3 +71,4 @@ class Deferred(Generation):
         assert claimed == {}
         assert taken == limit - left
         self.waiting = still
+        assert scalar(self.core, "SELECT count(*) FROM deferrals") == len(still)

@@ -21,8 +21,6 @@ class Generation(Machine):
 
     def remember(self) -> None:
         super().remember()
-        #: Deferred requests that wait: since when, the leg, the request.
-        self.waiting: list[tuple[datetime, str, Request]] = []
         self.rewarded: dict[tuple[str, str], float] = {}
 
     @rule(user=users, images=st.integers(1, 8), cell=cells, behind=late, session=st.integers(1, 2))

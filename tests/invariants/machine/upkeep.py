@@ -8,6 +8,7 @@ from operator import itemgetter
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from credit_core.service.generate import DEFERRAL_LIFETIME
 from credit_core.store.records import opening_leg
 from tests.invariants.machine.base import CELLS, Machine, late
 from tests.service.scenes import scalar
@@ -38,12 +39,17 @@ class Upkeep(Machine):
         ]
         # What comes back first may fill the room under the cap that another would have had.
         found = [(wallet, r) for _, _, wallet, r in sorted(over, key=itemgetter(0, 1))]
-        assert swept == (len(found), sum(wallet.holds[r].amount for wallet, r in found))
+        overdue = [(since, request) for since, _, request in self.waiting if since + DEFERRAL_LIFETIME <= at]
+        assert swept == (len(found), sum(wallet.holds[r].amount for wallet, r in found), len(overdue))
         for wallet, request_id in found:
             wallet.catch_up(at, self.live)
             wallet.end(request_id, 0, at, self.live)
             self.ended[asked[request_id], request_id] = ("sweep", 0)
             self.gave_back(asked[request_id], request_id)
+        for since, request in overdue:
+            self.dropped(since, request)
+        self.waiting = [one for one in self.waiting if one[0] + DEFERRAL_LIFETIME > at]
+        assert scalar(self.core, "SELECT count(*) FROM deferrals") == len(self.waiting)
 
     @rule()
     def all_holds_run_out(self) -> None:
