@@ -6,7 +6,7 @@ import gc
 import pandas as pd
 import streamlit as st
 
-from pages.components import filters, provenance, session, turns, wakeups
+from pages.components import filters, provenance, session, turns
 
 
 def navigation():
@@ -42,7 +42,6 @@ def navigation():
 @st.cache_resource(show_spinner=False)
 def _frozen() -> None:
     """What is loaded by now stays loaded: the collector need not look at it again (20 sessions at once: 1.5 s → 0.35 s)."""
-    wakeups.of_server()
     gc.collect()
     gc.freeze()
     # As the process ends it must look again: of what nobody freed DuckDB tells, object by object, in the log.

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from credit_core.analytics import metrics, queries
-from credit_core.analytics.queries import news, standing
+from credit_core.analytics.queries import news, risk, standing
 from credit_core.analytics.queries.surplus import LISTED
 from pages.components import charts, drill, filters, kpi, numbers, plots, run_out, sentences, session, states, tables
 from pages.components.answers import ask
@@ -160,7 +160,7 @@ def running_out(ends: standing.Ends) -> None:
         states.unknown("Nobody is expected to run out within 7 days at the present burn.")
         return
     tables.show(
-        with_risk(ask(standing.running_out, chosen.at_end(), ledger.as_of + AHEAD, LISTED)),
+        ask(risk.running_out, chosen.at_end(), ledger.as_of + AHEAD, LISTED),
         [
             tables.Column("user_id", "User", pinned=True),
             tables.Column("plan", "Plan", "slug"),
@@ -182,19 +182,11 @@ def running_out(ends: standing.Ends) -> None:
         key="running_out",
         zone=zone,
         on_row=drill.to_user,
-        csv_rows=lambda: with_risk(standing.running_out(session.facts(), chosen, ledger.as_of + AHEAD)),
+        csv_rows=lambda: risk.running_out(session.facts(), chosen.at_end(), ledger.as_of + AHEAD),
         total=ends.soon,
         file_name="running_out_this_week",
         alt="Users whose credits end within a week at their present burn.",
     )
-
-
-def with_risk(soon: pd.DataFrame) -> pd.DataFrame:
-    """With the chance to run out, of those who are shown: the others' ends need not be drawn."""
-    users, at = soon["user_id"], chosen.at_end()
-    asked = at if users.isna().any() or len(users) > LISTED else at.narrowed(users=tuple(sorted(users)))
-    told = ask(queries.run_out_risk, asked)[["account_id", "risk", "chance"]]
-    return soon.merge(told, on="account_id", how="left")
 
 
 def shown_targets(targets: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from credit_core.analytics import queries
 from credit_core.analytics.filters import Filters
@@ -20,6 +20,7 @@ from credit_core.analytics.queries import (
     margins,
     news,
     operations,
+    risk,
     settling,
     standing,
 )
@@ -38,28 +39,39 @@ _CARDS = {
 }
 
 
+#: The period, the one compared with, or the instant at the end of either.
+Of = Literal["period", "before", "end", "before end"]
+
+
 class Question(NamedTuple):
-    """A query, what it is asked beside facts and filters, and whether of the period compared with."""
+    """A query, what it is asked beside facts and filters, and of which part of time."""
 
     query: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
-    compared: bool = False
+    of: Of = "period"
 
     def __call__(self, facts: Facts, chosen: Filters) -> Any:
         """Its answer."""
-        of = chosen.compared() if self.compared else chosen
-        assert of is not None, "the bench compares with the period before"
-        return self.query(facts, of, *self.arguments)
-
-    @classmethod
-    def of_before(cls, query: Callable[..., Any], arguments: tuple[Any, ...] = ()) -> Question:
-        """A question of the period compared with."""
-        return cls(query, arguments, True)
+        looked_at = chosen.compared() if self.of.startswith("before") else chosen
+        assert looked_at is not None, "the bench compares with the period before"
+        return self.query(facts, looked_at.at_end() if self.of.endswith("end") else looked_at, *self.arguments)
 
     @property
     def name(self) -> str:
         """The query's module and name."""
         return f"{self.query.__module__}.{self.query.__qualname__}"
+
+
+def _end(query: Callable[..., Any], *arguments: Any) -> Question:
+    return Question(query, arguments, "end")
+
+
+def _before(query: Callable[..., Any], *arguments: Any) -> Question:
+    return Question(query, arguments, "before")
+
+
+def _asked(query: Callable[..., Any], *arguments: Any) -> Question:
+    return Question(query, arguments)
 
 
 class Page(NamedTuple):
@@ -87,75 +99,75 @@ class Terms(NamedTuple):
 def pages(terms: Terms) -> dict[str, Page]:
     """Page → its questions."""
     config, catalog, week = terms.config, terms.catalog, terms.as_of + timedelta(days=7)
-    q, before = Question, Question.of_before
+    q, before, end = _asked, _before, _end
     marks = q(queries.release_marks)
-    cards = {page: (q(queries.kpis, (slugs,)), q(courses.courses, (slugs,))) for page, slugs in _CARDS.items()}
+    cards = {page: (q(queries.kpis, slugs), q(courses.courses, slugs)) for page, slugs in _CARDS.items()}
     pace = q(standing.pace_by_plan), q(standing.since_release)
     spent = explore.Question("spent")
     return {
         "overview": Page(
             (
-                q(queries.slos, (config,)), q(standing.ends, (week,)), *cards["overview"], *pace, marks, q(queries.daily_outcomes),
+                q(queries.slos, config), end(standing.ends, week), *cards["overview"], *pace, marks, q(queries.daily_outcomes),
                 before(queries.daily_outcomes),
             ),
             (
-                q(news.since_yesterday), q(news.moved_most, ("plan",)), q(queries.top_movers, ("user_id", 10)),
-                q(standing.running_out, (week, LISTED)), q(queries.run_out_risk),
+                end(news.since_yesterday), end(news.moved_most, "plan"), q(queries.top_movers, "user_id", 10),
+                end(risk.running_out, week, LISTED),
             ),
         ),
         "burn": Page(
             (
                 marks, *pace, q(queries.burn_forecast), q(queries.burn_by_plan_model), *cards["burn"], q(standing.pace_of_all),
                 q(standing.fleet_burn), before(standing.fleet_burn), q(standing.burn_by_day), before(standing.burn_by_day),
-                q(queries.breakdown, ("spent", "plan")),
+                q(queries.breakdown, "spent", "plan"),
             ),
             (
-                q(queries.unusual_days), q(queries.hours_of_week, ("spent",)), q(queries.top_movers, ("user_id", 10)),
-                q(queries.burners, (LISTED,)),
+                q(queries.unusual_days), q(queries.hours_of_week, "spent"), q(queries.top_movers, "user_id", 10),
+                q(queries.burners, LISTED),
             ),
         ),
         "coverage": Page(
             (
-                marks, q(queries.cells, (config,)), *cards["coverage"], q(queries.value, ("coverage_miss_rate",)),
-                q(queries.miss_by_plan, (config,)), q(gaps.demand_by_coverage, (config,)),
+                marks, q(queries.cells, config), *cards["coverage"], q(queries.value, "coverage_miss_rate"),
+                q(queries.miss_by_plan, config), q(gaps.demand_by_coverage, config),
             ),
             (
-                q(gaps.pantry_effect, (config,)), q(gaps.first_fallbacks), before(gaps.first_fallbacks),
-                q(queries.misses_by_day, (6,)),
+                q(gaps.pantry_effect, config), q(gaps.first_fallbacks), before(gaps.first_fallbacks),
+                q(queries.misses_by_day, 6),
             ),
         ),
         "surplus": Page(
             (
-                marks, q(queries.surplus_now, (LISTED,)), q(standing.spread), before(standing.spread_before), q(queries.surplus_bands),
-                before(queries.surplus_bands), *cards["surplus"], q(standing.ends),
+                marks, end(queries.surplus_now, LISTED), end(standing.spread), Question(standing.spread_before, (), "before end"),
+                q(queries.surplus_bands), before(queries.surplus_bands), *cards["surplus"], end(standing.ends),
             ),
             (
-                q(queries.run_out_risk), q(queries.surplus_histogram), q(queries.surplus_by_plan), q(queries.run_outs, (LISTED,)),
-                q(queries.dry_time), q(queries.value, ("pacing_efficiency",)), q(settling.droop_by_plan, (config, terms.version)),
+                end(queries.run_out_risk), end(queries.surplus_histogram), end(queries.surplus_by_plan), q(queries.run_outs, LISTED),
+                q(queries.dry_time), q(queries.value, "pacing_efficiency"), q(settling.droop_by_plan, config, terms.version),
             ),
         ),
         "economics": Page(
             (
-                marks, q(economics.accounts, (catalog,)), before(economics.accounts, (catalog,)), *cards["economics"],
-                q(economics.by_day, (catalog,)), q(economics.by_plan, (catalog,)), q(economics.by_model, (catalog,)),
+                marks, q(economics.accounts, catalog), before(economics.accounts, catalog), *cards["economics"],
+                q(economics.by_day, catalog), q(economics.by_plan, catalog), q(economics.by_model, catalog),
             ),
             (
-                q(margins.by_account, (catalog,)), q(economics.liability, (catalog,)), q(economics.packs, (catalog,)),
+                q(margins.by_account, catalog), q(economics.liability, catalog), q(economics.packs, catalog),
                 q(funnel.funnel), q(funnel.from_guests), q(funnel.welcome), q(funnel.cohorts),
-                q(margins.at_price, (catalog, terms.plan, 10.0)),
+                q(margins.at_price, catalog, terms.plan, 10.0),
             ),
         ),
         "operations": Page(
             (
-                marks, q(operations.models), *cards["operations"], q(queries.values, (("latency_p95_ms", "failure_rate"),)),
-                q(queries.daily, ("latency_p95_ms", "model")), q(operations.rates_by_day),
+                marks, q(operations.models), *cards["operations"], q(queries.values, ("latency_p95_ms", "failure_rate")),
+                q(queries.daily, "latency_p95_ms", "model"), q(operations.rates_by_day),
             ),
             (q(operations.incidents_by_day), q(operations.incidents)),
         ),
         "explore": Page(
             (
-                marks, q(explore.apart, (spent,)), q(queries.kpis, (("spent",),)), q(explore.course, (spent, {})),
-                before(explore.course, (spent, {})),
+                marks, q(explore.apart, spent), q(queries.kpis, ("spent",)), q(explore.course, spent, {}),
+                before(explore.course, spent, {}),
             ),
             (),
         ),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from inspect import getclosurevars
 from typing import Any
 
 import pytest
 
+from credit_core.analytics.filters import Filters
 from credit_core.bench import questions
 from credit_core.policy.config import Config
 from credit_core.service import catalog
@@ -28,17 +30,23 @@ PAGES = questions.pages(
 def test_the_bench_asks_what_the_page_asks(
     demo_ledger: str, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
-    asked: set[tuple[str, bool]] = set()
+    asked: set[tuple[str, Filters]] = set()
     get = Kept.get
 
     def noted(kept: Kept, question: Any, make: Callable[[], Any], *rest: Any) -> Any:
         if isinstance(question, tuple) and len(question) == 5:
-            _, module, name, arguments, _ = question
-            asked.add((f"{module}.{name}", "compare=None" in arguments))
+            _, module, name, *_ = question
+            asked.add((f"{module}.{name}", getclosurevars(make).nonlocals["arguments"][0]))
         return get(kept, question, make, *rest)
 
     monkeypatch.setattr(Kept, "get", noted)
     shown = open_page(demo_ledger, FILES.get(page, page))
     assert not shown.exception
-    known = {(one.name, one.compared) for one in PAGES[page].whole}
-    assert {one for one in asked if one[0] not in FILTERS} == known
+    whole = next(filters for _, filters in asked if filters.compare is not None)
+    before = whole.compared()
+    assert before is not None
+    times = {(one.period, one.compare): of for one, of in (
+        (whole, "period"), (before, "before"), (whole.at_end(), "end"), (before.at_end(), "before end"),
+    )}  # fmt: skip
+    known = {(one.name, one.of) for one in PAGES[page].whole}
+    assert {(name, times[one.period, one.compare]) for name, one in asked if name not in FILTERS} == known

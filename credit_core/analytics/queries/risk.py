@@ -12,7 +12,8 @@ from sqlalchemy import BigInteger, Date, Double, FromClause, Select, and_, case,
 
 from credit_core.analytics import measures, relations, resampling
 from credit_core.analytics.filters import Filters, Period
-from credit_core.analytics.queries.surplus import running, shown
+from credit_core.analytics.queries import standing
+from credit_core.analytics.queries.surplus import LISTED, running, shown
 from credit_core.analytics.resampling import OWN_DAYS, Account, Pool
 from credit_core.analytics.sync import Facts
 from credit_core.policy.customer import risk_of
@@ -103,6 +104,16 @@ def _drawn(
     return resampling.outlooks(
         asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*now["plan"]} - {*pools}}
     )
+
+
+def running_out(facts: Facts, filters: Filters, before: datetime, limit: int | None = None) -> pd.DataFrame:
+    """Rows of :func:`standing.running_out` with risk and chance, which are missing where an account is not looked at."""
+    soon = standing.running_out(facts, filters, before, limit)
+    users = soon["user_id"]
+    # Of those who are listed: the others' ends need not be drawn.
+    few = 0 < len(users) <= LISTED and not users.isna().any()
+    told = run_out_risk(facts, filters.narrowed(users=tuple(sorted(users))) if few else filters)
+    return soon.merge(told[["account_id", "risk", "chance"]], on="account_id", how="left")
 
 
 def chance_of(facts: Facts, filters: Filters, user_id: str) -> float | None:
