@@ -109,7 +109,8 @@ class ClickHouseFacts(Facts):
 
     def shared(self, statement: Select[Any], *, lasting: bool = False) -> FromClause:
         """Asked within each question that rests on it."""
-        return statement.subquery("shared")
+        # One may rest on another, so each has a name of its own.
+        return statement.subquery()
 
     def follow(self, progress: Progress = lambda _rows: None) -> Follow:
         """Copy everything new, or see what the loader has copied; ``progress`` is told how many rows were sent by now.
