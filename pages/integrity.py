@@ -102,7 +102,9 @@ def invariants(checks: pd.DataFrame) -> None:
             return
         st.rerun()
     if checks.empty:
-        states.unknown("Not checked yet. A check reads the whole ledger and works out every hash: about ten seconds per hundred thousand entries.")
+        states.unknown(
+            "Not checked yet. A check works out the hash of every entry: about ten seconds per hundred thousand."
+        )
         return
     counts = checks.iloc[0]["broken"]
     evidence = st.session_state.get("broken", {})
