@@ -15,11 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from credit_core.analytics import days as reporting
 from credit_core.analytics.filing import kept_of, paths, quoted
 from credit_core.analytics.manifest import Manifest, Segment
 from credit_core.analytics.rollups import ROLLUPS, RollUp
-from credit_core.policy.cycles import first_instant, local_day
-from credit_core.units import checked_zone, from_us, to_us
+from credit_core.policy.cycles import local_day
+from credit_core.units import checked_zone, from_us
 
 #: Days between two days up to whose end everything is added up, and how many of the last days are such days, each of them: nine
 #: weeks, so that 28 days and the 28 before them begin and end where one is.
@@ -98,7 +99,7 @@ def last_whole_day(at: Manifest) -> date | None:
 
 
 def completed(at: Manifest, folder: Path, written: Written) -> Manifest:
-    """The manifest with every roll-up of each closed segment, and with what is carried to each week's end that has passed.
+    """The manifest with every roll-up of each closed segment, and with what is carried to the ends of days that are over.
 
     The same one where nothing is missing.
     """
@@ -167,7 +168,7 @@ def rows_of(at: Manifest, rollup: RollUp, folder: Path, first: date, last: date)
 
 def end_us(at: Manifest, day: date) -> int:
     """The instant at which a reporting day ends."""
-    return to_us(first_instant(day + timedelta(days=1), checked_zone(at.zone)))
+    return reporting.end_us(day, at.zone)
 
 
 def _ends(first: date, last: date) -> Iterator[date]:

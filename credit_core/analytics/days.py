@@ -28,9 +28,9 @@ def reporting_days(period: Period, zone: str) -> list[Day]:
     return [Day(first + timedelta(days=n), bounds[n], bounds[n + 1]) for n in range(count)]
 
 
-def last_us(day: date, zone: str) -> int:
-    """The last instant of a reporting day."""
-    return to_us(first_instant(day + timedelta(days=1), checked_zone(zone))) - 1
+def end_us(day: date, zone: str) -> int:
+    """The instant at which a reporting day ends."""
+    return to_us(first_instant(day + timedelta(days=1), checked_zone(zone)))
 
 
 def day_within(at_us: int, zone: str) -> date | None:

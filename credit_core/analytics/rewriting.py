@@ -19,7 +19,7 @@ from credit_core.analytics import relations, visiting
 from credit_core.analytics.asked import Asked, Cut, Rolled, RolledUp
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import AddedUp, Told, not_told_apart
-from credit_core.analytics.days import day_within, last_us
+from credit_core.analytics.days import day_within, end_us
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.narrowing import Narrower
 from credit_core.analytics.parsed import (
@@ -161,7 +161,7 @@ class Rewriter:
         if added_up.until is not None:
             parts.append(f"SELECT * FROM {rollup.until(added_up.until)}")
         for after, until in added_up.spans:
-            parts.append(rollup.between(after, until, last_us(until, there.zone)))
+            parts.append(rollup.between(after, until, end_us(until, there.zone) - 1))
         if covered and rollup.name in there.late:
             parts.append(f"SELECT * FROM {rollup.late} WHERE {' OR '.join(covered)}")
         for day, at in cut.items():

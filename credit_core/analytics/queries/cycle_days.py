@@ -12,8 +12,9 @@ from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, and_, cast, 
 from credit_core.analytics import measures, relations
 from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries.burn import running_until
+from credit_core.analytics.queries.surplus import now_us
 from credit_core.analytics.sync import Facts
-from credit_core.units import DAY_US, MICRO, to_us
+from credit_core.units import DAY_US, MICRO
 
 COLUMNS = ("day", "accounts", "spent_credits", "pace_credits", "accounts_before", "before_credits")
 
@@ -25,8 +26,7 @@ def burn_by_cycle_day(facts: Facts, filters: Filters) -> pd.DataFrame:
     pace_credits (their quota spent evenly), accounts_before and before_credits (the same of the cycles before). A day's
     burn is the mean over the accounts that have lived it whole; sums are of those means. Accounts without a quota are left out.
     """
-    last = facts.extent.last_us
-    at_us = to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
+    at_us = now_us(facts, filters)
     c, a = relations.cycles.c, relations.accounts.c
     running = (
         select(c.account_id, c.cycle_no)

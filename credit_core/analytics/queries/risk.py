@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Date, Double, FromClause, Select, and_, case,
 from credit_core.analytics import measures, relations, resampling
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import standing
-from credit_core.analytics.queries.surplus import LISTED, running, shown
+from credit_core.analytics.queries.surplus import LISTED, now_us, running, shown
 from credit_core.analytics.resampling import OWN_DAYS, Account, Pool
 from credit_core.analytics.sync import Facts
 from credit_core.policy.customer import risk_of
@@ -44,8 +44,7 @@ def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     fresh of the last complete days, missing without any), runway_days, next_reset_at. Of more than :data:`MOST` accounts
     those nearest to their end.
     """
-    last = facts.extent.last_us
-    at_us = to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
+    at_us = now_us(facts, filters)
     today = local_day(from_us(at_us), checked_zone(facts.zone))
     demand = _Demand(facts, today)
     nearest = demand.nearest(running(facts, filters))

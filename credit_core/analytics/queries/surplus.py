@@ -197,12 +197,12 @@ def _ends_us(c: Any) -> ColumnElement[Any]:
 
 def running(facts: Facts, filters: Filters) -> FromClause:
     """What :func:`surplus_now` rests on, worked out once for all that ask: one row per account, amounts in micro-credits."""
-    return facts.shared(_at_instant(_now_us(facts, filters), filters))
+    return facts.shared(_at_instant(now_us(facts, filters), filters))
 
 
 def _recent(facts: Facts, filters: Filters) -> FromClause:
     """What accounts spent in the last days before that instant, as ``burned_uc``; those that spent something."""
-    f, at_us = relations.facts.c, _now_us(facts, filters)
+    f, at_us = relations.facts.c, now_us(facts, filters)
     burned = measures.total(measures.spent_uc)(f)
     within = (f.occurred_at >= at_us - RUNWAY_DAYS * DAY_US, f.occurred_at < at_us)
     spent = select(f.account_id, burned.label("burned_uc")).where(*within).group_by(f.account_id)
@@ -215,7 +215,8 @@ def sides(now: FromClause) -> tuple[ColumnElement[int], ColumnElement[int], Colu
     return func.count(), func.count().filter(x < BEHIND), func.count().filter(x > AHEAD)
 
 
-def _now_us(facts: Facts, filters: Filters) -> int:
+def now_us(facts: Facts, filters: Filters) -> int:
+    """The instant just after the period, or after the newest entry where that comes first."""
     last = facts.extent.last_us
     return to_us(filters.period.end) if last is None else min(to_us(filters.period.end), last + 1)
 
@@ -255,7 +256,7 @@ def _with_runway(facts: Facts, filters: Filters, frame: pd.DataFrame) -> pd.Data
     burn = frame["burned_uc"].astype("float64").fillna(0.0) / MICRO / RUNWAY_DAYS
     frame["burn_credits_per_day"] = burn
     frame["runway_days"] = frame["available_credits"] / burn.where(burn > 0)
-    empty = pd.Timestamp(_now_us(facts, filters), unit="us", tz="UTC").tz_convert(facts.zone) + pd.to_timedelta(
+    empty = pd.Timestamp(now_us(facts, filters), unit="us", tz="UTC").tz_convert(facts.zone) + pd.to_timedelta(
         frame["runway_days"], unit="D"
     )
     frame["runs_out_at"] = empty.where(empty < frame["next_reset_at"])
