@@ -77,7 +77,7 @@ def summary(whole: economics.Accounts) -> list[kpi.Card]:
 
     def card(label: str, name: str, better: numbers.Better, about: kpi.Help) -> kpi.Card:
         now, then = getattr(whole, name), None if before is None else getattr(before, name)
-        return kpi.Card(label, numbers.money(now), change=numbers.change(now, then, better=better), help=about)
+        return kpi.Card(label, numbers.money_headline(now), change=numbers.change(now, then, better=better), help=about)
 
     return [
         card("Revenue", "revenue_usd_micro", "up", REVENUE),

@@ -16,7 +16,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from credit_core.analytics import queries
-from credit_core.analytics.filters import Filters
+from credit_core.analytics.filters import Filters, fair
 from credit_core.analytics.queries.running import Running, running_cycles
 from pages.components import charts, numbers, periods, session, states
 from pages.components.answers import ask
@@ -223,7 +223,9 @@ def bar() -> DeltaGenerator:
     if asked.period == CYCLE:
         running = ask(running_cycles, kept)
         kept = replace(kept, period=periods.this_cycle(running, until, zone))
-    result = replace(kept, compare=periods.compared(asked.compare, kept.period, asked.period, zone))
+    compare = periods.compared(asked.compare, kept.period, asked.period, zone)
+    # Every figure and line of a page is compared over the same part of the period before, or two of them tell different stories.
+    result = fair(replace(kept, compare=compare), ledger.as_of)
     st.session_state[_CHOSEN] = _Said(result, asked.period, asked.compare, until, running)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="filter_bar"):
         st.selectbox(

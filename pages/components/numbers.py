@@ -169,6 +169,13 @@ def headline(value: SupportsFloat | None, metric_format: str) -> str:
     return metric(value, metric_format)
 
 
+def money_headline(amount_usd_micro: int | float | None) -> str:
+    """As :func:`money`, short enough for a card."""
+    if amount_usd_micro is None or is_unknown(amount_usd_micro):
+        return UNKNOWN
+    return headline(Decimal(int(amount_usd_micro)) / MICRO, "dollars")
+
+
 def day(value: datetime | date | None, zone: ZoneInfo | None = None, *, year: bool = True) -> str:
     """A calendar day: 3 Mar 2025. An instant needs the reporting ``zone``."""
     if value is None or is_unknown(value):
@@ -230,13 +237,15 @@ def points(now: SupportsFloat | None, before: SupportsFloat | None, *, better: B
 def difference(
     now: SupportsFloat | None, before: SupportsFloat | None, write: Callable[[float], str], *, better: Better = "up"
 ) -> Change:
-    """Change in the value's own unit, written by ``write``: +0.4 days, −12 ms."""
+    """Change in the value's own unit, written by ``write``: +0.4 days, −12 ms. Less than that unit can tell is none."""
     if now is None or before is None or is_unknown(now) or is_unknown(before):
         return NO_CHANGE
     moved = float(now) - float(before)
     text = write(moved)
+    unsigned = text.lstrip("+" + MINUS)
+    too_little = unsigned.startswith("<") or not any(digit in unsigned for digit in "123456789")
     signed = text if text[:1] in ("+", MINUS) or moved <= 0 else f"+{text}"
-    return _change(moved, signed, better, level=moved == 0)
+    return _change(moved, signed, better, level=too_little)
 
 
 def _change(moved: float, text: str, better: Better, *, level: bool = False) -> Change:

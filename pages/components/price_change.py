@@ -47,11 +47,11 @@ def show(chosen: Filters, catalog: Catalog, plans: list[str]) -> None:
         [
             kpi.Card("Cycles in the period", numbers.decimal(found.cycles, 1), unit="of its accounts, in whole cycles"),
             kpi.Card(
-                "Revenue at that price", numbers.money(found.revenue_then),
+                "Revenue at that price", numbers.money_headline(found.revenue_then),
                 change=numbers.change(found.revenue_then, found.revenue_now, better="up")
             ),
             kpi.Card(
-                "Margin at that price", numbers.money(found.margin_then),
+                "Margin at that price", numbers.money_headline(found.margin_then),
                 change=numbers.change(found.margin_then, found.margin_now, better="up"),
                 unit="" if found.margin_share_then is None else f"{numbers.share(found.margin_share_then)} of revenue",
             ),

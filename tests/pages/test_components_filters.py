@@ -29,6 +29,10 @@ def local(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> da
 # ------------------------------------------------------------------------------------------------------------------- URL
 
 
+#: As far into the day as the ledger's newest entry has come: comparisons end there.
+COPIED_A_MONTH_AGO = local(2025, 2, 12, 14, 1) + timedelta(seconds=30)
+
+
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A ledger that the bar believes in."""
@@ -89,7 +93,7 @@ def chosen(test: AppTest) -> Filters:
 def test_without_parameters_28_days_are_compared_with_those_before(ledger: SimpleNamespace) -> None:
     test = opened()
     assert chosen(test) == Filters(
-        Period(local(2025, 2, 13), UNTIL.end), compare=Period(local(2025, 1, 16), local(2025, 2, 12, 14, 5))
+        Period(local(2025, 2, 13), UNTIL.end), compare=Period(local(2025, 1, 16), COPIED_A_MONTH_AGO)
     )
     assert dict(test.query_params) == {}
     assert test.text[0].value.replace("\u00a0", " ") == (
@@ -121,7 +125,7 @@ def test_a_link_to_this_cycle_asks_when_the_cycles_behind_the_filters_began(
     assert asked[0].plans == ("basic",)
     assert chosen(test) == Filters(
         Period(local(2025, 3, 1), UNTIL.end),
-        compare=Period(local(2025, 2, 1), local(2025, 2, 12, 14, 5)),
+        compare=Period(local(2025, 2, 1), COPIED_A_MONTH_AGO),
         plans=("basic",),
     )
     assert dict(test.query_params) == {"period": "cycle", "compare": "cycle", "plan": "basic"}
@@ -136,7 +140,7 @@ def test_a_link_to_this_cycle_asks_when_the_cycles_behind_the_filters_began(
 
 def test_any_period_can_be_compared_with_the_last_cycle(ledger: SimpleNamespace) -> None:
     test = opened(period="7d", compare="cycle")
-    assert chosen(test).compare == Period(local(2025, 2, 6), local(2025, 2, 12, 14, 5))
+    assert chosen(test).compare == Period(local(2025, 2, 6), COPIED_A_MONTH_AGO)
 
 
 def test_a_team_narrows_by_link_on_screen_and_by_drill(ledger: SimpleNamespace) -> None:

@@ -160,6 +160,19 @@ def test_a_difference_keeps_its_own_unit() -> None:
     assert numbers.difference(0.04, 0.052, numbers.duration, better="down") == Change(f"−12{N}ms", "good", "down")
 
 
+@pytest.mark.parametrize("moved_s", [0.0, 0.0004, -0.0004])
+def test_a_difference_that_its_unit_cannot_tell_is_none(moved_s: float) -> None:
+    changed = numbers.difference(1.0 + moved_s, 1.0, numbers.duration, better="down")
+
+    assert changed == Change("no change", "neutral", "level")
+
+
+def test_money_on_a_card_has_no_cents_from_a_hundred_thousand_on() -> None:
+    written = [numbers.money_headline(amount) for amount in (None, 99_999_990_000, 420_726_204_000)]
+
+    assert written == ["–", f"$99{N}999.99", f"$420{N}726"]
+
+
 def test_a_metric_is_written_by_its_format() -> None:
     written = {f: numbers.metric(1234.5, f) for f in ("credits", "dollars", "count", "ms")}
     assert written == {

@@ -37,6 +37,15 @@ def test_a_price_that_nobody_knows_is_an_unknown_revenue_and_no_zero(demo_ledger
     assert rows(page, "Revenue, provider cost and margin by plan.")["revenue_usd"].isna().all()
 
 
+def test_a_day_that_is_not_over_is_compared_alike_on_every_page(demo_ledger: str, look_at: OpenPage) -> None:
+    changes = {
+        page: next(one.delta for one in look_at(demo_ledger, page).metric if one.label == "Provider cost")
+        for page in ("overview", "economics")
+    }
+
+    assert changes["economics"] == changes["overview"] != ""
+
+
 @pytest.mark.parametrize("plan", ["creator_pro", "studio_pro"])
 def test_totals_are_the_ledgers_own(market_ledger: str, look_at: OpenPage, plan: str) -> None:
     cost = ledger_sum(market_ledger, "SUM(cost_usd_micro)", {"plan": plan}, *_all(market_ledger), unit="studio")

@@ -19,7 +19,7 @@ from pages.components.text import figure_paragraph, figure_text, shortened
 
 #: Above this many series a legend replaces labels beside the lines.
 LABELLED_SERIES = 4
-LONGEST_LABEL = 18
+LONGEST_LABEL = 22
 #: Room above a plot with releases: Plotly's bar of buttons lies over the upper half, and must not cover the newest mark.
 MARKED_MARGIN_PX = 48
 
