@@ -158,7 +158,7 @@ class _Block:
         block = np.empty((rows, width), dtype=np.uint8)
         block[:] = np.frombuffer(row, dtype=np.uint8)
         for start, values in fields if rows else ():
-            np.ndarray((rows,), values.dtype, block, start, (width,))[:] = values  # type: ignore[call-overload]
+            np.ndarray((rows,), values.dtype, block, start, (width,))[:] = values
         ends = np.arange(0, (rows + 1) * width, width, dtype=np.int32)
         return [pa.BinaryArray.from_buffers(pa.binary(), rows, [None, pa.py_buffer(ends), pa.py_buffer(block)])]
 
