@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from itertools import repeat
 from pathlib import Path
@@ -72,10 +72,13 @@ WHERE first_prev <> COALESCE(before, ?) OR first_seq <= before_seq
 """
 
 
-def suspected(url: str, connection: Connection, salt: bytes, entries: int) -> Suspects | None:
+def suspected(
+    url: str, connection: Connection, salt: bytes, entries: int, progress: Callable[[int, str], None]
+) -> Suspects | None:
     """As :func:`screened`, of a ledger with so many entries; None where looking everywhere costs less, or is all that can be done."""
     if entries < LEAST_ENTRIES:
         return None
+    progress(1, "all entries, read once")
     try:
         return screened(url, connection, salt)
     except LedgerUnavailable:
@@ -161,7 +164,7 @@ def _checked(shares: list[Share]) -> list[str]:
 def _answer(process: Popen[str]) -> list[str]:
     assert process.stdout is not None, "opened with a pipe"
     answer = process.stdout.readline()
-    document = json.loads(answer) if answer else {"error": "a process ended before it was done"}
+    document: dict[str, Any] = json.loads(answer) if answer else {"error": "a process ended before it was done"}
     if "error" in document:
         raise LedgerUnavailable(f"The ledger could not be checked in parts: {document['error']}.")
     found: list[str] = document["accounts"]

@@ -341,9 +341,9 @@ class CreditCore:
         ledger = self.deployment.ledger
         with ledger.reading() as connection:
             entries = reads.count_entries(connection)
-            progress(1, "all entries, read once")
-            suspects = screening.suspected(ledger.url, connection, ledger.salts["details"], entries)
-            found = invariants.verify(connection, ledger.salts["details"], heads, progress, suspects)
+            salt = ledger.salts["details"]
+            suspects = screening.suspected(ledger.url, connection, salt, entries, progress)
+            found = invariants.verify(connection, salt, heads, progress, suspects)
         if record_as is not None:
             check = Check(
                 checked_at=ledger.clock(),
