@@ -35,7 +35,7 @@ from credit_core.store.schema import accounts, cycles, deployment, guest_windows
 from credit_core.store.verify import Suspects
 
 #: From so many entries on, what the processes and their files cost is little.
-LEAST_ENTRIES = 50_000
+LEAST_ENTRIES = 100_000
 _PROCESSES = 2
 _MEMORY_LIMIT = "1GB"
 #: A process holds the links of one range in memory.
