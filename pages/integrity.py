@@ -103,7 +103,7 @@ def invariants(checks: pd.DataFrame) -> None:
         st.rerun()
     if checks.empty:
         states.unknown(
-            "Not checked yet. A check works out the hash of every entry: about ten seconds per hundred thousand."
+            "Not checked yet. A check works out the hash of every entry: about ten seconds, and ten more for each million."
         )
         return
     counts = checks.iloc[0]["broken"]

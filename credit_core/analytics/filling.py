@@ -136,13 +136,8 @@ class Fillers:
         return about, made.result()
 
     def _start(self) -> None:
-        package = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         while len(self._started) < self._processes:
-            process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(self._passing)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                env={**os.environ, "PYTHONPATH": path},
-            )  # fmt: skip
+            process = begun(__name__, str(self._passing))
             self._started.append(process)
             self._idle.put(process)
 
@@ -164,6 +159,16 @@ class Fillers:
                 f"The ledger could not be copied: {document['error']}. Check the database, and the space on disk."
             )
         return document
+
+
+def begun(module: str, *arguments: str) -> subprocess.Popen[str]:
+    """A process that runs a module of this package, spoken with through pipes."""
+    package = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
 
 
 class _Lots:

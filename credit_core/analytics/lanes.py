@@ -72,20 +72,31 @@ class Lane(Protocol):
 
 def open_lane(url: str) -> Lane:
     """The lane for a ledger's URL."""
+    if parse_url(url).get_backend_name() == "sqlite":
+        return SqliteLane(opened(url))
+    # While rows come as a stream, their connection takes no other statement.
+    return PostgresLane(opened(url), opened(url))
+
+
+def opened(url: str) -> Any:
+    """An ADBC connection that reads; nothing else of the process may have a SQLite file open."""
     parsed = parse_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return SqliteLane(Path(str(parsed.database)))
-    return PostgresLane(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+    if parsed.get_backend_name() != "sqlite":
+        plain = parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        return adbc_driver_postgresql.dbapi.connect(plain, autocommit=True)
+    path = Path(str(parsed.database)).resolve()
+    connection = adbc_driver_sqlite.dbapi.connect(f"{path.as_uri()}?mode=ro", autocommit=True)
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return connection
 
 
 class SqliteLane:
     """Ranges of ids, each read at once."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file for reading."""
-        self._connection = adbc_driver_sqlite.dbapi.connect(f"{path.resolve().as_uri()}?mode=ro", autocommit=True)
-        with self._connection.cursor() as cursor:
-            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    def __init__(self, connection: Any) -> None:
+        """On a connection of its own."""
+        self._connection = connection
 
     def entries(self, after: Watermark, up_to: Watermark, rows: int) -> Iterator[pa.Table]:
         """As :class:`Lane` says."""
@@ -109,10 +120,10 @@ class SqliteLane:
 class PostgresLane:
     """One statement for a range, whose rows come as a stream."""
 
-    def __init__(self, url: str) -> None:
-        """Connect, twice: while rows come as a stream, their connection takes no other statement."""
-        self._connection = adbc_driver_postgresql.dbapi.connect(url, autocommit=True)
-        self._beside = adbc_driver_postgresql.dbapi.connect(url, autocommit=True)
+    def __init__(self, connection: Any, beside: Any) -> None:
+        """On two connections of its own."""
+        self._connection = connection
+        self._beside = beside
 
     def entries(self, after: Watermark, up_to: Watermark, rows: int) -> Iterator[pa.Table]:
         """As :class:`Lane` says."""

@@ -31,7 +31,8 @@ from credit_core.store.columns import Document
 
 #: The copy's columns as Arrow has them.
 ARROW = {BigInteger: pa.int64(), Boolean: pa.bool_(), Double: pa.float64(), Integer: pa.int32(), Text: pa.string()}
-_ONE_BATCH = 2**30
+#: More rows than are asked for at once.
+ONE_BATCH = 2**30
 #: The parameter of conditions that are kept and asked again and again.
 WANTED = "wanted"
 
@@ -91,7 +92,7 @@ def in_columns(name: str, names: Sequence[str], rows: Sequence[tuple[Any, ...]])
 def fetched(connection: Any, name: str, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
     """Rows of a SQLite statement in the types of the relation ``name``."""
     # A column's type is taken from the first batch: one batch, so that it is taken from all rows.
-    with connection.cursor(adbc_stmt_kwargs={"adbc.sqlite.query.batch_rows": _ONE_BATCH}) as cursor:
+    with connection.cursor(adbc_stmt_kwargs={"adbc.sqlite.query.batch_rows": ONE_BATCH}) as cursor:
         cursor.execute(sql, parameters or None)
         return conformed(name, cursor.fetch_arrow_table())
 

@@ -19,7 +19,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from credit_core.errors import Conflict
 from credit_core.importers import demo
-from credit_core.importers.bulk_rows import Chains, arrow
+from credit_core.importers.bulk_rows import Batch, Chains, arrow
 from credit_core.importers.bulk_terms import Cell, Terms
 from credit_core.importers.bulk_world import Joined, World
 from credit_core.policy import plans
@@ -70,10 +70,10 @@ def make(
         made = 0
         with bulk.bulk(url, part) as ledger, _Writer(ledger) as writer:
             for share, groups in world.batches():
-                rows = chains.append(groups)
-                if rows.num_rows:
-                    writer.put("ledger_entries", rows)
-                made += rows.num_rows
+                batch = chains.append(groups)
+                if batch is not None:
+                    writer.put("ledger_entries", batch)
+                    made += batch.rows
                 progress(0.9 * share, f"{made} entries")
             for table, rows in dimensions(world, chains):
                 writer.put(table, rows)
@@ -198,7 +198,7 @@ class _Writer:
 
     def __init__(self, ledger: bulk.Bulk) -> None:
         self._ledger = ledger
-        self._waiting: queue.Queue[tuple[str, pa.Table] | None] = queue.Queue(2)
+        self._waiting: queue.Queue[tuple[str, pa.Table | Batch] | None] = queue.Queue(2)
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._write)
 
@@ -212,7 +212,7 @@ class _Writer:
         if self._failure is not None:
             raise self._failure
 
-    def put(self, table: str, rows: pa.Table) -> None:
+    def put(self, table: str, rows: pa.Table | Batch) -> None:
         """Have rows written, once those before them are."""
         if self._failure is not None:
             raise self._failure
@@ -222,7 +222,8 @@ class _Writer:
         while (item := self._waiting.get()) is not None:
             if self._failure is None:
                 try:
-                    self._ledger.append(*item)
+                    table, rows = item
+                    self._ledger.append(table, rows.table() if isinstance(rows, Batch) else rows)
                 except Exception as error:
                     # The maker of rows hears of it at its next put.
                     self._failure = error

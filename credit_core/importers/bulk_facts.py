@@ -48,11 +48,11 @@ def make(
     made = 0
     with closing(MadeUpFacts(url, folder, words)) as facts:
         for share, groups in world.batches():
-            rows = chains.append(groups)
-            if rows.num_rows:
-                ids = np.arange(made + 1, made + rows.num_rows + 1)
-                facts.append(rows.append_column("id", pa.array(ids)))
-            made += rows.num_rows
+            batch = chains.append(groups)
+            if batch is not None:
+                ids = np.arange(made + 1, made + batch.rows + 1)
+                facts.append(batch.table().append_column("id", pa.array(ids)))
+                made += batch.rows
             progress(0.95 * share, f"{made} entries")
         tables: defaultdict[str, list[pa.Table]] = defaultdict(list)
         for name, rows in bulk.dimensions(world, chains):

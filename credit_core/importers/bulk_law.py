@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from credit_core.importers.bulk_rows import Coded, Column, Real, Same, Whole
 from credit_core.policy.controller import CONSERVE, EDGE, MODES, SPEND, STEADY, logit, sigmoid
 from credit_core.policy.decision import Law
+from credit_core.store.packing import Coded, Column, Real, Same, Whole
 from credit_core.units import MICRO
 
 Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]

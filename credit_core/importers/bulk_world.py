@@ -16,11 +16,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from credit_core.importers.bulk_law import Asked, Flags, Session, Verdicts, decide
-from credit_core.importers.bulk_rows import (
+from credit_core.importers.bulk_rows import Group
+from credit_core.importers.bulk_terms import Terms
+from credit_core.policy import cycles
+from credit_core.policy.controller import STEADY
+from credit_core.store.packing import (
     Bytes,
     Coded,
     Column,
-    Group,
     Real,
     Same,
     Text,
@@ -30,9 +33,6 @@ from credit_core.importers.bulk_rows import (
     side_by_side,
     texts,
 )
-from credit_core.importers.bulk_terms import Terms
-from credit_core.policy import cycles
-from credit_core.policy.controller import STEADY
 from credit_core.units import DAY_US, MICRO, to_us
 
 Columns: TypeAlias = dict[str, Column]

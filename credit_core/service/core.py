@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from credit_core import settings, units
+from credit_core.analytics import screening
 from credit_core.policy.config import Config
 from credit_core.policy.customer import ONE_IMAGE, View
 from credit_core.policy.decision import Decision, Request
@@ -340,7 +341,9 @@ class CreditCore:
         ledger = self.deployment.ledger
         with ledger.reading() as connection:
             entries = reads.count_entries(connection)
-            found = invariants.verify(connection, ledger.salts["details"], heads, progress)
+            salt = ledger.salts["details"]
+            suspects = screening.suspected(ledger.url, connection, salt, entries, progress)
+            found = invariants.verify(connection, salt, heads, progress, suspects)
         if record_as is not None:
             check = Check(
                 checked_at=ledger.clock(),

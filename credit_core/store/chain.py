@@ -47,7 +47,7 @@ def encoded_hash(values: Sequence[bytes | None], details: Any, prev_hash: bytes,
         parts = [_MISSING if value is None else _LENGTHS[len(value)] + value for value in values]
     except IndexError:
         parts = [_MISSING if value is None else _length(len(value)) + value for value in values]
-    parts.append(_MISSING if details is None else _details_digest(details, salt))
+    parts.append(_MISSING if details is None else details_digest(details, salt))
     parts.append(prev_hash)
     return hashlib.sha256(b"".join(parts)).digest()
 
@@ -68,6 +68,7 @@ def sender(names: Sequence[str]) -> Callable[[Mapping[str, Any]], list[bytes | N
     return send
 
 
-def _details_digest(details: Any, salt: bytes) -> bytes:
+def details_digest(details: Any, salt: bytes) -> bytes:
+    """What is hashed of ``details``."""
     canonical = json.dumps(details, sort_keys=True, separators=(",", ":")).encode()
     return hashlib.sha256(salt + canonical).digest()

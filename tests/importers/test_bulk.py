@@ -39,6 +39,7 @@ def bulky(
     """A ledger written in bulk, only to be looked at."""
     path = tmp_path_factory.mktemp("bulk") / "ledger.db"
     shutil.copy(sqlite_template, path)
+    path.with_name("ledger.db.part").write_bytes(b"of a run that was killed")
     bulk.make(f"sqlite:///{path}", 10_000, UNTIL, days=DAYS)
     with CreditCore.open(f"sqlite:///{path}") as core, closing(sqlite3.connect(path)) as connection:
         yield core, connection
@@ -113,6 +114,11 @@ def test_facts_that_were_cut_off_leave_an_empty_folder(
     with pytest.raises(RuntimeError, match="the power went"):
         bulk_facts.make(sqlite_ledger, tmp_path / "facts", 10_000, UNTIL, days=28)
     assert not list((tmp_path / "facts").glob("*.parquet"))
+
+
+def test_what_a_killed_run_left_is_begun_anew_and_is_gone(bulky: tuple[CreditCore, sqlite3.Connection]) -> None:
+    path = Path(bulky[1].execute("PRAGMA database_list").fetchone()[2])
+    assert not list(path.parent.glob("*.part*"))
 
 
 def test_its_guards_are_back(bulky: tuple[CreditCore, sqlite3.Connection], sqlite_template: Path) -> None:

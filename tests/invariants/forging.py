@@ -21,7 +21,7 @@ class Forger:
 
     def __init__(self, connection: Connection, salt: bytes) -> None:
         self.connection = connection
-        self._salt = salt
+        self.salt = salt
 
     def run(self, statement: str, **values: Any) -> None:
         """A plain statement."""
@@ -71,7 +71,7 @@ class Forger:
         rows = self.connection.execute(select(ledger_entries).order_by(entry.account_id, entry.seq)).mappings().all()
         for row in rows:
             previous = heads.get(row["account_id"], chain.GENESIS)
-            heads[row["account_id"]] = chain.entry_hash(dict(row), previous, self._salt)
+            heads[row["account_id"]] = chain.entry_hash(dict(row), previous, self.salt)
             self.change(dict(row), prev_hash=previous, hash=heads[row["account_id"]])
         for account_id, head in heads.items():
             newest = select(func.max(entry.seq)).where(entry.account_id == account_id).scalar_subquery()

@@ -17,6 +17,7 @@ from credit_core.store import chain
 from credit_core.store.schema import ledger_entries
 from credit_core.store.verify import Head
 from tests.invariants.forging import forging
+from tests.invariants.screened import on_sqlite, suspects_of
 from tests.service.scenes import CREDIT, FRESH_FOR_ALL, NOW, SALTS, ask, entries, make_live
 
 
@@ -40,7 +41,11 @@ def broken(core: CreditCore, heads: list[Head] | None = None) -> list[str]:
     """Evidence of invariant 8, which must be the only one that is broken."""
     found = core.verify(heads or [])
     assert {violation.invariant for violation in found} <= {8}
-    return [line for violation in found for line in violation.evidence]
+    lines = [line for violation in found for line in violation.evidence]
+    if heads is None and on_sqlite(core):
+        suspects = suspects_of(core, rows=2)
+        assert suspects == (frozenset(), tuple(sorted({line.rsplit(": ", 1)[0] for line in lines})))
+    return lines
 
 
 def written_by_hand(row: dict[str, Any], previous: bytes, salt: bytes) -> bytes:

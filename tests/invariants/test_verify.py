@@ -12,6 +12,7 @@ from credit_core import CreditCore, Request
 from credit_core.errors import InvalidRequest
 from credit_core.store.verify import EVIDENCE, TITLES
 from tests.invariants.forging import Forger, entry, forging
+from tests.invariants.screened import on_sqlite, suspects_of
 from tests.service.scenes import CREDIT, NOW, StoppedClock, ask, everything, scalar
 
 END = datetime(2025, 4, 10, tzinfo=UTC)
@@ -365,6 +366,9 @@ def test_a_planted_fault_is_reported_as_what_it_is(
     assert [(violation.invariant, violation.title) for violation in found] == [(invariant, TITLES[invariant])], found
     assert found[0].rows >= 1
     assert len(found[0].evidence) >= 1
+    if on_sqlite(lived):
+        suspects = suspects_of(lived)
+        assert suspects.invariants | ({8} if suspects.accounts else set()) == {invariant}
 
 
 def test_an_overdraft_is_told_of_account_and_lot(lived: CreditCore) -> None:
