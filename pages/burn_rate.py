@@ -104,6 +104,20 @@ def sentence(by_plan: pd.DataFrame) -> None:
     st.markdown(sentences.joined(spent, stands_out))
 
 
+def summary() -> list[kpi.Card]:
+    """Five figures."""
+    return cards(
+        [
+            Wanted("spent", unit=filters.credit_words()),
+            Wanted("burn_rate", unit=f"{filters.credit_words()} a day"),
+            Wanted("active_accounts"),
+            Wanted("requests"),
+            Wanted("provider_cost"),
+        ],
+        chosen,
+    )
+
+
 def against_pace() -> None:
     """Burn so far beside pace, and its parts one step further down."""
     so_far, parts = st.columns([3, 2])
@@ -276,7 +290,7 @@ def hours_of_week(slug: str, unit: charts.Unit) -> None:
 
 def counted() -> None:
     """The page for plans that count generations: who makes how many, and how many are refused."""
-    summary = cards(
+    counts = cards(
         [Wanted(slug) for slug in ("generations", "active_accounts", "requests", "limit_hits", "provider_cost")], chosen
     )
     total = ask(queries.value, chosen, "generations")
@@ -297,7 +311,7 @@ def counted() -> None:
         plots.show(fig, key="burn_a_day", alt="Generations by day and plan.", on_days=filters.set_days)
     with parts:
         by_next("generations", charts.GENERATIONS)
-    kpi.row(summary, key="burn")
+    kpi.row(counts, key="burn")
     hours_of_week("generations", charts.GENERATIONS)
     users()
     drill.entries(chosen, "burn")
@@ -340,24 +354,19 @@ with states.loading(420):
     paces = ask(standing.pace_by_plan, chosen)
     ahead = ask(queries.burn_forecast, chosen)
     parted = ask(queries.burn_by_plan_model, chosen).fillna({"model": UNNAMED})
-    summary = cards(
-        [
-            Wanted("spent", unit=filters.credit_words()),
-            Wanted("burn_rate", unit=f"{filters.credit_words()} a day"),
-            Wanted("active_accounts"),
-            Wanted("requests"),
-            Wanted("provider_cost"),
-        ],
-        chosen,
-    )
-sentence(paces)
+said = st.container()
 drill_bar()
 if parted.empty:
+    with said:
+        sentence(paces)
     filters.nothing_here("No credits were spent in this period with these filters.")
     drill.entries(chosen, "burn")
     st.stop()
+# Charts first: the words above them and the cards below wait for what they alone ask.
 against_pace()
-kpi.row(summary, key="burn")
+with said:
+    sentence(paces)
+kpi.row(summary(), key="burn")
 by_day()
 if len(parted) > 1:
     by_model(parted)

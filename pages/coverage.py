@@ -185,8 +185,20 @@ def one_cell(narrowed: Filters) -> None:
             plots.show(fig, key="cell_demand", alt="Decisions for the chosen cell by day.", on_days=filters.set_days)
 
 
-def first_card(firsts: gaps.FirstFallbacks) -> kpi.Card:
+def summary() -> list[kpi.Card]:
+    """Five figures."""
+    wanted = [
+        Wanted("coverage_miss_rate", "Miss rate", target=config.slos.coverage_miss_rate),
+        Wanted("coverage_misses", "Misses"),
+        Wanted("fresh_rate"),
+        Wanted("requests"),
+    ]
+    return [*cards(wanted, chosen), first_card()]
+
+
+def first_card() -> kpi.Card:
     """How many of those who met the library met it for the first time."""
+    firsts = ask(gaps.first_fallbacks, chosen)
     before = ask(gaps.first_fallbacks, chosen.compared()) if chosen.compare else None
     return kpi.Card(
         "First fallbacks",
@@ -344,30 +356,25 @@ if not filters.only_paced("library coverage"):
     st.stop()
 with states.loading(420):
     everything = ask(queries.cells, chosen, config)
-    waiting = ask(gaps.pantry_effect, chosen, config)
-    firsts = ask(gaps.first_fallbacks, chosen)
-    summary = cards(
-        [
-            Wanted("coverage_miss_rate", "Miss rate", target=config.slos.coverage_miss_rate),
-            Wanted("coverage_misses", "Misses"),
-            Wanted("fresh_rate"),
-            Wanted("requests"),
-        ],
-        chosen,
-    )
 known = sorted({*session.options().cells, *zip(everything["genre"], everything["mood"], strict=True)})
 choices = {label(genre, mood): (genre, mood) for genre, mood in known}
-sentence(waiting, everything)
+said = st.container()
 if everything.empty:
+    with said:
+        sentence(ask(gaps.pantry_effect, chosen, config), everything)
     filters.nothing_here("No request named a library cell in this period with these filters.")
     drill.entries(chosen, "coverage")
     st.stop()
 measure, picked = controls()
 looked_at = chosen.narrowed(cell=choices[picked]) if picked in choices else chosen
+# The map first: the words above it and the cards below wait for what they alone ask.
 cell_map(everything, measure)
 if looked_at.cell is not None:
     one_cell(looked_at)
-kpi.row([*summary, first_card(firsts)], key="coverage")
+waiting = ask(gaps.pantry_effect, chosen, config)
+with said:
+    sentence(waiting, everything)
+kpi.row(summary(), key="coverage")
 pantry(waiting)
 plan_side, stale_side = st.columns(2)
 with plan_side:

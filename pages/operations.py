@@ -108,6 +108,20 @@ def to_model(model: str) -> None:
     st.session_state[MODEL] = model
 
 
+def summary() -> list[kpi.Card]:
+    """Five figures."""
+    return cards(
+        [
+            Wanted("latency_p95_ms", "Generation, p95"),
+            Wanted("failure_rate"),
+            Wanted("authorize_p95_ms", target=config.slos.authorize_p95_ms),
+            Wanted("rate_limit_hits" if filters.paced() else "limit_hits"),
+            Wanted("late_settles"),
+        ],
+        chosen,
+    )
+
+
 def latency(by_model: pd.DataFrame) -> None:
     """How long generations take, by model."""
     st.subheader("Latency by model")
@@ -282,28 +296,21 @@ if _PICKED in st.session_state:
 chosen = narrowed()
 with states.loading(420):
     by_model = ask(operations.models, chosen)
-    holds = operations.holds_by_age(facts, chosen, moment())
-    waiting = operations.deferred_queue(facts, chosen, moment())
-    summary = cards(
-        [
-            Wanted("latency_p95_ms", "Generation, p95"),
-            Wanted("failure_rate"),
-            Wanted("authorize_p95_ms", target=config.slos.authorize_p95_ms),
-            Wanted("rate_limit_hits" if filters.paced() else "limit_hits"),
-            Wanted("late_settles"),
-        ],
-        chosen,
-    )
 marks = charts.marks_from(ask(queries.release_marks, chosen))
-stuck_now = int(holds.loc[holds["age"] == operations.STUCK, "holds"].sum())
-sentence(by_model, waiting, stuck_now)
+said = st.container()
 controls()
+# Charts first: the words above them and the cards below wait for what they alone ask.
 slow, bad = st.columns(2)
 with slow:
     latency(by_model)
 with bad:
     rates()
-kpi.row(summary, key="operations")
+holds = operations.holds_by_age(facts, chosen, moment())
+waiting = operations.deferred_queue(facts, chosen, moment())
+stuck_now = int(holds.loc[holds["age"] == operations.STUCK, "holds"].sum())
+with said:
+    sentence(by_model, waiting, stuck_now)
+kpi.row(summary(), key="operations")
 if len(by_model):
     model_table(by_model)
 refused()
