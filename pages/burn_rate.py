@@ -11,7 +11,7 @@ from credit_core.analytics.queries import series, standing
 from credit_core.analytics.queries.surplus import LISTED
 from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
 from pages.components.answers import ask
-from pages.components.metric_cards import Wanted, cards
+from pages.components.metric_cards import Wanted, cards, figures
 from pages.components.session import guard
 from pages.components.text import escape_markdown
 
@@ -92,7 +92,7 @@ def sentence(by_plan: pd.DataFrame) -> None:
     if not whole.spent_uc:
         st.markdown("No credits were spent in this period with these filters.")
         return
-    was = ask(queries.kpis, chosen, ("spent",))["before"].iloc[0]
+    was = figures(wanted(), chosen)["spent"]["before"]
     before = (
         ""
         if numbers.is_unknown(was) or not was
@@ -104,18 +104,15 @@ def sentence(by_plan: pd.DataFrame) -> None:
     st.markdown(sentences.joined(spent, stands_out))
 
 
-def summary() -> list[kpi.Card]:
-    """Five figures."""
-    return cards(
-        [
-            Wanted("spent", unit=filters.credit_words()),
-            Wanted("burn_rate", unit=f"{filters.credit_words()} a day"),
-            Wanted("active_accounts"),
-            Wanted("requests"),
-            Wanted("provider_cost"),
-        ],
-        chosen,
-    )
+def wanted() -> list[Wanted]:
+    """What stands on the cards."""
+    return [
+        Wanted("spent", unit=filters.credit_words()),
+        Wanted("burn_rate", unit=f"{filters.credit_words()} a day"),
+        Wanted("active_accounts"),
+        Wanted("requests"),
+        Wanted("provider_cost"),
+    ]
 
 
 def against_pace() -> None:
@@ -366,7 +363,7 @@ if parted.empty:
 against_pace()
 with said:
     sentence(paces)
-kpi.row(summary(), key="burn")
+kpi.row(cards(wanted(), chosen), key="burn")
 by_day()
 if len(parted) > 1:
     by_model(parted)

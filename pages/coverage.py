@@ -10,7 +10,7 @@ from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries import gaps
 from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
 from pages.components.answers import ask
-from pages.components.metric_cards import Wanted, cards
+from pages.components.metric_cards import Wanted, cards, figures
 from pages.components.session import guard
 from pages.components.text import figure_text
 
@@ -62,6 +62,15 @@ if session.ledger().as_of is None:
 config = session.core().config()
 
 
+#: What stands on the cards.
+WANTED = (
+    Wanted("coverage_miss_rate", "Miss rate", target=config.slos.coverage_miss_rate),
+    Wanted("coverage_misses", "Misses"),
+    Wanted("fresh_rate"),
+    Wanted("requests"),
+)
+
+
 def label(genre: str, mood: str) -> str:
     """A cell's name on screen and in the URL."""
     return f"{genre} × {mood}"
@@ -73,24 +82,23 @@ def labels(frame: pd.DataFrame) -> list[str]:
 
 def sentence(queue: pd.DataFrame, cells: pd.DataFrame) -> None:
     """Where the library fails, in words."""
-    rate = ask(queries.value, chosen, "coverage_miss_rate")
-    if rate.value is None:
+    found = figures(WANTED, chosen)["coverage_miss_rate"]
+    rate, decisions = found["value"], found["denominator"]
+    if numbers.is_unknown(rate):
         st.markdown("No request asked the library in this period with these filters.")
         return
-    if not rate.numerator:
-        st.markdown(
-            f"The library had every cell it was asked for in {sentences.counted(rate.denominator, 'decision')}."
-        )
+    if not found["numerator"]:
+        st.markdown(f"The library had every cell it was asked for in {sentences.counted(decisions, 'decision')}.")
         return
     worst = cells.loc[cells["misses"].idxmax()]
     target = config.slos.coverage_miss_rate
-    met = "under" if rate.value < target else "over"
-    found = f"**{sentences.percent(rate.value)}** of decisions met a gap in the library, {met} the target of {sentences.percent(target)}"
+    met = "under" if rate < target else "over"
+    gaps_met = f"**{sentences.percent(rate)}** of decisions met a gap in the library, {met} the target of {sentences.percent(target)}"
     where = (
         f"most misses fell on {sentences.cell(worst['genre'], worst['mood'])}: {numbers.count(worst['misses'])} of "
         f"{sentences.counted(int(worst['requests']), 'request')}"
     )
-    st.markdown(sentences.joined(found, where, filled(queue, min(5, len(queue)))))
+    st.markdown(sentences.joined(gaps_met, where, filled(queue, min(5, len(queue)))))
 
 
 def filled(queue: pd.DataFrame, cells: int) -> str:
@@ -187,13 +195,7 @@ def one_cell(narrowed: Filters) -> None:
 
 def summary() -> list[kpi.Card]:
     """Five figures."""
-    wanted = [
-        Wanted("coverage_miss_rate", "Miss rate", target=config.slos.coverage_miss_rate),
-        Wanted("coverage_misses", "Misses"),
-        Wanted("fresh_rate"),
-        Wanted("requests"),
-    ]
-    return [*cards(wanted, chosen), first_card()]
+    return [*cards(WANTED, chosen), first_card()]
 
 
 def first_card() -> kpi.Card:

@@ -22,11 +22,11 @@ from typing import NamedTuple
 
 from playwright.sync_api import CDPSession, Page, sync_playwright
 
+from pages.components.warm import PAGES
 from tests.browser.chromium import chromium_path
 from tests.browser.conftest import DESKTOP, Dashboard, idle, served, visit
 from tests.browser.crowd import cpu_s
 
-PAGES = ("", "burn", "library", "pace", "margins", "health")
 PERIODS = ("Today", "7 days", "28 days", "90 days")
 #: Looks at what is drawn: when somebody chose, when the first chart changed after it, and when each one last did. What is taken
 #: off the page changes too as it goes, and is not looked at.
