@@ -11,7 +11,7 @@ from credit_core.analytics.queries import series, standing
 from credit_core.analytics.queries.surplus import LISTED
 from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
 from pages.components.answers import ask
-from pages.components.metric_cards import Wanted, cards
+from pages.components.metric_cards import Wanted, cards, figures
 from pages.components.session import guard
 from pages.components.text import escape_markdown
 
@@ -92,7 +92,7 @@ def sentence(by_plan: pd.DataFrame) -> None:
     if not whole.spent_uc:
         st.markdown("No credits were spent in this period with these filters.")
         return
-    was = ask(queries.kpis, chosen, ("spent",))["before"].iloc[0]
+    was = figures(wanted(), chosen)["spent"]["before"]
     before = (
         ""
         if numbers.is_unknown(was) or not was
@@ -102,6 +102,17 @@ def sentence(by_plan: pd.DataFrame) -> None:
     stands_out = sentences.plan_pace(by_plan, ask(standing.since_release, chosen)) if len(by_plan) > 1 else ""
     spent = f"**{numbers.in_credits(whole.spent_credits)}** burned{before}{', ' + pace if pace else ''}"
     st.markdown(sentences.joined(spent, stands_out))
+
+
+def wanted() -> list[Wanted]:
+    """What stands on the cards."""
+    return [
+        Wanted("spent", unit=filters.credit_words()),
+        Wanted("burn_rate", unit=f"{filters.credit_words()} a day"),
+        Wanted("active_accounts"),
+        Wanted("requests"),
+        Wanted("provider_cost"),
+    ]
 
 
 def against_pace() -> None:
@@ -276,7 +287,7 @@ def hours_of_week(slug: str, unit: charts.Unit) -> None:
 
 def counted() -> None:
     """The page for plans that count generations: who makes how many, and how many are refused."""
-    summary = cards(
+    counts = cards(
         [Wanted(slug) for slug in ("generations", "active_accounts", "requests", "limit_hits", "provider_cost")], chosen
     )
     total = ask(queries.value, chosen, "generations")
@@ -297,7 +308,7 @@ def counted() -> None:
         plots.show(fig, key="burn_a_day", alt="Generations by day and plan.", on_days=filters.set_days)
     with parts:
         by_next("generations", charts.GENERATIONS)
-    kpi.row(summary, key="burn")
+    kpi.row(counts, key="burn")
     hours_of_week("generations", charts.GENERATIONS)
     users()
     drill.entries(chosen, "burn")
@@ -340,24 +351,19 @@ with states.loading(420):
     paces = ask(standing.pace_by_plan, chosen)
     ahead = ask(queries.burn_forecast, chosen)
     parted = ask(queries.burn_by_plan_model, chosen).fillna({"model": UNNAMED})
-    summary = cards(
-        [
-            Wanted("spent", unit=filters.credit_words()),
-            Wanted("burn_rate", unit=f"{filters.credit_words()} a day"),
-            Wanted("active_accounts"),
-            Wanted("requests"),
-            Wanted("provider_cost"),
-        ],
-        chosen,
-    )
-sentence(paces)
+said = st.container()
 drill_bar()
 if parted.empty:
+    with said:
+        sentence(paces)
     filters.nothing_here("No credits were spent in this period with these filters.")
     drill.entries(chosen, "burn")
     st.stop()
+# Charts first: the words above them and the cards below wait for what they alone ask.
 against_pace()
-kpi.row(summary, key="burn")
+with said:
+    sentence(paces)
+kpi.row(cards(wanted(), chosen), key="burn")
 by_day()
 if len(parted) > 1:
     by_model(parted)

@@ -10,7 +10,7 @@ from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries import gaps
 from pages.components import charts, drill, filters, kpi, numbers, plots, sentences, session, states, tables
 from pages.components.answers import ask
-from pages.components.metric_cards import Wanted, cards
+from pages.components.metric_cards import Wanted, cards, figures
 from pages.components.session import guard
 from pages.components.text import figure_text
 
@@ -62,6 +62,15 @@ if session.ledger().as_of is None:
 config = session.core().config()
 
 
+#: What stands on the cards.
+WANTED = (
+    Wanted("coverage_miss_rate", "Miss rate", target=config.slos.coverage_miss_rate),
+    Wanted("coverage_misses", "Misses"),
+    Wanted("fresh_rate"),
+    Wanted("requests"),
+)
+
+
 def label(genre: str, mood: str) -> str:
     """A cell's name on screen and in the URL."""
     return f"{genre} × {mood}"
@@ -73,24 +82,23 @@ def labels(frame: pd.DataFrame) -> list[str]:
 
 def sentence(queue: pd.DataFrame, cells: pd.DataFrame) -> None:
     """Where the library fails, in words."""
-    rate = ask(queries.value, chosen, "coverage_miss_rate")
-    if rate.value is None:
+    found = figures(WANTED, chosen)["coverage_miss_rate"]
+    rate, decisions = found["value"], found["denominator"]
+    if numbers.is_unknown(rate):
         st.markdown("No request asked the library in this period with these filters.")
         return
-    if not rate.numerator:
-        st.markdown(
-            f"The library had every cell it was asked for in {sentences.counted(rate.denominator, 'decision')}."
-        )
+    if not found["numerator"]:
+        st.markdown(f"The library had every cell it was asked for in {sentences.counted(decisions, 'decision')}.")
         return
     worst = cells.loc[cells["misses"].idxmax()]
     target = config.slos.coverage_miss_rate
-    met = "under" if rate.value < target else "over"
-    found = f"**{sentences.percent(rate.value)}** of decisions met a gap in the library, {met} the target of {sentences.percent(target)}"
+    met = "under" if rate < target else "over"
+    gaps_met = f"**{sentences.percent(rate)}** of decisions met a gap in the library, {met} the target of {sentences.percent(target)}"
     where = (
         f"most misses fell on {sentences.cell(worst['genre'], worst['mood'])}: {numbers.count(worst['misses'])} of "
         f"{sentences.counted(int(worst['requests']), 'request')}"
     )
-    st.markdown(sentences.joined(found, where, filled(queue, min(5, len(queue)))))
+    st.markdown(sentences.joined(gaps_met, where, filled(queue, min(5, len(queue)))))
 
 
 def filled(queue: pd.DataFrame, cells: int) -> str:
@@ -185,8 +193,14 @@ def one_cell(narrowed: Filters) -> None:
             plots.show(fig, key="cell_demand", alt="Decisions for the chosen cell by day.", on_days=filters.set_days)
 
 
-def first_card(firsts: gaps.FirstFallbacks) -> kpi.Card:
+def summary() -> list[kpi.Card]:
+    """Five figures."""
+    return [*cards(WANTED, chosen), first_card()]
+
+
+def first_card() -> kpi.Card:
     """How many of those who met the library met it for the first time."""
+    firsts = ask(gaps.first_fallbacks, chosen)
     before = ask(gaps.first_fallbacks, chosen.compared()) if chosen.compare else None
     return kpi.Card(
         "First fallbacks",
@@ -344,30 +358,25 @@ if not filters.only_paced("library coverage"):
     st.stop()
 with states.loading(420):
     everything = ask(queries.cells, chosen, config)
-    waiting = ask(gaps.pantry_effect, chosen, config)
-    firsts = ask(gaps.first_fallbacks, chosen)
-    summary = cards(
-        [
-            Wanted("coverage_miss_rate", "Miss rate", target=config.slos.coverage_miss_rate),
-            Wanted("coverage_misses", "Misses"),
-            Wanted("fresh_rate"),
-            Wanted("requests"),
-        ],
-        chosen,
-    )
 known = sorted({*session.options().cells, *zip(everything["genre"], everything["mood"], strict=True)})
 choices = {label(genre, mood): (genre, mood) for genre, mood in known}
-sentence(waiting, everything)
+said = st.container()
 if everything.empty:
+    with said:
+        sentence(ask(gaps.pantry_effect, chosen, config), everything)
     filters.nothing_here("No request named a library cell in this period with these filters.")
     drill.entries(chosen, "coverage")
     st.stop()
 measure, picked = controls()
 looked_at = chosen.narrowed(cell=choices[picked]) if picked in choices else chosen
+# The map first: the words above it and the cards below wait for what they alone ask.
 cell_map(everything, measure)
 if looked_at.cell is not None:
     one_cell(looked_at)
-kpi.row([*summary, first_card(firsts)], key="coverage")
+waiting = ask(gaps.pantry_effect, chosen, config)
+with said:
+    sentence(waiting, everything)
+kpi.row(summary(), key="coverage")
 pantry(waiting)
 plan_side, stale_side = st.columns(2)
 with plan_side:

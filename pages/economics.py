@@ -294,10 +294,9 @@ def way() -> None:
 
 with states.loading(420):
     whole = ask(economics.accounts, chosen, catalog)
-    row = summary(whole)
 sentence(whole)
 flow(whole)
-kpi.row(row, key="economics")
+kpi.row(summary(whole), key="economics")
 plans()
 models()
 accounts()

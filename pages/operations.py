@@ -10,7 +10,7 @@ from credit_core.analytics.filters import Filters
 from credit_core.analytics.queries import operations
 from pages.components import charts, drill, filters, kpi, numbers, periods, plots, sentences, session, states, tables
 from pages.components.answers import ask
-from pages.components.metric_cards import Wanted, cards
+from pages.components.metric_cards import Wanted, cards, figures
 from pages.components.session import guard
 
 guard()
@@ -54,15 +54,15 @@ def moment() -> datetime:
 
 def sentence(by_model: pd.DataFrame, waiting: pd.DataFrame, stuck: int) -> None:
     """Whether it works, in words."""
-    known = ask(queries.values, chosen, ("latency_p95_ms", "failure_rate"))
-    failures = known["failure_rate"]
-    if not failures.denominator:
+    known = figures(wanted(), chosen)
+    failures, latency_ms = known["failure_rate"], known["latency_p95_ms"]["value"]
+    if not failures["denominator"]:
         st.markdown("No generation ended in this period with these filters.")
         return
-    ended = sentences.counted(failures.denominator, "generation")
-    clauses = [f"**{sentences.percent(failures.value)}** of {ended} failed{worst(by_model, failures.value)}"]
-    if known["latency_p95_ms"].value is not None:
-        clauses.append(f"19 of 20 were done within **{numbers.milliseconds(known['latency_p95_ms'].value)}**")
+    ended = sentences.counted(failures["denominator"], "generation")
+    clauses = [f"**{sentences.percent(failures['value'])}** of {ended} failed{worst(by_model, failures['value'])}"]
+    if not numbers.is_unknown(latency_ms):
+        clauses.append(f"19 of 20 were done within **{numbers.milliseconds(latency_ms)}**")
     if stuck:
         are = "hold is" if stuck == 1 else "holds are"
         clauses.append(f"**{numbers.count(stuck)}** {are} past {'its' if stuck == 1 else 'their'} lifetime")
@@ -106,6 +106,17 @@ def controls() -> None:
 
 def to_model(model: str) -> None:
     st.session_state[MODEL] = model
+
+
+def wanted() -> list[Wanted]:
+    """What stands on the cards."""
+    return [
+        Wanted("latency_p95_ms", "Generation, p95"),
+        Wanted("failure_rate"),
+        Wanted("authorize_p95_ms", target=config.slos.authorize_p95_ms),
+        Wanted("rate_limit_hits" if filters.paced() else "limit_hits"),
+        Wanted("late_settles"),
+    ]
 
 
 def latency(by_model: pd.DataFrame) -> None:
@@ -282,28 +293,21 @@ if _PICKED in st.session_state:
 chosen = narrowed()
 with states.loading(420):
     by_model = ask(operations.models, chosen)
-    holds = operations.holds_by_age(facts, chosen, moment())
-    waiting = operations.deferred_queue(facts, chosen, moment())
-    summary = cards(
-        [
-            Wanted("latency_p95_ms", "Generation, p95"),
-            Wanted("failure_rate"),
-            Wanted("authorize_p95_ms", target=config.slos.authorize_p95_ms),
-            Wanted("rate_limit_hits" if filters.paced() else "limit_hits"),
-            Wanted("late_settles"),
-        ],
-        chosen,
-    )
 marks = charts.marks_from(ask(queries.release_marks, chosen))
-stuck_now = int(holds.loc[holds["age"] == operations.STUCK, "holds"].sum())
-sentence(by_model, waiting, stuck_now)
+said = st.container()
 controls()
+# Charts first: the words above them and the cards below wait for what they alone ask.
 slow, bad = st.columns(2)
 with slow:
     latency(by_model)
 with bad:
     rates()
-kpi.row(summary, key="operations")
+holds = operations.holds_by_age(facts, chosen, moment())
+waiting = operations.deferred_queue(facts, chosen, moment())
+stuck_now = int(holds.loc[holds["age"] == operations.STUCK, "holds"].sum())
+with said:
+    sentence(by_model, waiting, stuck_now)
+kpi.row(cards(wanted(), chosen), key="operations")
 if len(by_model):
     model_table(by_model)
 refused()

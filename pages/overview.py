@@ -197,16 +197,14 @@ def shown_targets(targets: pd.DataFrame) -> pd.DataFrame:
     return targets[targets["met"].notna() & ~nothing_to_run_out_of]
 
 
-with states.loading(420):
-    goals = shown_targets(ask(queries.slos, chosen, config))
-    ends = ask(standing.ends, chosen.at_end(), ledger.as_of + AHEAD)
-    summary = cards(
+def summary() -> list[kpi.Card]:
+    """Five figures."""
+    charging = Wanted(
+        "burn_rate", unit=f"{filters.credit_words()} a day", page="pages/burn_rate.py", page_label="Burn rate"
+    )
+    return cards(
         [
-            Wanted(
-                "burn_rate", unit=f"{filters.credit_words()} a day", page="pages/burn_rate.py", page_label="Burn rate"
-            )
-            if charged
-            else Wanted("generations", page="pages/burn_rate.py", page_label="Who generates"),
+            charging if charged else Wanted("generations", page="pages/burn_rate.py", page_label="Who generates"),
             Wanted("active_accounts", page="pages/burn_rate.py", page_label="Who spends"),
             Wanted("requests", page="pages/coverage.py", page_label="What for") if paced else Wanted("requests"),
             Wanted("fresh_rate", page="pages/surplus.py", page_label="Who is ahead") if paced else Wanted("declined"),
@@ -214,10 +212,20 @@ with states.loading(420):
         ],
         chosen,
     )
-sentence(goals, ends)
-target_cards(goals)
-kpi.row(summary, key="overview")
-by_day()
+
+
+above, below = st.container(), st.container()
+with above:
+    with states.loading(420):
+        # Charts first: what stands above them waits for what it alone asks.
+        with below:
+            by_day()
+        goals = shown_targets(ask(queries.slos, chosen, config))
+        ends = ask(standing.ends, chosen.at_end(), ledger.as_of + AHEAD)
+        figures = summary()
+    sentence(goals, ends)
+    target_cards(goals)
+    kpi.row(figures, key="overview")
 movers, leavers = st.columns(2)
 with movers:
     st.subheader("What changed since yesterday")

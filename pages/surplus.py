@@ -247,8 +247,9 @@ def paced_out() -> None:
         )
 
 
-def summary(whole: standing.Spread, before: standing.Spread | None, course: pd.DataFrame) -> list[kpi.Card]:
+def summary(whole: standing.Spread, course: pd.DataFrame) -> list[kpi.Card]:
     """Behind, ahead, the middle, and what comes of it at resets and run-outs."""
+    before = ask(standing.spread_before, chosen.compared().at_end()) if chosen.compare else None
     was = before or standing.NOBODY
     bound = config.slos.behind_share
     behind = kpi.Card(
@@ -302,16 +303,19 @@ if not filters.only_paced("surplus"):
 with states.loading(420):
     everybody = ask(queries.surplus_now, chosen.at_end(), LISTED)
     whole = ask(standing.spread, chosen.at_end())
-    before = ask(standing.spread_before, chosen.compared().at_end()) if chosen.compare else None
     course = ask(queries.surplus_bands, chosen)
-    top = summary(whole, before, course)
-sentence(ask(standing.ends, chosen.at_end()), whole)
+said = st.container()
 if everybody.empty:
+    with said:
+        sentence(ask(standing.ends, chosen.at_end()), whole)
     filters.nothing_here("No running account in this period with these filters.")
     drill.entries(chosen, "surplus")
     st.stop()
+# Charts first: the words above them and the cards below wait for what they alone ask.
 bands(course)
-kpi.row(top, key="surplus")
+with said:
+    sentence(ask(standing.ends, chosen.at_end()), whole)
+kpi.row(summary(whole, course), key="surplus")
 run_out.show(chosen)
 now_by_plan()
 people(everybody, whole.accounts)

@@ -128,8 +128,7 @@ def pages(terms: Terms) -> dict[str, Page]:
         ),
         "coverage": Page(
             (
-                marks, q(queries.cells, config), *cards["coverage"], q(queries.value, "coverage_miss_rate"),
-                q(queries.miss_by_plan, config), q(gaps.demand_by_coverage, config),
+                marks, q(queries.cells, config), *cards["coverage"], q(queries.miss_by_plan, config), q(gaps.demand_by_coverage, config),
             ),
             (
                 q(gaps.pantry_effect, config), q(gaps.first_fallbacks), before(gaps.first_fallbacks),
@@ -159,8 +158,7 @@ def pages(terms: Terms) -> dict[str, Page]:
         ),
         "operations": Page(
             (
-                marks, q(operations.models), *cards["operations"], q(queries.values, ("latency_p95_ms", "failure_rate")),
-                q(queries.daily, "latency_p95_ms", "model"), q(operations.rates_by_day),
+                marks, q(operations.models), *cards["operations"], q(queries.daily, "latency_p95_ms", "model"), q(operations.rates_by_day),
             ),
             (q(operations.incidents_by_day), q(operations.incidents)),
         ),

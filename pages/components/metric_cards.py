@@ -30,10 +30,18 @@ class Wanted:
 
 def cards(wanted: Sequence[Wanted], chosen: Filters) -> list[kpi.Card]:
     """A card for each, in order. Sparklines are the metric's values by day."""
-    slugs = tuple(one.slug for one in wanted)
-    known = {row["slug"]: row for row in ask(queries.kpis, chosen, slugs).to_dict("records")}
-    by_day = whole_days(ask(courses, chosen, slugs), chosen)
+    known = figures(wanted, chosen)
+    by_day = whole_days(ask(courses, chosen, _slugs(wanted)), chosen)
     return [_card(one, known[one.slug], by_day[one.slug]) for one in wanted]
+
+
+def figures(wanted: Sequence[Wanted], chosen: Filters) -> dict[str, dict[str, Any]]:
+    """What the cards say, by slug: the columns of ``queries.kpis``. For words that say the same, so that it is asked once."""
+    return {row["slug"]: row for row in ask(queries.kpis, chosen, _slugs(wanted)).to_dict("records")}
+
+
+def _slugs(wanted: Sequence[Wanted]) -> tuple[str, ...]:
+    return tuple(one.slug for one in wanted)
 
 
 def _card(wanted: Wanted, row: Mapping[str, Any], course: pd.Series) -> kpi.Card:

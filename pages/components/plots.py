@@ -50,12 +50,17 @@ def show(fig: Figure, *, key: str, alt: str, on_click: OnClick | None = None, on
         on_days = None
         config["displayModeBar"] = False
     modes = [mode for mode, wanted in (("points", on_click), ("box", on_days)) if wanted]
-    if not modes:
-        st.plotly_chart(_Ready(fig), width="stretch", key=f"{key}-{round_}", config=config, alt=alt)
-        return
     if on_days is not None:
         fig = fig.changed(_boxed, "boxed")
-    widget = f"{key}-{round_}"
+    written, widget = fig.written(), f"{key}-{round_}"
+    # Streamlit must be told the height: it finds none in what is written already, and the browser would draw each figure once in
+    # its own height and again in Streamlit's.
+    shown: dict[str, Any] = {
+        "width": "stretch", "height": written.height or "content", "key": widget, "config": config, "alt": alt,
+    }  # fmt: skip
+    if not modes:
+        st.plotly_chart(_Ready(written.json), **shown)
+        return
 
     def used() -> None:
         selection = st.session_state[widget]["selection"]
@@ -66,9 +71,7 @@ def show(fig: Figure, *, key: str, alt: str, on_click: OnClick | None = None, on
         elif points and on_click is not None:
             on_click(points[0].get("customdata"))
 
-    st.plotly_chart(
-        _Ready(fig), width="stretch", key=widget, config=config, alt=alt, on_select=used, selection_mode=modes
-    )  # fmt: skip
+    st.plotly_chart(_Ready(written.json), **shown, on_select=used, selection_mode=modes)
 
 
 def picture(svg: str, *, alt: str, height: int = 44) -> None:
@@ -82,8 +85,8 @@ def picture(svg: str, *, alt: str, height: int = 44) -> None:
 class _Ready(BaseFigure):  # type: ignore[misc]
     """A finished figure for ``st.plotly_chart``, which asks a figure for a dict and writes that as JSON: here it is already."""
 
-    def __init__(self, fig: Figure) -> None:
-        self._json = fig.json()
+    def __init__(self, json: bytes) -> None:
+        self._json = json
 
     def to_dict(self) -> dict[str, Any]:
         return _Written(self._json)

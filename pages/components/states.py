@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.components.text import escape_markdown
+
+_STOOD = "_stood"
 
 
 def empty(what: str, fix: str, *, command: str = "", page: str = "", page_label: str = "") -> None:
@@ -49,9 +52,21 @@ def unknown(what: str) -> None:
 
 @contextmanager
 def loading(height: int = 320) -> Iterator[None]:
-    """A grey shape of ``height`` pixels while the block computes. Compute inside, draw after it."""
-    shape = st.skeleton(height=height)
+    """A grey shape of ``height`` pixels while the block computes and the page stands for the first time. Compute inside, draw after it.
+
+    Afterwards what was there stays until something else takes its place: a shape in between would push the page down and up again.
+    """
+    context = get_script_run_ctx()
+    page = "" if context is None else context.page_script_hash
+    shown, stood = st.session_state.setdefault(_STOOD, (page, set()))
+    if shown != page:
+        stood = set()
+        st.session_state[_STOOD] = page, stood
+    # The place is taken in either case, or everything below would have another one than before.
+    shape = st.empty() if height in stood else st.skeleton(height=height)
     try:
         yield
     finally:
-        shape.empty()
+        if height not in stood:
+            shape.empty()
+    stood.add(height)

@@ -154,7 +154,7 @@ def _served(demo_ledger: Path, folder: Path) -> Iterator[Dashboard]:
 @contextmanager
 def served(url: str, folder: Path) -> Iterator[Dashboard]:
     """A fresh server on the ledger at ``url``; its log goes to ``folder``."""
-    log, port = folder / "server.log", _free_port()
+    log, port = folder / "server.log", free_port()
     command = [
         sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.headless", "true",
     ]  # fmt: skip
@@ -170,7 +170,7 @@ def served(url: str, folder: Path) -> Iterator[Dashboard]:
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -29,8 +29,9 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 
-#: Pages by their addresses, and what a person sets there.
-PAGES = ("", "burn", "library", "pace", "margins", "health")
+from pages.components.warm import PAGES, look, warm
+
+#: What a person sets on a page.
 PERIODS = ("7d", "28d", "90d")
 PLANS = ("free", "basic", "premium")
 ANSWERS_WITHIN_S = 120.0
@@ -200,8 +201,10 @@ def main() -> None:
     parser.add_argument("--costs", action="store_true", help="processor time of each page's rerun, one person alone")
     options = parser.parse_args()
     with TemporaryDirectory() as folder, served(options.database, Path(folder)) as running:
-        # The first visitor of a process waits for the copy of the ledger.
-        asyncio.run(watch(running.url, running.pid, 1, 0.0, 0.0))
+        # What `make run` does beside the server: the first visitor of a process would wait for the copy of the ledger.
+        port = urlsplit(running.url).port
+        if port is None or not warm(port) or look(port) < len(PAGES):
+            raise RuntimeError(f"The pages did not open:\n{running.log.read_text(errors='replace')}")
         if options.costs:
             for cost in asyncio.run(costs(running.url, running.pid)):
                 sys.stdout.write(json.dumps(cost._asdict()) + "\n")

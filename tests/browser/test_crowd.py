@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import Dashboard
+from pages.components.warm import look
+from tests.browser.conftest import Dashboard, free_port
 from tests.browser.crowd import costs, watch
 from tests.browser.repaint import repaints, told
 
@@ -24,6 +25,17 @@ def test_twenty_people_change_filters_for_a_minute_and_all_are_answered(dashboar
     assert len(seen.changed_s) >= 20 * 8
     assert seen.exceptions == 0
     assert seen.rss_bytes < MOST_BYTES
+
+
+def test_pages_are_opened_before_anybody_comes(dashboard: Dashboard) -> None:
+    port = int(dashboard.url.rsplit(":", 1)[1])
+
+    assert look(port, ("", "question")) == 2
+    assert look(port, ("", "question"), within_s=0.0) == 0
+
+
+def test_where_no_server_is_nothing_is_opened_and_nothing_fails() -> None:
+    assert look(free_port()) == 0
 
 
 def test_three_people_at_once_are_all_answered(dashboard: Dashboard) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from hashlib import blake2b
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import orjson
 import pandas as pd
@@ -21,6 +21,13 @@ _SPECS = Kept(MOST_BYTES)
 _JSON = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
 
 P = ParamSpec("P")
+
+
+class Written(NamedTuple):
+    """A figure's JSON, and its height in pixels; None: as high as Plotly makes it."""
+
+    json: bytes
+    height: int | None
 
 
 class Figure:
@@ -83,12 +90,20 @@ class Figure:
 
     def json(self) -> bytes:
         """The figure as Plotly's browser side takes it."""
+        return self.written().json
+
+    def written(self) -> Written:
+        """The figure's JSON and how high it is: whoever shows it need not draw it to know that."""
         if self._key is None:
             return self._dumped()
-        return _SPECS.get(self._key, lambda: Figure._dumped(self._draw()) if self._draw else self._dumped(), len)
+        return _SPECS.get(
+            self._key, lambda: Figure._dumped(self._draw()) if self._draw else self._dumped(), lambda made: len(made[0])
+        )
 
-    def _dumped(self) -> bytes:
-        return orjson.dumps({"data": _known(self.data), "layout": _known(self.layout)}, _plain, _JSON)
+    def _dumped(self) -> Written:
+        height = self.layout.get("height")
+        json = orjson.dumps({"data": _known(self.data), "layout": _known(self.layout)}, _plain, _JSON)
+        return Written(json, None if height is None else int(height))
 
     # What Plotly's figures call the same -----------------------------------------------------------------------------
 
