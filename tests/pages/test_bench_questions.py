@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from inspect import getclosurevars
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,10 +32,10 @@ def test_the_bench_asks_what_the_page_asks(
     asked: set[tuple[str, Filters]] = set()
     get = Kept.get
 
-    def noted(kept: Kept, question: Any, make: Callable[[], Any], *rest: Any) -> Any:
+    def noted(kept: Kept, question: Any, make: partial[Any], *rest: Any) -> Any:
         if isinstance(question, tuple) and len(question) == 5:
             _, module, name, *_ = question
-            asked.add((f"{module}.{name}", getclosurevars(make).nonlocals["arguments"][0]))
+            asked.add((f"{module}.{name}", make.func.arguments[0]))
         return get(kept, question, make, *rest)
 
     monkeypatch.setattr(Kept, "get", noted)
