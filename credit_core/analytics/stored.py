@@ -203,7 +203,6 @@ class StoredFacts(Facts):
                 self._take_up(found)
             except (duckdb.IOException, duckdb.HTTPException):
                 self._views.clear()
-                self._present.forget()
                 if attempt == _ATTEMPTS:
                     raise
                 continue
@@ -212,7 +211,12 @@ class StoredFacts(Facts):
 
     def _take_up(self, found: Manifest) -> None:
         with self.exchange:
-            self._show(found)
+            try:
+                self._show(found)
+            except BaseException:
+                # Whatever it stumbled over, it is not in the way of the next.
+                self._present.forget()
+                raise
             self.made_up = found.made_up
             self.begin = None if found.begins_us is None else Begin(found.begins_us, found.left_out)
 
