@@ -30,6 +30,7 @@ from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
+from credit_core.analytics.present import Present
 from credit_core.analytics.rewriting import Rewriter
 from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
@@ -69,6 +70,7 @@ class StoredFacts(Facts):
         #: What is kept apart beside every closed segment.
         self._apart: set[str] = set()
         self._cuts = Cuts(database)
+        self._present = Present(database, store, self._asked)
 
     @classmethod
     def at(
@@ -149,6 +151,12 @@ class StoredFacts(Facts):
         """The days of which the folder says where accounts stood."""
         return self._day_ends
 
+    def present(self, at_us: int) -> FromClause | None:
+        """Kept for the instant just after the newest entry."""
+        with self.exchange:
+            last_us = self._shown.last_us
+            return None if last_us is None or at_us != last_us + 1 else self._present.of(self._shown)
+
     def _asked(self, statement: SelectBase) -> tuple[str, list[Any]]:
         """From roll-ups where they can answer."""
         sql, parameters = compiled(statement)
@@ -203,7 +211,12 @@ class StoredFacts(Facts):
 
     def _take_up(self, found: Manifest) -> None:
         with self.exchange:
-            self._show(found)
+            try:
+                self._show(found)
+            except BaseException:
+                # Whatever it stumbled over, it is not in the way of the next.
+                self._present.forget()
+                raise
             self.made_up = found.made_up
             self.begin = None if found.begins_us is None else Begin(found.begins_us, found.left_out)
 
@@ -225,6 +238,8 @@ class StoredFacts(Facts):
             first, last = self._days_of(found)
             self._day_ends = self._take_up_day_ends(found)
             views = self._take_up_run_outs(found)
+            settle = self._present.kept_up(writer, found)
+        settle()
         self._rolled_up = None if first is None or last is None else self._what_is_rolled_up(found, first, last)
         self._shown, self.zone, self._run_outs = found, found.zone, views
         self.extent = Extent(found.first_us, found.last_us, found.entries)

@@ -282,6 +282,10 @@ class Facts:
         """The days of which it is counted where accounts stood; None where nothing is."""
         return None
 
+    def present(self, _at_us: int) -> FromClause | None:
+        """Where accounts stand (:data:`credit_core.analytics.present.present`), where that is kept and as of that instant."""
+        return None
+
     def coming(self, tx: int, last_id: int) -> ColumnElement[bool]:
         """Condition on ``ledger_entries``: written after that watermark."""
         return self._source.after(Watermark(tx, last_id))

@@ -17,6 +17,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal,
     literal_column,
     or_,
     select,
@@ -26,12 +27,12 @@ from credit_core.analytics import day_ends, measures, relations
 from credit_core.analytics.day_ends import AHEAD, BEHIND, DayEnds
 from credit_core.analytics.days import Day, reporting_days
 from credit_core.analytics.filters import Filters
+from credit_core.analytics.present import RECENT_DAYS, recent, states
 from credit_core.analytics.queries.burn import owners
 from credit_core.analytics.queries.series import value
 from credit_core.analytics.sync import Facts
 from credit_core.units import DAY_US, MICRO, to_us
 
-RUNWAY_DAYS = 7
 #: Accounts and run-outs that a page lists; the file that is downloaded has all.
 LISTED = 1_000
 _QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
@@ -178,12 +179,7 @@ def endings(facts: Facts, filters: Filters) -> pd.DataFrame:
 
 def _near_end(facts: Facts, filters: Filters) -> FromClause:
     """Running accounts that may be among those of :func:`endings`, with what they burn, worked out once."""
-    now, recent = running(facts, filters), _recent(facts, filters)
-    every = (
-        select(now, recent.c.burned_uc)
-        .select_from(now.outerjoin(recent, recent.c.account_id == now.c.account_id))
-        .subquery("every")
-    )
+    every = _with_burned(facts, filters, running(facts, filters))
     e = every.c
     # A second more than asked for: what the columns say decides.
     runs_out = and_(e.burned_uc > 0, _ends_us(e) < e.left_us + MICRO)
@@ -192,21 +188,28 @@ def _near_end(facts: Facts, filters: Filters) -> FromClause:
 
 def _ends_us(c: Any) -> ColumnElement[Any]:
     """Microseconds that what there is lasts at what was burned lately; missing where nothing was."""
-    return cast(c.available_uc, Double) * (RUNWAY_DAYS * DAY_US) / func.nullif(c.burned_uc, 0)
+    return cast(c.available_uc, Double) * (RECENT_DAYS * DAY_US) / func.nullif(c.burned_uc, 0)
 
 
 def running(facts: Facts, filters: Filters) -> FromClause:
-    """What :func:`surplus_now` rests on, worked out once for all that ask: one row per account, amounts in micro-credits."""
-    return facts.shared(_at_instant(now_us(facts, filters), filters))
+    """What :func:`surplus_now` rests on: one row per account, amounts in micro-credits.
+
+    As of the newest entry it is kept (:mod:`credit_core.analytics.present`), else worked out once for all that ask.
+    """
+    at_us = now_us(facts, filters)
+    kept = facts.present(at_us)
+    if kept is None:
+        return facts.shared(_at_instant(at_us, filters))
+    return _of_present(kept, filters).subquery("running")
 
 
-def _recent(facts: Facts, filters: Filters) -> FromClause:
-    """What accounts spent in the last days before that instant, as ``burned_uc``; those that spent something."""
-    f, at_us = relations.facts.c, now_us(facts, filters)
-    burned = measures.total(measures.spent_uc)(f)
-    within = (f.occurred_at >= at_us - RUNWAY_DAYS * DAY_US, f.occurred_at < at_us)
-    spent = select(f.account_id, burned.label("burned_uc")).where(*within).group_by(f.account_id)
-    return facts.shared(spent).alias("recent")
+def _with_burned(facts: Facts, filters: Filters, rows: FromClause) -> FromClause:
+    """Rows of :func:`running` with ``burned_uc``, what they spent in the last days before that instant; missing or 0: nothing."""
+    if "burned_uc" in rows.c:
+        return rows
+    spent = facts.shared(recent(now_us(facts, filters))).alias("recent")
+    joined = rows.outerjoin(spent, spent.c.account_id == rows.c.account_id)
+    return select(rows, spent.c.burned_uc).select_from(joined).subquery("burning")
 
 
 def sides(now: FromClause) -> tuple[ColumnElement[int], ColumnElement[int], ColumnElement[int]]:
@@ -223,15 +226,15 @@ def now_us(facts: Facts, filters: Filters) -> int:
 
 def shown(facts: Facts, filters: Filters, rows: Select[Any]) -> pd.DataFrame:
     """Rows of :func:`running` with their owners, in the columns of :func:`surplus_now` and its order."""
-    chosen, a, recent = rows.subquery("chosen"), relations.accounts, _recent(facts, filters)
+    # Asked twice, worked out once.
+    chosen = select(_with_burned(facts, filters, rows.subquery("rows"))).cte("chosen")
+    a = relations.accounts
     owner = owners(chosen).subquery("owner")
-    told = [column for column in chosen.c if column.name != "burned_uc"]
     frame = facts.frame(
-        select(*told, recent.c.burned_uc, owner.c.user_id, a.c["mode"])
+        select(*chosen.c, owner.c.user_id, a.c["mode"])
         .select_from(
             chosen.outerjoin(a, a.c.account_id == chosen.c.account_id)
             .outerjoin(owner, owner.c.account_id == chosen.c.account_id)
-            .outerjoin(recent, recent.c.account_id == chosen.c.account_id)
         )
         .order_by(chosen.c.surplus_days, chosen.c.account_id)
     )  # fmt: skip
@@ -253,7 +256,7 @@ def _with_runway(facts: Facts, filters: Filters, frame: pd.DataFrame) -> pd.Data
     """With available_credits, burn_credits_per_day, runway_days, and runs_out_at where that is before the reset."""
     frame["available_credits"] = frame["available_uc"].astype("float64") / MICRO
     # Who spent nothing lately is not among those who did.
-    burn = frame["burned_uc"].astype("float64").fillna(0.0) / MICRO / RUNWAY_DAYS
+    burn = frame["burned_uc"].astype("float64").fillna(0.0) / MICRO / RECENT_DAYS
     frame["burn_credits_per_day"] = burn
     frame["runway_days"] = frame["available_credits"] / burn.where(burn > 0)
     empty = pd.Timestamp(now_us(facts, filters), unit="us", tz="UTC").tz_convert(facts.zone) + pd.to_timedelta(
@@ -333,28 +336,30 @@ def _dry(facts: Facts, s: Any) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
 
 
 def _at_instant(at_us: int, filters: Filters) -> Select[Any]:
-    f, c = relations.facts.c, relations.cycles.c
-    states = (
-        select(
-            f.account_id,
-            measures.total(day_ends.paced_uc)(f).label("paced_uc"),
-            measures.total(lambda g: g.d_avail_uc)(f).label("available_uc"),
-            func.sum(day_ends.pauses(f)).label("pauses"),
-        )
-        .where(f.occurred_at < at_us)
-        .group_by(f.account_id)
-        .subquery("states")
-    )
-    s = states.c
+    standing, cycles = states(at_us).subquery("states"), relations.cycles
+    at = literal(at_us, BigInteger)
+    joined = standing.join(cycles, cycles.c.account_id == standing.c.account_id)
+    runs = and_(_runs(standing.c, cycles, at, filters), relations.paced(cycles.c.plan))
+    return select(*_figures(standing.c, cycles.c, at)).select_from(joined).where(runs)
+
+
+def _of_present(present: FromClause, filters: Filters) -> Select[Any]:
+    """As :func:`_at_instant`, of what is kept of now; with ``burned_uc``, as of :func:`recent`."""
+    p = present.c
+    return select(*_figures(p, p, p.at_us), p.burned_uc).where(_runs(p, present, p.at_us, filters))
+
+
+def _figures(s: Any, c: Any, at_us: ColumnElement[int]) -> tuple[ColumnElement[Any], ...]:
+    """Of an account's state and its cycle."""
     length, left = (c.end_at - c.start_at) / float(DAY_US), (c.end_at - at_us) / float(DAY_US)
     return (
-        select(
-            (cast(s.paced_uc, Double) * length / c.quota_uc - left).label("surplus_days"),
-            s.account_id, c.plan, c.region, s.paced_uc, s.available_uc, c.quota_uc,
-            (c.end_at - c.start_at).label("length_us"), (c.end_at - at_us).label("left_us"), c.end_at.label("next_reset_at"),
-        )
-        .select_from(
-            states.join(relations.cycles, and_(c.account_id == s.account_id, c.start_at < at_us, c.end_at >= at_us))
-        )
-        .where(s.pauses == 0, c.quota_uc > 0, relations.paced(c.plan), relations.of_accounts(relations.cycles, filters))
+        (cast(s.paced_uc, Double) * length / c.quota_uc - left).label("surplus_days"),
+        s.account_id, c.plan, c.region, s.paced_uc, s.available_uc, c.quota_uc,
+        (c.end_at - c.start_at).label("length_us"), (c.end_at - at_us).label("left_us"), c.end_at.label("next_reset_at"),
     )  # fmt: skip
+
+
+def _runs(s: Any, cycles: FromClause, at_us: ColumnElement[int], filters: Filters) -> ColumnElement[bool]:
+    c = cycles.c
+    within = and_(c.start_at < at_us, c.end_at >= at_us, s.pauses == 0, c.quota_uc > 0)
+    return and_(within, relations.of_accounts(cycles, filters))
