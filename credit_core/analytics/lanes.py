@@ -14,19 +14,12 @@ import adbc_driver_postgresql.dbapi  # type: ignore[import-untyped]
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, func, select
 
 from credit_core.analytics import relations
+from credit_core.analytics.few import POSTGRESQL
 from credit_core.analytics.relations import ENTRY_COLUMNS
-from credit_core.analytics.source import (
-    POSTGRESQL,
-    SQLITE,
-    TX,
-    Watermark,
-    between,
-    bound,
-    entries_where,
-)
+from credit_core.analytics.source import SQLITE, Watermark
 from credit_core.analytics.statements import (
     columns_of,
     compiled_for,
@@ -35,6 +28,7 @@ from credit_core.analytics.statements import (
     within_postgresql,
     within_sqlite,
 )
+from credit_core.analytics.watermarks import TX, between, bound, entries_where, entry_place
 from credit_core.store.engine import BUSY_TIMEOUT_MS, parse_url
 from credit_core.store.schema import ledger_entries, lots
 
@@ -116,8 +110,8 @@ class PostgresLane:
 
     def entries(self, after: Watermark, up_to: Watermark, rows: int) -> Iterator[pa.Table]:
         """As :class:`Lane` says."""
-        place = tuple_(TX, ledger_entries.c.id)
-        wanted = entries_where().where(place > bound(after), place <= bound(up_to)).order_by(TX, ledger_entries.c.id)
+        within = entry_place() > bound(*after), entry_place() <= bound(*up_to)
+        wanted = entries_where().where(*within).order_by(TX, ledger_entries.c.id)
         with self._connection.cursor(adbc_stmt_kwargs={_BATCH_BYTES: BATCH_BYTES}) as cursor:
             cursor.execute(compiled_for(wanted, POSTGRESQL)[0])
             waiting: list[pa.Table] = []
