@@ -23,12 +23,13 @@ FEW = 2_000
 BY_ACCOUNT = (relations.accounts, relations.users, relations.cycles)
 #: Entries of other kinds than these may have changed an account's cycles, whatever its own row says.
 _OF_REQUESTS = pa.array([*schema.OPENING_KINDS, *schema.ENDING_KINDS])
+_ENDS_HOLDS = pa.array(schema.ENDING_KINDS)
 #: Moves the ends of lots that it does not name.
 _RESUME = "resume"
 #: Rows of each table that are remembered, to tell which changed.
 _REMEMBERED = 100_000
-#: Rows that come and go with entries: as many as before need not be the same ones.
-_WITH_ENTRIES = (relations.holds.name, relations.deferrals.name)
+#: Rows that come with entries of a kind, whose leg names them, and go with others: as many as before need not be the same ones.
+_WITH_ENTRIES = {relations.holds.name: "reserve", relations.deferrals.name: "defer"}
 #: Small tables, and figures that change whenever the table does.
 _TOKENS = {
     "holds": select(func.count(), func.sum(schema.holds.c.amount_uc)),
@@ -53,7 +54,8 @@ _EVERY_TOKEN = select(*(column for told in _TOLD for column in told.c)).select_f
 
 
 class Changed(NamedTuple):
-    """New rows by table. Of tables in ``partly`` they count instead of those with the same key (:func:`key_of`); of others, all.
+    """New rows by table. Of tables in ``partly`` they count instead of those with the same key (:func:`key_of`), of those in ``added``
+    they are beside those that were there; of others they are all.
 
     ``lots``: those that new entries name, changed or not; None where they were not read by themselves.
     """
@@ -61,6 +63,7 @@ class Changed(NamedTuple):
     tables: dict[str, pa.Table]
     partly: frozenset[str]
     lots: pa.Table | None
+    added: frozenset[str] = frozenset()
 
 
 def key_of(table: str) -> str:
@@ -115,11 +118,20 @@ class Dimensions:
         self._lots: set[str] = set()
         self._others: set[str] = set()
         self._resumed: set[str] = set()
+        #: Of tables whose rows come with entries: the legs that are copied, those that new entries name, and what new entries may end.
+        self._legs: dict[str, set[str]] = {}
+        self._found_legs: dict[str, set[str]] = {}
+        self._opened: dict[str, set[str]] = {name: set() for name in _WITH_ENTRIES}
+        self._ended: set[str] = set()
         self._remembered = {table.name: _Remembered() for table in by_account}
         self._statements = {
             table.name: self._rows_of(table)
             for table in (*self.by_account, *(relations.metadata.tables[name] for name in WHOLE))
             if table is not relations.plans
+        }
+        self._of_legs = {
+            name: self._statements[name][1].where(self._source.among(schema.metadata.tables[name].c.leg_id))
+            for name in _WITH_ENTRIES
         }
         lots, entries = schema.lots, schema.ledger_entries.c
         # By entries: they have an index by account, lots that are closed do not.
@@ -136,13 +148,14 @@ class Dimensions:
     def forget(self) -> None:
         """Nothing is copied any more."""
         self._begin_anew(None)
-        self.tokens = {}
+        self.tokens, self._legs = {}, {}
         for remembered in self._remembered.values():
             remembered.forget()
 
     def _begin_anew(self, touched: set[str] | None) -> None:
         self.touched = touched
-        self._lots, self._others, self._resumed = set(), set(), set()
+        self._lots, self._others, self._resumed, self._ended = set(), set(), set(), set()
+        self._opened = {name: set() for name in _WITH_ENTRIES}
 
     def touch(self, entries: pa.Table) -> None:
         """These entries were copied."""
@@ -155,6 +168,13 @@ class Dimensions:
         self._lots.update(entries["lot_id"].unique().drop_null().to_pylist())
         self._others.update(accounts.filter(pc.invert(pc.is_in(kinds, value_set=_OF_REQUESTS))).to_pylist())
         self._resumed.update(accounts.filter(pc.equal(kinds, _RESUME)).to_pylist())
+        for name, kind in _WITH_ENTRIES.items():
+            self._opened[name].update(entries["leg_id"].filter(pc.equal(kinds, kind)).to_pylist())
+        if pc.any(pc.is_in(kinds, value_set=_ENDS_HOLDS)).as_py():
+            self._ended.add(relations.holds.name)
+        # Its fresh half is a request of its own; what waited too long is dropped by an entry.
+        if pc.any(pc.or_(pc.is_valid(entries["parent_request_id"]), pc.equal(kinds, "rejected"))).as_py():
+            self._ended.add(relations.deferrals.name)
 
     @property
     def many(self) -> bool:
@@ -179,6 +199,7 @@ class Dimensions:
 
         ``accounts`` False leaves out the tables whose rows change with entries.
         """
+        self._found_legs = {}
         few = accounts and not self.many and bool(self.touched)
         asked = self._asked(sorted(self.touched or ()) if few else [], copied=copied)
         every, *found = self._source.rows([Ask(_EVERY_TOKEN), *asked.values()])
@@ -187,24 +208,55 @@ class Dimensions:
         statements = {
             table.name: self._statements[table.name][1] for table in self.by_account if accounts and self.many
         }
+        added = self._added(rows, tokens) if copied else {}
         for name, token in tokens.items():
-            moved = token != self.tokens.get(name)
-            if name not in rows and name != relations.plans.name and (moved or (copied and name in _WITH_ENTRIES)):
+            moved = token != self.tokens.get(name) and name not in added
+            if (
+                name not in rows
+                and name != relations.plans.name
+                and (moved or (copied and name in _WITH_ENTRIES and name not in added))
+            ):
                 statements[name] = self._statements[name][1]
         tables = self._source.read(statements) if statements else {}
         if tokens[relations.plans.name] != self.tokens.get(relations.plans.name):
             tables[relations.plans.name] = self._plans()
         tables |= {name: self._table(name, rows.pop(name)) for name in _WITH_ENTRIES if name in rows}
+        for name in _WITH_ENTRIES:
+            if name in tables and name not in added:
+                self._found_legs[name] = set(tables[name]["leg_id"].to_pylist())
+        tables |= {name: self._table(name, new) for name, new in added.items() if new}
         if not few:
-            return Changed(tables, frozenset(), None), tokens
+            return Changed(tables, frozenset(), None, frozenset(added)), tokens
         of_accounts, lots = self._of_touched(rows)
-        return Changed(tables | of_accounts, frozenset(table.name for table in self.by_account), lots), tokens
+        partly = frozenset(table.name for table in self.by_account)
+        return Changed(tables | of_accounts, partly, lots, frozenset(added)), tokens
+
+    def _added(self, rows: dict[str, Rows], tokens: Tokens) -> dict[str, Rows]:
+        """Of tables whose rows come with entries, those that nothing can have left, and what is new in them: taken from ``rows``."""
+        added = {}
+        for name in _WITH_ENTRIES:
+            if not self._only_added(name):
+                continue
+            known = self._legs[name]
+            new = [row for row in rows.pop(name, ()) if row[0] not in known]
+            # On PostgreSQL there may be rows already whose entries may not be read yet.
+            if len(known) + len(new) == int(tokens[name][0]):
+                added[name] = new
+                self._found_legs[name] = known.union(row[0] for row in new)
+        return added
+
+    def _only_added(self, name: str) -> bool:
+        """Whether rows of a table that come with entries can only have been added, by entries that are known."""
+        return name in self._legs and name not in self._ended and not self.many
 
     def _asked(self, touched: list[str], *, copied: bool) -> dict[str, Ask]:
         """What is asked together with the tokens: of accounts with new entries all but cycles, and what comes and goes with entries."""
         asked = {}
-        for name in _WITH_ENTRIES:
-            if copied and name in self.tokens and int(self.tokens[name][0]) <= FEW_ROWS:
+        for name in _WITH_ENTRIES if copied else ():
+            if self._only_added(name):
+                if self._opened[name]:
+                    asked[name] = among(self._of_legs[name], sorted(self._opened[name]))
+            elif name in self.tokens and int(self.tokens[name][0]) <= FEW_ROWS:
                 asked[name] = Ask(self._statements[name][1])
         if not touched:
             return asked
@@ -249,7 +301,10 @@ class Dimensions:
                 remembered.forget()
             remembered.settle()
         self._begin_anew(set())
-        self.tokens = tokens
+        # Of more rows than are remembered all are read again.
+        self._legs |= self._found_legs
+        self._legs = {name: legs for name, legs in self._legs.items() if len(legs) <= _REMEMBERED}
+        self.tokens, self._found_legs = tokens, {}
 
     def _plans(self) -> pa.Table:
         """Policy and unit of every plan that any catalogue had, by the newest that has it."""

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from credit_core.analytics import counting, relations
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.carrying import last_whole_day
-from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions, key_of, lots_named
+from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE, Dimensions, key_of, lots_named
 from credit_core.analytics.filing import (
     SegmentFile,
     closed,
@@ -44,7 +44,7 @@ from credit_core.analytics.filling import Fillers, Terms, lacking
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.retention import Aside, begins_us, clock, left_out, retained, with_openings
+from credit_core.analytics.retention import Aside, begins_us, clock, openings_of, retained
 from credit_core.analytics.source import START, Chunk, Watermark, joined
 from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
@@ -174,10 +174,9 @@ class Syncer:
 
     def _prepare(self, rebuild: bool, keep_days: int | None) -> tuple[bool, Chunk | None]:
         """Take up the manifest; begin anew where layout, zone or ledger are others: True where that was so. And few new entries."""
-        layout = layout_of()
         if self._manifest is None:
-            self._take_up(self._origin.zone(), layout)
-        at = self._now
+            self._take_up(self._origin.zone(), layout_of())
+        at, layout = self._now, layout_of()
         zone, last_hash, few = self._origin.news(at.watermark)
         if at.made_up is not None and not rebuild:
             raise Conflict(
@@ -376,16 +375,13 @@ class Syncer:
         kept = [one for one in at.segments if one.first_us >= begins]
         aside = Aside()
         if old:
-            every = f"read_parquet({self._paths(old)})"
-            opened = f"{with_openings(every, begins, at.zone, among='FALSE')} ORDER BY account_id"
-            aside = Aside(left_out(self._database, every, begins), self._one(f"SELECT count(*) FROM ({opened})")[0])
+            opened, aside = openings_of(self._database, f"read_parquet({self._paths(old)})", begins, at.zone)
             if aside.openings:
                 kept.append(self._sorted(opened))
         for one in old:
             if one.last_us >= begins:
-                made_of = self._sorted if one.closed else self._reopened
-                rows = f"SELECT * FROM read_parquet({self._paths([one])})"
-                kept.append(made_of(f"{rows} WHERE occurred_at >= {begins} ORDER BY occurred_at, id"))
+                rows, made_of = f"SELECT * FROM read_parquet({self._paths([one])})", (self._reopened, self._sorted)
+                kept.append(made_of[one.closed](f"{rows} WHERE occurred_at >= {begins} ORDER BY occurred_at, id"))
         self._publish(
             replace(
                 self._now, segments=tuple(kept), begins_us=begins, left_out=at.left_out + aside.left_out, openings=aside.openings,
@@ -410,9 +406,9 @@ class Syncer:
             if known is not None and tables.get(name) == (known[0],) and rows.equals(known[1]):
                 continue
             file = self._stored(name, rows)
-            if name not in changed.partly:
+            if not (beside := name in changed.partly | changed.added):
                 self._written[name] = file, rows
-            parts = (*tables.get(name, ()), file) if name in changed.partly else (file,)
+            parts = (*tables.get(name, ()), file) if beside else (file,)
             tables[name] = self._folded(name, parts) if len(parts) >= MOST_PARTS else parts
         self._dimensions.settle(tokens)
         settled = replace(self._now, tables=tables, tokens=tokens, settled=True)
@@ -423,7 +419,7 @@ class Syncer:
         return changed.lots
 
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
-        rows, whole = folded(self.folder, parts, key_of(name))
+        rows, whole = folded(self.folder, parts, None if name in WHOLE else key_of(name))
         return (self._filed(name, rows),) if whole else (parts[0], self._filed(name, rows))
 
     # Files -------------------------------------------------------------------------------------------------------

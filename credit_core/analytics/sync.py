@@ -372,11 +372,10 @@ class Facts:
             return False
         with self._transaction() as writer:
             for name, rows in changed.tables.items():
+                those = " WHERE account_id IN (SELECT account_id FROM incoming)" if name in changed.partly else ""
                 with incoming(writer, rows):
-                    writer.execute(
-                        f'DELETE FROM "{name}"'
-                        + (" WHERE account_id IN (SELECT account_id FROM incoming)" if name in changed.partly else "")
-                    )
+                    if name not in changed.added:
+                        writer.execute(f'DELETE FROM "{name}"{those}')
                     writer.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
         self._dimensions.settle(tokens)
         return True

