@@ -432,9 +432,9 @@ class Syncer:
 
     def _stored(self, kind: str, rows: pa.Table) -> str:
         """A few rows, not waited for: what a power cut damages is found at the next start."""
-        path = self._path(kind)
-        # Neither would pay for so few rows, and both take as long as all the rest.
-        pq.write_table(rows, path, store_schema=False, use_dictionary=False, write_statistics=False)
+        with pa.OSFile(str(path := self._path(kind)), "wb") as file:
+            # Neither would pay for so few rows, and both take as long as all the rest.
+            pq.write_table(rows, file, store_schema=False, use_dictionary=False, write_statistics=False)
         return path.name
 
     def _filed(self, kind: str, rows: str) -> str:

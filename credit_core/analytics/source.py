@@ -33,6 +33,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 
 from credit_core.analytics.few import POSTGRESQL, Ask, PostgresFew, Rows
+from credit_core.analytics.packing import packed_after_id, unpacked
 from credit_core.analytics.relations import ENTRY_COLUMNS
 from credit_core.analytics.statements import (
     WANTED,
@@ -51,7 +52,6 @@ from credit_core.analytics.watermarks import (
     MOST,
     TX,
     TX_NUMBER,
-    after_id,
     after_tx,
     between,
     bound,
@@ -166,8 +166,11 @@ class SqliteSource:
 
     def few(self, after: Watermark, asks: Sequence[Ask] = ()) -> tuple[Chunk | None, list[Rows]]:
         """By id alone."""
-        found, *others = self.rows([Ask(after_id(), {AFTER_ID: after.id, MOST: FEW_ROWS + 1}), *asks])
-        return _few(found, after), others
+        found, *others = self.rows([Ask(packed_after_id(), {AFTER_ID: after.id, MOST: FEW_ROWS + 1}), *asks])
+        if len(found) > FEW_ROWS:
+            return None, others
+        entries = unpacked(found)
+        return (_chunk(entries, 0, found[-1][-1]) if found else Chunk(entries, after)), others
 
     def rows(self, asks: Sequence[Ask]) -> list[Rows]:
         """One short read transaction."""
@@ -328,7 +331,10 @@ class PostgresSource:
         """By the watermark's index."""
         beyond = {AFTER_TX: str(after.tx), AFTER_ID: after.id, MOST: FEW_ROWS + 1}
         found, *others = self.rows([Ask(after_tx(), beyond), *asks])
-        return _few(found, after), others
+        if len(found) > FEW_ROWS:
+            return None, others
+        entries = in_columns("facts", ENTRY_COLUMNS, found)
+        return (_chunk(entries, *found[-1][-2:]) if found else Chunk(entries, after)), others
 
     def rows(self, asks: Sequence[Ask]) -> list[Rows]:
         """One read-only transaction, in one round trip."""
@@ -423,14 +429,8 @@ def _unreadable(error: Exception) -> LedgerUnavailable:
     )
 
 
-def _few(found: Rows, after: Watermark) -> Chunk | None:
-    """What :func:`after_tx` or :func:`after_id` gave, the place of the last entry and its hash beside its columns."""
-    if len(found) > FEW_ROWS:
-        return None
-    *_, tx, last_hash = found[-1] if found else (after.tx, None)
-    entries = in_columns("facts", ENTRY_COLUMNS, found)
-    at = Watermark(tx, entries["id"][-1].as_py()) if found else after
-    return Chunk(entries, at, None if last_hash is None else bytes(last_hash).hex())
+def _chunk(entries: pa.Table, tx: int, last_hash: bytes) -> Chunk:
+    return Chunk(entries, Watermark(tx, entries["id"][-1].as_py()), bytes(last_hash).hex())
 
 
 def joined(pieces: Sequence[Chunk]) -> Chunk:

