@@ -272,7 +272,7 @@ def test_lots_may_be_asked_for_while_entries_stream_from_postgresql(
 ) -> None:
     monkeypatch.setattr(lanes, "BATCH_BYTES", 2_000)
     ledger = busy(make(fresh_database(quick_postgres)), requests=60)
-    lane, kinds = lanes.open_lane(ledger.url), []
+    lane, entries, kinds = lanes.open_lane(ledger.url), open_source(ledger.url, Path()), []
     with ledger.engine.connect() as connection:
         last = connection.execute(
             text("SELECT CAST(CAST(tx AS text) AS bigint), id FROM ledger_entries ORDER BY tx, id")
@@ -282,10 +282,25 @@ def test_lots_may_be_asked_for_while_entries_stream_from_postgresql(
             named = rows["lot_id"].unique().drop_null().to_pylist()
             assert sorted(lane.lots(named)["lot_id"].to_pylist()) == sorted(named)
             kinds += rows["kind"].to_pylist()
+        assert sorted(kinds) == sorted(row["kind"] for row in ledger.entries)
+        # Texts of few values come as one, parted by what no text of the ledger has: where one has it, each comes by itself.
+        with ledger.engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO ledger_entries (account_id, seq, leg_id, line, occurred_at, recorded_at, kind, d_avail_uc, d_held_uc, "
+                    "plan, region, reason, prev_hash, hash) SELECT account_id, 9999, 'odd', 1, 0, 0, 'library', 0, 0, 'basic', 'eu', "
+                    ":reason, 'p', 'h' FROM accounts LIMIT 1"
+                ),
+                {"reason": "parted\x1fhere"},
+            )
+        (chunk,) = entries.chunks(START)
+        found = [row for piece in lane.entries(START, chunk.watermark, 40) for row in piece.to_pylist()]
+        assert found == chunk.entries.to_pylist()
+        assert found[-1]["reason"] == "parted\x1fhere"
     finally:
         lane.close()
+        entries.close()
         ledger.engine.dispose()
-    assert sorted(kinds) == sorted(row["kind"] for row in ledger.entries)
 
 
 def _offset(at_s: int, place: ZoneInfo) -> Any:
