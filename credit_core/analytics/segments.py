@@ -93,7 +93,7 @@ class Syncer:
 
     @classmethod
     def open(
-        cls, url: str, folder: Path, reporting_zone: str | None = None, memory_limit: str = "384MB", threads: int = 2
+        cls, url: str, folder: Path, reporting_zone: str | None = None, memory_limit: str = "512MB", threads: int = 2
     ) -> Syncer:
         """Become the writer of ``folder``, for the ledger at ``url``.
 
