@@ -172,8 +172,10 @@ def newest_rows(folder: Path, parts: Sequence[str], among: str = "TRUE", key: st
     return f"SELECT p.* EXCLUDE (filename) FROM {every} p JOIN ({newest}) n USING ({key}, filename)"
 
 
-def folded(folder: Path, parts: Sequence[str], key: str) -> tuple[str, bool]:
-    """SQL of all parts but the first as one, and False; of all of them, and True, where they grew beside it."""
+def folded(folder: Path, parts: Sequence[str], key: str | None) -> tuple[str, bool]:
+    """SQL of all parts but the first as one, and False; of all of them, and True, where they grew beside it, or no ``key`` is theirs."""
+    if key is None:
+        return f"SELECT * FROM read_parquet({paths(folder, parts)})", True
     rows = {file: pq.read_metadata(folder / file).num_rows for file in parts}
     whole = sum(rows[file] for file in parts[1:]) * 4 > rows[parts[0]]
     return newest_rows(folder, parts if whole else parts[1:], key=key), whole

@@ -6,7 +6,8 @@ process of its own ADBC may, and takes half the time of the way through a carrie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,19 +15,12 @@ import adbc_driver_postgresql.dbapi  # type: ignore[import-untyped]
 import adbc_driver_sqlite.dbapi
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, func, literal_column, select
 
 from credit_core.analytics import relations
+from credit_core.analytics.few import POSTGRESQL
 from credit_core.analytics.relations import ENTRY_COLUMNS
-from credit_core.analytics.source import (
-    POSTGRESQL,
-    SQLITE,
-    TX,
-    Watermark,
-    between,
-    bound,
-    entries_where,
-)
+from credit_core.analytics.source import SQLITE, Watermark
 from credit_core.analytics.statements import (
     columns_of,
     compiled_for,
@@ -35,10 +29,11 @@ from credit_core.analytics.statements import (
     within_postgresql,
     within_sqlite,
 )
+from credit_core.analytics.watermarks import TX, between, bound, entries_where, entry_place
 from credit_core.store.engine import BUSY_TIMEOUT_MS, parse_url
 from credit_core.store.schema import ledger_entries, lots
 
-#: Texts of few different values. SQLite hands them over as one column: ADBC's time goes by the number of columns.
+#: Texts of few different values. They are handed over as one column: ADBC's time goes by the number of columns.
 FEW_VALUES = (
     "kind", "plan", "region", "modality", "model", "genre", "mood", "arm", "quota_policy", "status", "outcome", "rule", "mode",
     "limit_name", "actor", "reason",
@@ -48,12 +43,17 @@ BATCH_BYTES = 16 << 20
 _BATCH_BYTES = "adbc.postgresql.batch_size_hint_bytes"
 #: Between them, and where one is missing; neither stands in a text of the ledger, which refuses control characters.
 _BETWEEN, _MISSING = 31, 30
-_PACKED = (
-    *columns_of(ledger_entries, [name for name in ENTRY_COLUMNS if name not in FEW_VALUES]),
-    func.concat_ws(
-        func.char(_BETWEEN), *(func.ifnull(ledger_entries.c[name], func.char(_MISSING)) for name in FEW_VALUES)
-    ).label("packed"),
-)
+
+
+def _packed(between: ColumnElement[str], missing: ColumnElement[str]) -> list[ColumnElement[Any]]:
+    few = (func.coalesce(ledger_entries.c[name], missing) for name in FEW_VALUES)
+    others = columns_of(ledger_entries, [name for name in ENTRY_COLUMNS if name not in FEW_VALUES])
+    return [*others, func.concat_ws(between, *few).label("packed")]
+
+
+_OF_SQLITE = _packed(func.char(_BETWEEN), func.char(_MISSING))
+# Nothing is bound, so that ADBC reads by COPY.
+_OF_POSTGRESQL = _packed(literal_column(f"chr({_BETWEEN})"), literal_column(f"chr({_MISSING})"))
 _LOTS = select(*columns_of(lots, relations.lots.columns.keys()))
 
 
@@ -74,8 +74,7 @@ def open_lane(url: str) -> Lane:
     """The lane for a ledger's URL."""
     if parse_url(url).get_backend_name() == "sqlite":
         return SqliteLane(opened(url))
-    # While rows come as a stream, their connection takes no other statement.
-    return PostgresLane(opened(url), opened(url))
+    return PostgresLane(url)
 
 
 def opened(url: str) -> Any:
@@ -102,7 +101,7 @@ class SqliteLane:
         """As :class:`Lane` says."""
         for low in range(after.id, up_to.id, rows):
             piece = between(low, min(low + rows, up_to.id))
-            found = unpacked(self._read("facts", piece.with_only_columns(*_PACKED)))
+            found = unpacked(self._read("facts", piece.with_only_columns(*_OF_SQLITE)))
             yield self._read("facts", piece) if found is None else found
 
     def lots(self, named: Sequence[str]) -> pa.Table:
@@ -120,26 +119,46 @@ class SqliteLane:
 class PostgresLane:
     """One statement for a range, whose rows come as a stream."""
 
-    def __init__(self, connection: Any, beside: Any) -> None:
-        """On two connections of its own."""
-        self._connection = connection
-        self._beside = beside
+    def __init__(self, url: str) -> None:
+        """Connect, twice: while rows come as a stream, their connection takes no other statement."""
+        self._url = url
+        self._connection, self._beside = opened(url), opened(url)
 
     def entries(self, after: Watermark, up_to: Watermark, rows: int) -> Iterator[pa.Table]:
         """As :class:`Lane` says."""
-        place = tuple_(TX, ledger_entries.c.id)
-        wanted = entries_where().where(place > bound(after), place <= bound(up_to)).order_by(TX, ledger_entries.c.id)
+        within = entry_place() > bound(*after), entry_place() <= bound(*up_to)
+        wanted = entries_where().where(*within).order_by(TX, ledger_entries.c.id)
+        given = 0
+        for piece in self._stream(wanted.with_only_columns(*_OF_POSTGRESQL), rows, unpacked):
+            if piece is None:
+                break
+            given += 1
+            yield piece
+        else:
+            return
+        self._connection.close()
+        self._connection = opened(self._url)
+        plain = self._stream(wanted, rows, lambda found: found)
+        yield from (piece for piece in islice(plain, given, None) if piece is not None)
+
+    def _stream(
+        self, wanted: Select[Any], rows: int, taken: Callable[[pa.Table], pa.Table | None]
+    ) -> Iterator[pa.Table | None]:
+        """Pieces of so many rows as ``taken`` has them; None, and no more, where it has not."""
         with self._connection.cursor(adbc_stmt_kwargs={_BATCH_BYTES: BATCH_BYTES}) as cursor:
             cursor.execute(compiled_for(wanted, POSTGRESQL)[0])
             waiting: list[pa.Table] = []
             for batch in cursor.fetch_record_batch():
-                waiting.append(conformed("facts", pa.Table.from_batches([batch])))
+                if (found := taken(conformed("facts", pa.Table.from_batches([batch])))) is None:
+                    yield None
+                    return
+                waiting.append(found)
                 while sum(map(len, waiting)) >= rows:
-                    whole = pa.concat_tables(waiting)
+                    whole = pa.concat_tables(waiting).unify_dictionaries()
                     yield whole.slice(0, rows)
                     waiting = [whole.slice(rows)]
             if any(map(len, waiting)):
-                yield pa.concat_tables(waiting)
+                yield pa.concat_tables(waiting).unify_dictionaries()
 
     def lots(self, named: Sequence[str]) -> pa.Table:
         """As :class:`Lane` says."""

@@ -5,16 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
-from sqlalchemy import Engine, select
+from sqlalchemy import BigInteger, Engine, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
-from credit_core.analytics.source import Source, open_source
+from credit_core.analytics.few import Ask, Rows
+from credit_core.analytics.source import Chunk, Source, Watermark, open_source
 from credit_core.errors import LedgerUnavailable
 from credit_core.store import schema
 from credit_core.store.engine import open_engine
 from credit_core.units import checked_zone
+
+_ZONE = select(schema.deployment.c.value).where(schema.deployment.c.key == "reporting_zone")
+_ENTRY = "entry"
+_HASH = select(schema.ledger_entries.c.hash).where(schema.ledger_entries.c.id == bindparam(_ENTRY, type_=BigInteger()))
+
+
+class News(NamedTuple):
+    """What one look at a ledger tells: reporting zone, hash of the last entry copied, new entries; None where those are not few."""
+
+    zone: str
+    last_hash: str | None
+    few: Chunk | None
 
 
 class Origin:
@@ -42,19 +56,19 @@ class Origin:
 
     def zone(self) -> str:
         """The reporting zone, by its IANA name."""
-        with self.engine.connect() as connection:
-            deployed = connection.execute(
-                select(schema.deployment.c.value).where(schema.deployment.c.key == "reporting_zone")
-            ).scalar()
-        return self._fixed_zone or checked_zone(deployed or "UTC").key
+        return self._zone(*self.source.rows([Ask(_ZONE)]))
 
     def hash_of(self, entry_id: int) -> str | None:
         """The hash of an entry, hex; None where there is none. Where it changed, it is another ledger."""
-        with self.engine.connect() as connection:
-            found = connection.execute(
-                select(schema.ledger_entries.c.hash).where(schema.ledger_entries.c.id == entry_id)
-            ).scalar()
-        return None if found is None else bytes(found).hex()
+        return _hex(*self.source.rows([Ask(_HASH, {_ENTRY: entry_id})]))
+
+    def news(self, after: Watermark) -> News:
+        """What there is after a watermark, all of one instant."""
+        few, (zone, last_hash) = self.source.few(after, [Ask(_ZONE), Ask(_HASH, {_ENTRY: after.id})])
+        return News(self._zone(zone), _hex(last_hash), few)
+
+    def _zone(self, found: Rows) -> str:
+        return self._fixed_zone or checked_zone(found[0][0] if found else "UTC").key
 
     def close(self) -> None:
         """Give back all connections."""
@@ -75,3 +89,7 @@ def told() -> Iterator[None]:
         raise LedgerUnavailable(
             f"The columnar copy could not be written: {error}. Give it more memory or disk; the last copy is still shown."
         ) from error
+
+
+def _hex(found: Rows) -> str | None:
+    return bytes(found[0][0]).hex() if found else None

@@ -69,6 +69,13 @@ def left_out(database: duckdb.DuckDBPyConnection, relation: str, begins: int) ->
     return int(database.execute(counted).fetchall()[0][0])
 
 
+def openings_of(database: duckdb.DuckDBPyConnection, relation: str, begins: int, zone: str) -> tuple[str, Aside]:
+    """SQL of what all entries of a relation before that instant come to; and how many those are."""
+    opened = f"{with_openings(relation, begins, zone, among='FALSE')} ORDER BY account_id"
+    openings = int(database.execute(f"SELECT count(*) FROM ({opened})").fetchall()[0][0])
+    return opened, Aside(left_out(database, relation, begins), openings)
+
+
 def retained(
     database: duckdb.DuckDBPyConnection, rows: pa.Table, begins: int | None, zone: str
 ) -> tuple[pa.Table, Aside]:

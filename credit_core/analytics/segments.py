@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from credit_core.analytics import counting, relations
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.carrying import last_whole_day
-from credit_core.analytics.dimensions import BY_ACCOUNT, Dimensions, key_of, lots_named
+from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE, Dimensions, key_of, lots_named
 from credit_core.analytics.filing import (
     SegmentFile,
     closed,
@@ -44,8 +44,8 @@ from credit_core.analytics.filling import Fillers, Terms, lacking
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import ASIDE, NAME, Lock, Manifest, Segment
 from credit_core.analytics.origin import Origin, told
-from credit_core.analytics.retention import Aside, begins_us, clock, left_out, retained, with_openings
-from credit_core.analytics.source import Chunk, Watermark
+from credit_core.analytics.retention import Aside, begins_us, clock, openings_of, retained
+from credit_core.analytics.source import START, Chunk, Watermark, joined
 from credit_core.analytics.sync import Follow, open_database
 from credit_core.errors import Conflict
 from credit_core.units import from_us
@@ -93,7 +93,7 @@ class Syncer:
 
     @classmethod
     def open(
-        cls, url: str, folder: Path, reporting_zone: str | None = None, memory_limit: str = "384MB", threads: int = 2
+        cls, url: str, folder: Path, reporting_zone: str | None = None, memory_limit: str = "512MB", threads: int = 2
     ) -> Syncer:
         """Become the writer of ``folder``, for the ledger at ``url``.
 
@@ -131,10 +131,10 @@ class Syncer:
         started = time.perf_counter()
         with told(), Fillers(self._passing, FILLERS) as fillers:
             self._origin.renew()
-            anew = self._prepare(rebuild, keep_days)
+            anew, few = self._prepare(rebuild, keep_days)
             self._retain()
             rows = 0
-            for new in (self._fill(fillers), self._take_in()):
+            for new in (self._fill(fillers), self._take_in()) if few is None else (self._take_in([few]),):
                 for copied in new:
                     rows += copied
                     progress(0.0, f"{rows} entries")
@@ -172,12 +172,12 @@ class Syncer:
     def _terms(self) -> Terms:
         return Terms(self._url, str(self.folder), self._now.zone, self._now.begins_us)
 
-    def _prepare(self, rebuild: bool, keep_days: int | None) -> bool:
-        """Take up the manifest; begin anew where layout, zone or ledger are others. True where that was so."""
-        zone, layout = self._origin.zone(), layout_of()
+    def _prepare(self, rebuild: bool, keep_days: int | None) -> tuple[bool, Chunk | None]:
+        """Take up the manifest; begin anew where layout, zone or ledger are others: True where that was so. And few new entries."""
         if self._manifest is None:
-            self._take_up(zone, layout)
-        at = self._now
+            self._take_up(self._origin.zone(), layout_of())
+        at, layout = self._now, layout_of()
+        zone, last_hash, few = self._origin.news(at.watermark)
         if at.made_up is not None and not rebuild:
             raise Conflict(
                 f"The facts in {self.folder} are {at.made_up}; there is no ledger to go on from. "
@@ -186,18 +186,18 @@ class Syncer:
         kept = at.keep_days if keep_days is None else keep_days or None
         # What has left the copy is only in the ledger.
         missed = at.begins_us is not None and (kept is None or kept > (at.keep_days or 0))
-        same_ledger = at.id == 0 or self._origin.hash_of(at.id) == at.last_hash
+        same_ledger = at.id == 0 or last_hash == at.last_hash
         same = at.made_up is None and at.layout == layout and same_ledger
         if same and at.zone == zone and not (rebuild or missed):
             self._manifest = replace(at, keep_days=kept)
-            return False
+            return False, few
         # What is of the same ledger is shown until the new one has caught up.
         self._aside = same and at.entries > 0
         self._manifest = Manifest(layout, zone, at.version, number=at.number, keep_days=kept)
         self._dimensions.forget()
         if not self._aside:
             self._publish(self._now)
-        return True
+        return True, few if at.watermark == START else None
 
     def _take_up(self, zone: str, layout: str) -> None:
         there = manifests.read(self.folder) or Manifest(layout, zone)
@@ -251,19 +251,20 @@ class Syncer:
             written = () if segment is None else (replace(segment, file=self._named(segment.file)),)
             yield self._copied(end, written, left, settled=False)
 
-    def _take_in(self) -> Iterator[int]:
-        """What is left, or all of it where it is little."""
+    def _take_in(self, chunks: Iterable[Chunk] | None = None) -> Iterator[int]:
+        """What is left, or all of it where it is little; ``chunks``: where it was read already."""
         waiting: list[Chunk] = []
-        for chunk in self._origin.source.chunks(self._now.watermark):
+        for chunk in chunks or self._origin.source.chunks(self._now.watermark):
             if chunk.entries.num_rows:
                 waiting.append(chunk)
             if sum(one.entries.num_rows for one in waiting) >= BACKFILL_ROWS:
-                yield self._append(pa.concat_tables([one.entries for one in waiting]), chunk.watermark)
+                yield self._append(joined(waiting))
                 waiting = []
         if waiting:
-            yield self._append(pa.concat_tables([one.entries for one in waiting]), waiting[-1].watermark)
+            yield self._append(joined(waiting))
 
-    def _append(self, entries: pa.Table, end: Watermark) -> int:
+    def _append(self, chunk: Chunk) -> int:
+        entries = chunk.entries
         self._dimensions.touch(entries)
         # A tick is published once, together with its accounts, whose lots it needs.
         tick = entries.num_rows < LEAST_CLOSED_ROWS
@@ -271,14 +272,16 @@ class Syncer:
         if lots is None:
             lots = lots_named(self._origin.source, entries["lot_id"].unique().drop_null().to_pylist())
         written, aside = self.write(entries, lots, closed=not tick)
-        return self._copied(end, written, aside, settled=tick)
+        return self._copied(chunk.watermark, written, aside, settled=tick, last_hash=chunk.last_hash)
 
-    def _copied(self, end: Watermark, written: tuple[Segment, ...], aside: Aside, *, settled: bool) -> int:
+    def _copied(
+        self, end: Watermark, written: tuple[Segment, ...], aside: Aside, *, settled: bool, last_hash: str | None = None
+    ) -> int:
         """Publish that the copy reaches up to ``end``; gives how many entries that were."""
-        at = self._now
+        at, last_hash = self._now, last_hash or self._origin.hash_of(end.id)
         self._publish(
             replace(
-                at, tx=end.tx, id=end.id, last_hash=self._origin.hash_of(end.id), segments=(*at.segments, *written),
+                at, tx=end.tx, id=end.id, last_hash=last_hash, segments=(*at.segments, *written),
                 left_out=at.left_out + aside.left_out, openings=at.openings + aside.openings, settled=settled,
             )
         )  # fmt: skip
@@ -372,16 +375,13 @@ class Syncer:
         kept = [one for one in at.segments if one.first_us >= begins]
         aside = Aside()
         if old:
-            every = f"read_parquet({self._paths(old)})"
-            opened = f"{with_openings(every, begins, at.zone, among='FALSE')} ORDER BY account_id"
-            aside = Aside(left_out(self._database, every, begins), self._one(f"SELECT count(*) FROM ({opened})")[0])
+            opened, aside = openings_of(self._database, f"read_parquet({self._paths(old)})", begins, at.zone)
             if aside.openings:
                 kept.append(self._sorted(opened))
         for one in old:
             if one.last_us >= begins:
-                made_of = self._sorted if one.closed else self._reopened
-                rows = f"SELECT * FROM read_parquet({self._paths([one])})"
-                kept.append(made_of(f"{rows} WHERE occurred_at >= {begins} ORDER BY occurred_at, id"))
+                rows, made_of = f"SELECT * FROM read_parquet({self._paths([one])})", (self._reopened, self._sorted)
+                kept.append(made_of[one.closed](f"{rows} WHERE occurred_at >= {begins} ORDER BY occurred_at, id"))
         self._publish(
             replace(
                 self._now, segments=tuple(kept), begins_us=begins, left_out=at.left_out + aside.left_out, openings=aside.openings,
@@ -406,9 +406,9 @@ class Syncer:
             if known is not None and tables.get(name) == (known[0],) and rows.equals(known[1]):
                 continue
             file = self._stored(name, rows)
-            if name not in changed.partly:
+            if not (beside := name in changed.partly | changed.added):
                 self._written[name] = file, rows
-            parts = (*tables.get(name, ()), file) if name in changed.partly else (file,)
+            parts = (*tables.get(name, ()), file) if beside else (file,)
             tables[name] = self._folded(name, parts) if len(parts) >= MOST_PARTS else parts
         self._dimensions.settle(tokens)
         settled = replace(self._now, tables=tables, tokens=tokens, settled=True)
@@ -419,7 +419,7 @@ class Syncer:
         return changed.lots
 
     def _folded(self, name: str, parts: tuple[str, ...]) -> tuple[str, ...]:
-        rows, whole = folded(self.folder, parts, key_of(name))
+        rows, whole = folded(self.folder, parts, None if name in WHOLE else key_of(name))
         return (self._filed(name, rows),) if whole else (parts[0], self._filed(name, rows))
 
     # Files -------------------------------------------------------------------------------------------------------
@@ -432,9 +432,9 @@ class Syncer:
 
     def _stored(self, kind: str, rows: pa.Table) -> str:
         """A few rows, not waited for: what a power cut damages is found at the next start."""
-        path = self._path(kind)
-        # Neither would pay for so few rows, and both take as long as all the rest.
-        pq.write_table(rows, path, store_schema=False, use_dictionary=False, write_statistics=False)
+        with pa.OSFile(str(path := self._path(kind)), "wb") as file:
+            # Neither would pay for so few rows, and both take as long as all the rest.
+            pq.write_table(rows, file, store_schema=False, use_dictionary=False, write_statistics=False)
         return path.name
 
     def _filed(self, kind: str, rows: str) -> str:

@@ -13,45 +13,52 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import adbc_driver_manager
 import adbc_driver_postgresql.dbapi  # type: ignore[import-untyped]
 import adbc_driver_sqlite.dbapi
+import psycopg
 import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Integer,
     Select,
-    String,
     Text,
     bindparam,
-    cast,
-    literal,
-    literal_column,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.engine import URL
-from sqlalchemy.types import TypeEngine, UserDefinedType
 
+from credit_core.analytics.few import POSTGRESQL, Ask, PostgresFew, Rows
+from credit_core.analytics.packing import packed_after_id, unpacked
 from credit_core.analytics.relations import ENTRY_COLUMNS
 from credit_core.analytics.statements import (
     WANTED,
     among_postgresql,
     among_sqlite,
-    columns_of,
     compiled_for,
     conformed,
     fetched,
     in_columns,
     within_postgresql,
     within_sqlite,
+)
+from credit_core.analytics.watermarks import (
+    AFTER_ID,
+    AFTER_TX,
+    MOST,
+    TX,
+    TX_NUMBER,
+    after_tx,
+    between,
+    bound,
+    entries_where,
+    entry_place,
+    inline,
+    settled_after,
 )
 from credit_core.errors import LedgerUnavailable
 from credit_core.store.engine import BUSY_TIMEOUT_MS, parse_url
@@ -61,10 +68,9 @@ from credit_core.store.schema import ledger_entries
 CHUNK_ROWS = 245_760
 _PIECE_ROWS = 61_440
 _READERS = 2
-#: Fewer rows than this are sooner taken through Python than through a file.
-_FEW_ROWS = 4_000
+#: So many rows are sooner taken through Python than through a file.
+FEW_ROWS = 4_000
 SQLITE = sqlite.dialect(paramstyle="qmark")
-POSTGRESQL = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class Watermark(NamedTuple):
@@ -75,10 +81,11 @@ class Watermark(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Entries in the order they are copied, and the watermark that goes with them."""
+    """Entries in the order they are copied, and the watermark that goes with them; ``last_hash``: of the last, hex, where it was read."""
 
     entries: pa.Table
     watermark: Watermark
+    last_hash: str | None = None
 
 
 START = Watermark(0, 0)
@@ -90,17 +97,20 @@ class Source(Protocol):
     def place(self) -> tuple[int, ...]:
         """Where the ledger lies; another place after a file was replaced."""
 
+    def few(self, after: Watermark, asks: Sequence[Ask] = ()) -> tuple[Chunk | None, list[Rows]]:
+        """All entries after a watermark that may be copied now, None where they are not few; and what else is asked, of that instant."""
+
+    def rows(self, asks: Sequence[Ask]) -> list[Rows]:
+        """Of each statement its rows, as the database has their values: few, all of one instant. One thread at a time."""
+
     def chunks(self, after: Watermark) -> Iterator[Chunk]:
         """Every entry after a watermark that may be copied now, in pieces."""
 
     def ends(self, after: Watermark, rows: int) -> Iterator[Watermark]:
         """Where pieces of so many entries end, of those after a watermark that may be copied now; what is left over is less."""
 
-    def read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
-        """Rows for relations of the copy, by its name, in its types: several small reads, all of one instant.
-
-        ``wanted``: the values that :meth:`among` left open.
-        """
+    def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
+        """Rows for relations of the copy, by its name, in its types: any number of them, all of one instant."""
 
     def among(self, key: ColumnElement[str]) -> ColumnElement[bool]:
         """``key IN wanted``, for statements that are kept and read again and again."""
@@ -116,6 +126,12 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give back connections and files."""
+
+
+def entries_after(source: Source, after: Watermark) -> Iterator[Chunk]:
+    """Every entry after a watermark that may be copied now, by the way that is the shorter one."""
+    few, _ = source.few(after)
+    yield from source.chunks(after) if few is None else [few]
 
 
 def open_source(url: str, folder: Path) -> Source:
@@ -148,6 +164,22 @@ class SqliteSource:
             return found.st_dev, found.st_ino
         return ()
 
+    def few(self, after: Watermark, asks: Sequence[Ask] = ()) -> tuple[Chunk | None, list[Rows]]:
+        """By id alone."""
+        found, *others = self.rows([Ask(packed_after_id(), {AFTER_ID: after.id, MOST: FEW_ROWS + 1}), *asks])
+        if len(found) > FEW_ROWS:
+            return None, others
+        entries = unpacked(found)
+        return (_chunk(entries, 0, found[-1][-1]) if found else Chunk(entries, after)), others
+
+    def rows(self, asks: Sequence[Ask]) -> list[Rows]:
+        """One short read transaction."""
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            found = [connection.execute(*compiled_for(ask.statement, SQLITE, ask.values)).fetchall() for ask in asks]
+            connection.execute("ROLLBACK")
+        return found
+
     def chunks(self, after: Watermark) -> Iterator[Chunk]:
         """Ranges of ids, a few read ahead in parallel."""
         newest = self._newest()
@@ -156,10 +188,10 @@ class SqliteSource:
         for piece in self._pieces(bounds):
             pieces.append(piece)
             if len(pieces) == CHUNK_ROWS // _PIECE_ROWS:
-                yield _joined(pieces)
+                yield joined(pieces)
                 pieces.clear()
         if pieces:
-            yield _joined(pieces)
+            yield joined(pieces)
 
     def ends(self, after: Watermark, rows: int) -> Iterator[Watermark]:
         """Every so many ids."""
@@ -187,30 +219,25 @@ class SqliteSource:
                     future.cancel()
 
     def _range(self, low: int, high: int) -> Chunk:
-        if high - low <= _FEW_ROWS:
-            with self._connection() as connection:
-                cursor = connection.execute(_newest_sql(), (low, high))
-                entries = in_columns("facts", [column[0] for column in cursor.description], cursor.fetchall())
-        else:
-            entries = self._by_carrier({"facts": between(low, high)})["facts"]
+        entries = self._by_carrier({"facts": between(low, high)})["facts"]
         return Chunk(entries, Watermark(0, entries["id"][-1].as_py() if entries.num_rows else low))
 
-    def read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
+    def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
         """One short read transaction; what turns out to be much goes through a carrier, by another."""
         tables: dict[str, pa.Table] = {}
         with self._connection() as connection:
             connection.execute("BEGIN")
             for name, statement in statements.items():
-                cursor = connection.execute(*compiled_for(statement, SQLITE, wanted))
-                rows, names = cursor.fetchmany(_FEW_ROWS), [column[0] for column in cursor.description]
+                cursor = connection.execute(*compiled_for(statement, SQLITE))
+                rows, names = cursor.fetchmany(FEW_ROWS), [column[0] for column in cursor.description]
                 cursor.close()
-                if len(rows) == _FEW_ROWS:
+                if len(rows) == FEW_ROWS:
                     break
                 tables[name] = in_columns(name, names, rows)
             connection.execute("ROLLBACK")
-        return tables if len(tables) == len(statements) else self._by_carrier(statements, wanted)
+        return tables if len(tables) == len(statements) else self._by_carrier(statements)
 
-    def _by_carrier(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
+    def _by_carrier(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
         carrier = Path(self._folder, f"carrier-{next(self._numbers)}.db")
         try:
             with self._connection() as connection:
@@ -219,7 +246,7 @@ class SqliteSource:
                 connection.execute("PRAGMA carrier.synchronous=OFF")
                 connection.execute("BEGIN")
                 for name, statement in statements.items():
-                    sql, parameters = compiled_for(statement, SQLITE, wanted)
+                    sql, parameters = compiled_for(statement, SQLITE)
                     connection.execute(f'CREATE TABLE carrier."{name}" AS {sql}', parameters)
                 connection.execute("COMMIT")
                 connection.execute("DETACH carrier")
@@ -287,18 +314,6 @@ class SqliteSource:
         self._let_go()
 
 
-class _Xid8(UserDefinedType[int]):
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "xid8"
-
-
-#: Made by the migration, on PostgreSQL alone.
-TX: ColumnElement[Any] = literal_column("ledger_entries.tx", _Xid8())
-_ENDED = literal_column("pg_snapshot_xmin(pg_current_snapshot())", _Xid8())
-
-
 class PostgresSource:
     """Reads a PostgreSQL ledger through ADBC, by the watermark (tx, id)."""
 
@@ -306,17 +321,34 @@ class PostgresSource:
         """Nothing is opened before the first read."""
         self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._connection: adbc_driver_postgresql.dbapi.Connection | None = None
+        self._few = PostgresFew(self._url)
 
     def place(self) -> tuple[int, ...]:
         """A server has one place."""
         return ()
 
+    def few(self, after: Watermark, asks: Sequence[Ask] = ()) -> tuple[Chunk | None, list[Rows]]:
+        """By the watermark's index."""
+        beyond = {AFTER_TX: str(after.tx), AFTER_ID: after.id, MOST: FEW_ROWS + 1}
+        found, *others = self.rows([Ask(after_tx(), beyond), *asks])
+        if len(found) > FEW_ROWS:
+            return None, others
+        entries = in_columns("facts", ENTRY_COLUMNS, found)
+        return (_chunk(entries, *found[-1][-2:]) if found else Chunk(entries, after)), others
+
+    def rows(self, asks: Sequence[Ask]) -> list[Rows]:
+        """One read-only transaction, in one round trip."""
+        try:
+            return self._few.rows(asks)
+        except psycopg.Error as error:
+            raise _unreadable(error) from error
+
     def chunks(self, after: Watermark) -> Iterator[Chunk]:
         """One statement a chunk, until one comes back short."""
         while True:
-            statement = entries_where(cast(cast(TX, String), BigInteger).label("tx")).where(*_settled_after(after))
+            statement = entries_where(TX_NUMBER).where(*settled_after(*after))
             entries = self.read(
-                {"facts": statement.order_by(TX, ledger_entries.c.id).limit(_inline(CHUNK_ROWS, Integer()))}
+                {"facts": statement.order_by(TX, ledger_entries.c.id).limit(inline(CHUNK_ROWS, Integer()))}
             )["facts"]
             if entries.num_rows == 0:
                 return
@@ -329,7 +361,7 @@ class PostgresSource:
         """By the index alone."""
         entry = ledger_entries.c
         while True:
-            statement = select(cast(cast(TX, String), BigInteger).label("tx"), entry.id).where(*_settled_after(after))
+            statement = select(TX_NUMBER, entry.id).where(*settled_after(*after))
             found = self.read({"facts": statement.order_by(TX, entry.id).offset(rows - 1).limit(1)})[
                 "facts"
             ].to_pylist()
@@ -338,28 +370,26 @@ class PostgresSource:
             after = Watermark(found[0]["tx"], found[0]["id"])
             yield after
 
-    def read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str] = ()) -> dict[str, pa.Table]:
+    def read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
         """One read-only transaction; a connection lost since the last read is opened again, once."""
         try:
-            return self._read(statements, wanted)
+            return self._read(statements)
         except adbc_driver_manager.Error:
             self._drop()
         try:
-            return self._read(statements, wanted)
+            return self._read(statements)
         except adbc_driver_manager.Error as error:
             self._drop()
-            raise LedgerUnavailable(
-                f"The ledger could not be read: {error}. Check the database; then `python -m credit_core init` migrates it."
-            ) from error
+            raise _unreadable(error) from error
 
-    def _read(self, statements: Mapping[str, Select[Any]], wanted: Sequence[str]) -> dict[str, pa.Table]:
+    def _read(self, statements: Mapping[str, Select[Any]]) -> dict[str, pa.Table]:
         if self._connection is None:
             self._connection = adbc_driver_postgresql.dbapi.connect(self._url, autocommit=True)
         tables: dict[str, pa.Table] = {}
         with self._connection.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             for name, statement in statements.items():
-                sql, parameters = compiled_for(statement, POSTGRESQL, wanted)
+                sql, parameters = compiled_for(statement, POSTGRESQL)
                 cursor.execute(sql, parameters or None)
                 tables[name] = conformed(name, cursor.fetch_arrow_table())
             cursor.execute("COMMIT")
@@ -375,11 +405,11 @@ class PostgresSource:
 
     def up_to(self, watermark: Watermark) -> ColumnElement[bool]:
         """(tx, id) ≤ watermark: everything below it had ended when it was read."""
-        return tuple_(TX, ledger_entries.c.id) <= bound(watermark)
+        return entry_place() <= bound(*watermark)
 
     def after(self, watermark: Watermark) -> ColumnElement[bool]:
         """(tx, id) > watermark, which the index finds."""
-        return tuple_(TX, ledger_entries.c.id) > bound(watermark)
+        return entry_place() > bound(*watermark)
 
     def _drop(self) -> None:
         if self._connection is not None:
@@ -388,45 +418,24 @@ class PostgresSource:
         self._connection = None
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         self._drop()
+        self._few.close()
 
 
-def _joined(pieces: Sequence[Chunk]) -> Chunk:
-    return Chunk(pa.concat_tables([piece.entries for piece in pieces]), pieces[-1].watermark)
-
-
-def entries_where(*extra: ColumnElement[Any]) -> Select[Any]:
-    """The columns of ``ledger_entries`` that are copied."""
-    return select(*columns_of(ledger_entries, ENTRY_COLUMNS), *extra)
-
-
-def between(low: int, high: int) -> Select[Any]:
-    """Entries with low < id ≤ high, in order."""
-    ids = ledger_entries.c.id
-    return entries_where().where(ids > low, ids <= high).order_by(ids)
-
-
-@cache
-def _newest_sql() -> str:
-    """The statement of :func:`between`, with both bounds as parameters."""
-    return str(between(0, 0).compile(dialect=SQLITE))
-
-
-def _settled_after(after: Watermark) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return TX < _ENDED, tuple_(TX, ledger_entries.c.id) > bound(after)
-
-
-def bound(watermark: Watermark) -> ColumnElement[Any]:
-    """A watermark to compare (tx, id) with."""
-    return tuple_(
-        cast(cast(_inline(str(watermark.tx), String()), String), _Xid8()), _inline(watermark.id, BigInteger())
+def _unreadable(error: Exception) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"The ledger could not be read: {error}. Check the database; then `python -m credit_core init` migrates it."
     )
 
 
-def _inline(value: int | str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
-    """A value that SQLAlchemy renders into the statement: ADBC reads by COPY, four times as fast, where nothing is bound."""
-    return literal(value, kind, literal_execute=True)
+def _chunk(entries: pa.Table, tx: int, last_hash: bytes) -> Chunk:
+    return Chunk(entries, Watermark(tx, entries["id"][-1].as_py()), bytes(last_hash).hex())
+
+
+def joined(pieces: Sequence[Chunk]) -> Chunk:
+    """Several in a row as one."""
+    return Chunk(pa.concat_tables([piece.entries for piece in pieces]), *pieces[-1][1:])
 
 
 def _carried(carrier: Path, names: Iterable[str]) -> dict[str, pa.Table]:

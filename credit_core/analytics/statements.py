@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    any_,
     cast,
     func,
     literal,
@@ -53,8 +55,13 @@ def among_sqlite(key: ColumnElement[str], array: ColumnElement[str]) -> ColumnEl
 
 
 def among_postgresql(key: ColumnElement[str], array: ColumnElement[str]) -> ColumnElement[bool]:
-    """``key IN`` the values of a JSON array."""
-    return key.in_(select(func.jsonb_array_elements_text(cast(array, postgresql.JSONB(none_as_null=True)))))
+    """``key IN`` the values of a JSON array.
+
+    As an array, by which an index is looked through whatever the number of its values: of a sub-select PostgreSQL takes it that
+    there are a hundred, and reads the whole table for fewer than there are.
+    """
+    values = select(func.jsonb_array_elements_text(cast(array, postgresql.JSONB(none_as_null=True))))
+    return key == any_(func.array(values.scalar_subquery()))
 
 
 def columns_of(source: Table, names: Sequence[str]) -> list[ColumnElement[Any]]:
@@ -65,11 +72,13 @@ def columns_of(source: Table, names: Sequence[str]) -> list[ColumnElement[Any]]:
     ]
 
 
-def compiled_for(statement: Select[Any], dialect: Dialect, wanted: Sequence[str] = ()) -> tuple[str, list[Any]]:
-    """SQL, and its parameters in order; ``wanted`` are those of :meth:`Source.among`."""
+def compiled_for(
+    statement: Select[Any], dialect: Dialect, values: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[str, list[Any]]:
+    """SQL, and its parameters in order; ``values`` are those that a statement that is kept leaves open."""
     compiled = _compiled(statement, dialect)
-    values = {**compiled.params, WANTED: json.dumps(list(wanted))} if wanted else compiled.params
-    return str(compiled), [values[name] for name in compiled.positiontup or ()]
+    known = compiled.params | values
+    return str(compiled), [known[name] for name in compiled.positiontup or ()]
 
 
 @lru_cache(maxsize=64)

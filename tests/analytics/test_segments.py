@@ -69,6 +69,7 @@ def stored(tmp_path: Path) -> Iterator[Stored]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments close after a few rows."""
+    monkeypatch.setattr(source, "FEW_ROWS", 10)
     monkeypatch.setattr(source, "CHUNK_ROWS", 60)
     monkeypatch.setattr(source, "_PIECE_ROWS", 20)
     for name, value in {
@@ -107,6 +108,7 @@ def test_the_copy_on_disk_holds_what_the_copy_in_memory_holds(
 def test_processes_of_their_own_fill_what_is_much(
     either: Ledger, stored: Stored, copied: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(source, "FEW_ROWS", 10)
     monkeypatch.setattr(segments, "FILLED_ROWS", 100)
     monkeypatch.setattr(segments, "PAGE_ROWS", 3)
     busy(either)

@@ -88,6 +88,7 @@ def test_an_empty_ledger_is_copied_as_nothing(either: Ledger, copied: Copy) -> N
 def test_chunks_of_any_size_leave_nothing_out(
     either: Ledger, copied: Copy, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(source, "FEW_ROWS", 5)
     monkeypatch.setattr(source, "CHUNK_ROWS", rows * 3)
     monkeypatch.setattr(source, "_PIECE_ROWS", rows)
     busy(either, accounts=2, requests=15)
@@ -97,6 +98,7 @@ def test_chunks_of_any_size_leave_nothing_out(
 def test_a_writer_in_between_loses_and_doubles_nothing(
     either: Ledger, copied: Copy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(source, "FEW_ROWS", 3)
     monkeypatch.setattr(source, "CHUNK_ROWS", 6)
     monkeypatch.setattr(source, "_PIECE_ROWS", 2)
     either.account("a")

@@ -43,7 +43,7 @@ from credit_core.analytics.clickhouse.tables import KEYED, Site
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.relations import ENTRY_COLUMNS
-from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark
+from credit_core.analytics.source import CHUNK_ROWS, START, Chunk, Watermark, entries_after
 from credit_core.analytics.statements import columns_of
 from credit_core.analytics.sync import Extent, Facts, Follow, Place, incoming
 from credit_core.errors import InvalidConfig, InvalidRequest, LedgerUnavailable
@@ -263,7 +263,9 @@ class ClickHouseFacts(Facts):
     def _load_new(self, state: _State, progress: Progress) -> _State:
         """Every batch that there is to send, then the small tables, which a number of its own tells of."""
         before = state.entries
-        for chunk in self._source.chunks(Watermark(state.tx, state.id)):
+        for chunk in entries_after(self._source, Watermark(state.tx, state.id)):
+            if not chunk.entries.num_rows:
+                break
             state = self._load(state, chunk)
             progress(state.entries - before)
         if self._refresh_dimensions(copied=state.entries > before):
@@ -282,7 +284,8 @@ class ClickHouseFacts(Facts):
         self._dimensions.touch(entries)
         return self._commit(
             state._replace(
-                batch=batch, tx=chunk.watermark.tx, id=chunk.watermark.id, last_hash=self._origin.hash_of(chunk.watermark.id),
+                batch=batch, tx=chunk.watermark.tx, id=chunk.watermark.id,
+                last_hash=chunk.last_hash or self._origin.hash_of(chunk.watermark.id),
                 first_us=min([bounds["min"], *known]), last_us=max([bounds["max"], *known]),
                 entries=state.entries + entries.num_rows,
             )
@@ -306,7 +309,7 @@ class ClickHouseFacts(Facts):
         """Send the rows of accounts that have new entries, and the small tables that changed."""
         changed, tokens = self._dimensions.changed(copied=copied)
         for name, rows in changed.tables.items():
-            if name in KEYED:
+            if name in KEYED or name in changed.added:
                 self._send(name, rows)
             else:
                 self._replace(name, rows)
