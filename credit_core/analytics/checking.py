@@ -31,8 +31,8 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from sqlalchemy import select
 
-from credit_core.analytics.lanes import opened
 from credit_core.analytics.few import POSTGRESQL
+from credit_core.analytics.lanes import opened
 from credit_core.analytics.source import SQLITE
 from credit_core.analytics.statements import ONE_BATCH, columns_of, compiled_for
 from credit_core.store import chain
