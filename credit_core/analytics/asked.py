@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from credit_core.analytics.days import day_within
 from credit_core.analytics.rollups import RollUp
-from credit_core.analytics.visiting import Held
 
 
 class Rolled(NamedTuple):
@@ -19,6 +18,14 @@ class Rolled(NamedTuple):
     measures: Mapping[str, str]
     counts: Mapping[str, str]
     latest: Mapping[str, str]
+
+
+class Held(NamedTuple):
+    """Of which days visits are there; ``newest``: the newest file of them, which is another once anything of these days is."""
+
+    first: date
+    through: date
+    newest: str
 
 
 class RolledUp(NamedTuple):
@@ -53,11 +60,16 @@ class RolledUp(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A relation that a rewritten statement asks: a day rolled up on either side of what cuts it, or its ``entries``."""
+    """A relation that a rewritten statement asks: a day rolled up on either side of what cuts it, or its ``entries``.
+
+    Without ``entries`` it is kept from the first question on; as long as ``of`` is the same, where that is said, else until
+    something new is copied.
+    """
 
     name: str
     sql: str
-    entries: str
+    entries: str | None
+    of: str | None = None
 
 
 class Asked(NamedTuple):

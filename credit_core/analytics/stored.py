@@ -21,7 +21,7 @@ from sqlalchemy import FromClause, SelectBase
 
 from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, run_outs, spells, visits
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics.asked import RolledUp
+from credit_core.analytics.asked import Held, RolledUp
 from credit_core.analytics.compiling import compiled
 from credit_core.analytics.cutting import Cuts
 from credit_core.analytics.day_ends import DayEnds
@@ -35,7 +35,6 @@ from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.subsets import SUBSETS
 from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, open_database
-from credit_core.analytics.visiting import Held
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
@@ -295,7 +294,7 @@ class StoredFacts(Facts):
         if not there.days:
             return None
         self._view(visits.NAME, list(there.files.values()))
-        return Held(min(there.days), max(there.days))
+        return Held(min(there.days), max(there.days), there.files[max(there.files)])
 
     def _take_up_day_ends(self, found: Manifest) -> DayEnds | None:
         """Where accounts stood when days ended, and whose cycles are others than when that was counted."""

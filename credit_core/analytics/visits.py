@@ -4,6 +4,7 @@ A visit is an account, a place (plan and region) and a day on which it did what 
 one before it lies outside; accounts that came in one place alone are counted by day and day before. Of those that came in more,
 a visit also has the last day in each other place, so that it is known which is the first whatever places are looked at. What
 holds by week is kept in files (:mod:`credit_core.analytics.by_week`), and asked for by :mod:`credit_core.analytics.visiting`.
+Of a day that is not over, and of one that a question cuts through, visits are told account by account, with their instants.
 """
 
 from __future__ import annotations
@@ -96,3 +97,56 @@ def statement(rows: str, before: str | None, first: date, zone: str) -> str:
         WHERE p.day >= DATE '{first}' GROUP BY ALL
         UNION ALL
         SELECT DISTINCT day, plan, region, '{ANY}', CAST(NULL AS DATE), NULL, 0 FROM days"""
+
+
+def of_day(entries: str, before: str | None) -> str:
+    """SQL of one day's visits, each account's by itself, so that any part of the day up to an instant can be asked for.
+
+    ``entries``: columns account_id, plan, region, occurred_at, and whether each of :data:`COUNTED` was done. ``before``: newest
+    instants before the day. Columns plan, region, what, came_at (the first instant), since (the newest before the day, there),
+    others (the newest instants before ``came_at`` in other places), accounts.
+    """
+    firsts = ", ".join(f"min(occurred_at) FILTER ({what}) AS {what}" for what in COUNTED)
+    instants = ", ".join(COUNTED.values())
+    unknown = ", ".join(f"CAST(NULL AS BIGINT) AS {instant}" for instant in COUNTED.values())
+    sole = " UNION ALL ".join(
+        f"SELECT plan, region, '{what}' AS what, {what} AS came_at, {instant} AS since, NULL AS others, 1 AS accounts "
+        f"FROM matched ANTI JOIN several USING (account_id) WHERE {what} IS NOT NULL"
+        for what, instant in COUNTED.items()
+    )
+    theirs = " UNION ALL ".join(
+        f"SELECT '{what}' AS what, account_id, plan, region, {came} AS came_at, {today} AS today "
+        f"FROM {rows} SEMI JOIN several USING (account_id) WHERE {came} IS NOT NULL"
+        for what, instant in COUNTED.items()
+        for came, rows, today in ((what, "did", True), (instant, "earlier", False))
+    )
+    return f"""
+        WITH entries AS NOT MATERIALIZED ({entries}),
+        did AS MATERIALIZED (
+            SELECT account_id, plan, region, {firsts} FROM entries WHERE {" OR ".join(COUNTED)} GROUP BY ALL
+        ),
+        earlier AS ({before or f"SELECT account_id, plan, region, {unknown} FROM did WHERE FALSE"}),
+        matched AS MATERIALIZED (
+            SELECT did.*, {instants}, earlier.account_id IS NULL
+                OR did.plan IS NOT DISTINCT FROM earlier.plan AND did.region IS NOT DISTINCT FROM earlier.region AS alike
+            FROM did LEFT JOIN earlier ON earlier.account_id = did.account_id
+        ),
+        several AS MATERIALIZED (
+            SELECT account_id FROM matched GROUP BY account_id HAVING count(*) > 1 OR NOT bool_and(alike)
+        ),
+        theirs AS MATERIALIZED (SELECT *, dense_rank() OVER (ORDER BY plan, region) AS place FROM ({theirs})),
+        last_there AS (
+            SELECT v.what, v.account_id, v.plan, v.region, v.place, v.came_at, o.plan AS plan_before, o.region AS region_before,
+                o.place AS place_before, max(o.came_at) AS since
+            FROM theirs v LEFT JOIN theirs o ON o.what = v.what AND o.account_id = v.account_id
+                AND (o.came_at < v.came_at OR o.came_at = v.came_at AND o.place < v.place)
+            WHERE v.today GROUP BY ALL
+        )
+        {sole}
+        UNION ALL
+        SELECT plan, region, what, came_at, max(since) FILTER (place_before = place),
+            list({{'plan': plan_before, 'region': region_before, 'since': since}} ORDER BY place_before)
+                FILTER (place_before <> place), 1
+        FROM last_there GROUP BY what, account_id, plan, region, place, came_at
+        UNION ALL
+        SELECT plan, region, '{ANY}', min(occurred_at), NULL, NULL, 0 FROM entries GROUP BY plan, region"""
