@@ -146,11 +146,7 @@ def source(asked: Counting, span: Days, relations_of: Sequence[Cut], zone: str) 
 
 def _nowhere_else(since: str) -> str:
     """Of a visit ``v``: its account had not come to another place that is asked for."""
-    others = "SELECT unnest(v.others, recursive := true)"
-    return (
-        "(v.others IS NULL OR NOT EXISTS ("
-        f"SELECT 1 FROM ({others}) AS facts WHERE facts.since >= {since} AND facts.{_PLACED}))"
-    )
+    return f"coalesce(len(list_filter(v.others, lambda facts: facts.since >= {since} AND facts.{_PLACED})) = 0, TRUE)"
 
 
 def answered(select: Node, asked: Counting, relation: Node, expression: Callable[[str], Node]) -> Node:
