@@ -164,20 +164,29 @@ def answered(select: Node, asked: Counting, relation: Node, expression: Callable
 def _own(day: date, cut: bool, held: Held, there: RolledUp) -> Cut:
     """A day's visits account by account: of entries where it is cut through, else of the roll-up by person and what is new."""
     over = day <= held.through
-    on = f"WHERE day = DATE '{day}'"
-    added_up = (
-        f"SELECT {_KEYS}, occurred_at, {', '.join(f'{one} > 0 AS {one}' for one in COUNTED)} FROM {PEOPLE.table} {on}"
+    entries = over or cut
+    new = ["facts_new"] if there.fresh and not over else []
+    relations = [*(["facts_closed"] if entries else []), *new]
+    did = [_did(one, {what: sql_of(PEOPLE.counts[what]) for what in COUNTED}, day) for one in relations]
+    if not entries:
+        did.append(_did(PEOPLE.table, {what: f"{what} > 0" for what in COUNTED}, day))
+    # The roll-up has one row of nearly every account.
+    alone = len(did) == 1 and not entries
+    firsts = ", ".join(f"min({what}) AS {what}" for what in COUNTED)
+    rows = did[0] if alone else f"SELECT {_KEYS}, {firsts} FROM ({' UNION ALL '.join(did)}) GROUP BY {_KEYS}"
+    places = " UNION ALL ".join(
+        f"SELECT plan, region, occurred_at FROM {one} WHERE day = DATE '{day}'"
+        for one in ([] if entries else [PEOPLE.table]) + relations
     )
-    rows = [f"{_entries('facts_closed')} {on}" if over or cut else added_up]
-    if there.fresh and not over:
-        rows.append(f"{_entries('facts_new')} {on}")
     name = f"came_{day:%Y%m%d}" + ("_cut" if cut and not over else "")
-    return Cut(name, of_day(" UNION ALL ".join(rows), _before(day, held, there)), None, held.newest if over else None)
+    return Cut(name, of_day(rows, places, _before(day, held, there)), None, held.newest if over else None)
 
 
-def _entries(relation: str) -> str:
-    done = (f"({sql_of(PEOPLE.counts[one])}) AS {one}" for one in COUNTED)
-    return f"SELECT {_KEYS}, occurred_at, {', '.join(done)} FROM {relation} AS {FACTS}"
+def _did(relation: str, done: Mapping[str, str], day: date) -> str:
+    """SQL of who did something on a day: the instants of rows that meet the conditions ``done``."""
+    instants = ", ".join(f"CASE WHEN {condition} THEN occurred_at END AS {what}" for what, condition in done.items())
+    some = " OR ".join(f"({condition})" for condition in done.values())
+    return f"SELECT {_KEYS}, {instants} FROM {relation} AS {FACTS} WHERE day = DATE '{day}' AND ({some})"
 
 
 def _before(day: date, held: Held, there: RolledUp) -> str | None:

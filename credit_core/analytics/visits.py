@@ -99,14 +99,14 @@ def statement(rows: str, before: str | None, first: date, zone: str) -> str:
         SELECT DISTINCT day, plan, region, '{ANY}', CAST(NULL AS DATE), NULL, 0 FROM days"""
 
 
-def of_day(entries: str, before: str | None) -> str:
+def of_day(did: str, places: str, before: str | None) -> str:
     """SQL of one day's visits, each account's by itself, so that any part of the day up to an instant can be asked for.
 
-    ``entries``: columns account_id, plan, region, occurred_at, and whether each of :data:`COUNTED` was done. ``before``: newest
-    instants before the day. Columns plan, region, what, came_at (the first instant), since (the newest before the day, there),
-    others (the newest instants before ``came_at`` in other places), accounts.
+    ``did``: columns account_id, plan, region, and the instant at which each of :data:`COUNTED` was done; most often one row for
+    each account. ``places``: plan and region of entries, and their instants. ``before``: newest instants before the day. Columns
+    plan, region, what, came_at (the first instant), since (the newest before the day, there), others (the newest instants before
+    ``came_at`` in other places), accounts.
     """
-    firsts = ", ".join(f"min(occurred_at) FILTER ({what}) AS {what}" for what in COUNTED)
     instants = ", ".join(COUNTED.values())
     unknown = ", ".join(f"CAST(NULL AS BIGINT) AS {instant}" for instant in COUNTED.values())
     sole = " UNION ALL ".join(
@@ -115,16 +115,13 @@ def of_day(entries: str, before: str | None) -> str:
         for what, instant in COUNTED.items()
     )
     theirs = " UNION ALL ".join(
-        f"SELECT '{what}' AS what, account_id, plan, region, {came} AS came_at, {today} AS today "
-        f"FROM {rows} SEMI JOIN several USING (account_id) WHERE {came} IS NOT NULL"
+        f"SELECT '{what}' AS what, account_id, plan, region, {newest}({came}) AS came_at, {today} AS today "
+        f"FROM {rows} SEMI JOIN several USING (account_id) WHERE {came} IS NOT NULL GROUP BY ALL"
         for what, instant in COUNTED.items()
-        for came, rows, today in ((what, "did", True), (instant, "earlier", False))
+        for newest, came, rows, today in (("min", what, "did", True), ("max", instant, "earlier", False))
     )
     return f"""
-        WITH entries AS NOT MATERIALIZED ({entries}),
-        did AS MATERIALIZED (
-            SELECT account_id, plan, region, {firsts} FROM entries WHERE {" OR ".join(COUNTED)} GROUP BY ALL
-        ),
+        WITH did AS MATERIALIZED ({did}),
         earlier AS ({before or f"SELECT account_id, plan, region, {unknown} FROM did WHERE FALSE"}),
         matched AS MATERIALIZED (
             SELECT did.*, {instants}, earlier.account_id IS NULL
@@ -149,4 +146,4 @@ def of_day(entries: str, before: str | None) -> str:
                 FILTER (place_before <> place), 1
         FROM last_there GROUP BY what, account_id, plan, region, place, came_at
         UNION ALL
-        SELECT plan, region, '{ANY}', min(occurred_at), NULL, NULL, 0 FROM entries GROUP BY plan, region"""
+        SELECT plan, region, '{ANY}', min(occurred_at), NULL, NULL, 0 FROM ({places}) GROUP BY plan, region"""
