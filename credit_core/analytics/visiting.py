@@ -17,7 +17,7 @@ from credit_core.analytics.asked import Cut, Held, RolledUp
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.parsed import FACTS, Node, nodes
-from credit_core.analytics.visits import COUNTED, NAME, of_day
+from credit_core.analytics.visits import ANY, COUNTED, NAME, of_day
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 
@@ -135,13 +135,21 @@ def source(asked: Counting, span: Days, relations_of: Sequence[Cut], zone: str) 
         )
     for day, one in zip(days_alone, relations_of, strict=True):
         began_us = to_us(first_instant(day if asked.by_day else span.first, place))
-        firsts = "" if asked.by_day else f" AND (v.since IS NULL OR v.since < {began_us})"
-        ends = "TRUE" if asked.before_us is None else f"v.came_at < {asked.before_us}"
-        parts.append(
-            f"SELECT DATE '{day}' AS day, v.plan, v.region, v.what, v.accounts FROM {one.name} AS v "
-            f"WHERE {ends}{firsts} AND {_nowhere_else(str(began_us))}"
-        )
+        parts += _of_own(asked, day, one.name, began_us)
     return " UNION ALL ".join(parts)
+
+
+def _of_own(asked: Counting, day: date, name: str, began_us: int) -> list[str]:
+    """SQL of a day's visits from its own relation: the first ones since an instant."""
+    ends = "IS NOT NULL" if asked.before_us is None else f"< {asked.before_us}"
+    rows = f"SELECT DATE '{day}' AS day, v.plan, v.region, '{{}}' AS what, {{}} AS accounts FROM {name} AS v WHERE v.{{}} {ends}"
+    # Before the day; the day's own instants alone tell where else the account came first.
+    parts = [
+        f"{rows.format(what, 1, what)} AND (v.{instant} IS NULL OR v.{instant} < {began_us}) AND {_nowhere_else(str(began_us))}"
+        for what, instant in COUNTED.items()
+        if what in asked.counted
+    ]
+    return [*parts, rows.format(ANY, 0, ANY)] if asked.by_day else parts
 
 
 def _nowhere_else(since: str) -> str:

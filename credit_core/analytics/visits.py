@@ -103,26 +103,21 @@ def of_day(did: str, places: str, before: str | None) -> str:
     """SQL of one day's visits, each account's by itself, so that any part of the day up to an instant can be asked for.
 
     ``did``: columns account_id, plan, region, and the instant at which each of :data:`COUNTED` was done; most often one row for
-    each account. ``places``: plan and region of entries, and their instants. ``before``: newest instants before the day. Columns
-    plan, region, what, came_at (the first instant), since (the newest before the day, there), others (the newest instants before
-    ``came_at`` in other places), accounts.
+    each account. ``places``: plan and region of entries, and their instants. ``before``: newest instants before the day.
+
+    Columns plan, region, for each of :data:`COUNTED` its first instant and the newest before the day, there; others (the newest
+    instants before that first one in other places), and entries: of a place alone, the first instant of any.
     """
-    instants = ", ".join(COUNTED.values())
-    unknown = ", ".join(f"CAST(NULL AS BIGINT) AS {instant}" for instant in COUNTED.values())
-    sole = " UNION ALL ".join(
-        f"SELECT plan, region, '{what}' AS what, {what} AS came_at, {instant} AS since, NULL AS others, 1 AS accounts "
-        f"FROM matched ANTI JOIN several USING (account_id) WHERE {what} IS NOT NULL"
-        for what, instant in COUNTED.items()
-    )
-    theirs = " UNION ALL ".join(
-        f"SELECT '{what}' AS what, account_id, plan, region, {newest}({came}) AS came_at, {today} AS today "
-        f"FROM {rows} SEMI JOIN several USING (account_id) WHERE {came} IS NOT NULL GROUP BY ALL"
-        for what, instant in COUNTED.items()
-        for newest, came, rows, today in (("min", what, "did", True), ("max", instant, "earlier", False))
+    whats, instants = ", ".join(COUNTED), ", ".join(COUNTED.values())
+    nobody = ", ".join(f"CAST(NULL AS BIGINT) AS {instant}" for instant in COUNTED.values())
+    each = f"unnest({list(COUNTED)}) AS what, unnest([{{}}]) AS came_at"
+    own = ", ".join(
+        f"CASE WHEN what = '{what}' THEN came_at END, max(since) FILTER (what = '{what}' AND place_before = place)"
+        for what in COUNTED
     )
     return f"""
         WITH did AS MATERIALIZED ({did}),
-        earlier AS ({before or f"SELECT account_id, plan, region, {unknown} FROM did WHERE FALSE"}),
+        earlier AS ({before or f"SELECT account_id, plan, region, {nobody} FROM did WHERE FALSE"}),
         matched AS MATERIALIZED (
             SELECT did.*, {instants}, earlier.account_id IS NULL
                 OR did.plan IS NOT DISTINCT FROM earlier.plan AND did.region IS NOT DISTINCT FROM earlier.region AS alike
@@ -131,19 +126,28 @@ def of_day(did: str, places: str, before: str | None) -> str:
         several AS MATERIALIZED (
             SELECT account_id FROM matched GROUP BY account_id HAVING count(*) > 1 OR NOT bool_and(alike)
         ),
-        theirs AS MATERIALIZED (SELECT *, dense_rank() OVER (ORDER BY plan, region) AS place FROM ({theirs})),
+        theirs AS MATERIALIZED (
+            SELECT what, account_id, plan, region, today, dense_rank() OVER (ORDER BY plan, region) AS place,
+                CASE WHEN today THEN min(came_at) ELSE max(came_at) END AS came_at
+            FROM (
+                SELECT account_id, plan, region, TRUE AS today, {each.format(whats)} FROM did
+                UNION ALL SELECT account_id, plan, region, FALSE, {each.format(instants)} FROM earlier
+            ) SEMI JOIN several USING (account_id) WHERE came_at IS NOT NULL GROUP BY what, account_id, plan, region, today
+        ),
         last_there AS (
-            SELECT v.what, v.account_id, v.plan, v.region, v.place, v.came_at, o.plan AS plan_before, o.region AS region_before,
-                o.place AS place_before, max(o.came_at) AS since
+            SELECT v.what, v.account_id, v.plan, v.region, v.place, v.came_at, o.plan AS plan_before,
+                o.region AS region_before, o.place AS place_before, max(o.came_at) AS since
             FROM theirs v LEFT JOIN theirs o ON o.what = v.what AND o.account_id = v.account_id
                 AND (o.came_at < v.came_at OR o.came_at = v.came_at AND o.place < v.place)
             WHERE v.today GROUP BY ALL
         )
-        {sole}
+        SELECT plan, region, {", ".join(f"{what}, {instant}" for what, instant in COUNTED.items())},
+            NULL AS others, CAST(NULL AS BIGINT) AS {ANY}
+        FROM matched ANTI JOIN several USING (account_id)
         UNION ALL
-        SELECT plan, region, what, came_at, max(since) FILTER (place_before = place),
+        SELECT plan, region, {own},
             list({{'plan': plan_before, 'region': region_before, 'since': since}} ORDER BY place_before)
-                FILTER (place_before <> place), 1
+                FILTER (place_before <> place), NULL
         FROM last_there GROUP BY what, account_id, plan, region, place, came_at
         UNION ALL
-        SELECT plan, region, '{ANY}', min(occurred_at), NULL, NULL, 0 FROM ({places}) GROUP BY plan, region"""
+        SELECT plan, region, {", ".join("NULL, NULL" for _ in COUNTED)}, NULL, min(occurred_at) FROM ({places}) GROUP BY plan, region"""
