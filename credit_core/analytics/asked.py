@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from credit_core.analytics.days import day_within
 from credit_core.analytics.rollups import RollUp
+from credit_core.analytics.stepping import Ranking
 
 
 class Rolled(NamedTuple):
@@ -34,7 +35,7 @@ class RolledUp(NamedTuple):
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
     ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for entries
     that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
-    ``subsets``: those of entries kept apart.
+    ``subsets``: those of entries kept apart. ``closed``: the files of closed segments.
     """
 
     zone: str
@@ -47,6 +48,7 @@ class RolledUp(NamedTuple):
     late: frozenset[str] = frozenset()
     visits: Held | None = None
     subsets: frozenset[str] = frozenset()
+    closed: tuple[str, ...] = ()
 
     def days_cut(self, cuts: Iterable[int]) -> dict[date, list[int]]:
         """The days that instants lie within → those instants; one after the newest entry cuts through nothing."""
@@ -63,13 +65,14 @@ class Cut(NamedTuple):
     """A relation that a rewritten statement asks: a day rolled up on either side of what cuts it, or its ``entries``.
 
     Without ``entries`` it is kept from the first question on; as long as ``of`` is the same, where that is said, else until
-    something new is copied.
+    something new is copied. Quantiles have no ``sql`` but a ``ranking``.
     """
 
     name: str
     sql: str
     entries: str | None
     of: str | None = None
+    ranking: Ranking | None = None
 
 
 class Asked(NamedTuple):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import duckdb
 
 from credit_core.analytics.asked import Cut
+from credit_core.analytics.stepping import Steps
 
 #: Adding up a day costs what so many questions pay that look through its entries.
 OFTEN = 4
@@ -36,6 +37,7 @@ class Cuts:
         self._database = database
         self._lock = threading.Lock()
         self._made: dict[str, _Made] = {}
+        self._steps = Steps()
 
     def __call__(self, cuts: Sequence[Cut], version: int) -> None:
         """Have the days that a question cuts through."""
@@ -56,6 +58,10 @@ class Cuts:
     def _have(self, cursor: duckdb.DuckDBPyConnection, one: Cut, version: int) -> None:
         made, of = self._made.get(one.name), version if one.of is None else one.of
         if made is None or made.of != of:
+            if one.ranking is not None:
+                self._steps(cursor, one.name, one.ranking)
+                self._made[one.name] = _Made(of, version, 1, "TABLE")
+                return
             kind = "TABLE" if one.entries is None else "VIEW"
             self._make(cursor, one.name, kind, one.entries or one.sql)
             self._made[one.name] = _Made(of, version, 1, kind)

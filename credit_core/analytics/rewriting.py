@@ -86,7 +86,7 @@ class Rewriter:
         for select in list(selects(statement)):
             if is_facts(select.get("from_table")):
                 rolled_up = partial(self._rewrite, values=values, there=there, cuts=cuts)
-                touched |= rolled_up(select) or self._narrower(select, values, there.subsets, rolled_up)
+                touched |= rolled_up(select) or self._narrower(select, values, there, rolled_up, cuts)
         if not touched:
             return Asked(sql, list(parameters))
         kept: list[Any] = []

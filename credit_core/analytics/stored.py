@@ -247,6 +247,7 @@ class StoredFacts(Facts):
             if 0 < len(kept) == len(after):
                 of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
                 writer.execute(f"CREATE OR REPLACE VIEW {name} AS {of_closed} UNION ALL ({rows})")
+                self._view(f"closed_{name}", kept)
                 self._apart.add(name)
         for one in ROLLUPS:
             sums = [
@@ -286,6 +287,7 @@ class StoredFacts(Facts):
             frozenset(late),
             self._visits(found),
             frozenset(one.name for one in SUBSETS if one.table in self._apart),
+            tuple(one.file for one in closed),
         )
 
     def _visits(self, found: Manifest) -> Held | None:
