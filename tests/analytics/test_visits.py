@@ -34,6 +34,7 @@ PERIODS = {
     "within one day": Period(START + 6 * DAY + timedelta(hours=5), START + 6 * DAY + timedelta(hours=19)),
     "the day that is not over": Period(START + 23 * DAY, START + 24 * DAY),
     "ends within the day that is not over": Period(START + 4 * DAY, START + 23 * DAY + timedelta(hours=7)),
+    "ends within a later day": Period(START + 2 * DAY, START + 19 * DAY + timedelta(hours=9)),
     "after the newest entry": Period(START + 60 * DAY, START + 61 * DAY),
 }
 NARROWED: tuple[dict[str, object], ...] = (
@@ -156,11 +157,13 @@ def test_late_entries_and_new_places_count_at_once_and_after_the_next_day(stored
     held = stored._rolled_up
     assert held is not None
     assert held.visits is not None
+    # What is kept of a day that is over does not outlive what comes to it later.
+    queries.values(stored, Filters(PERIODS["ends within a later day"]), SLUGS)
     for number in range(4):
         ledger.answer(
             f"a{number}",
             f"late-{number}",
-            START + timedelta(days=8, hours=number),
+            START + timedelta(days=19, hours=number),
             "unaffordable",
             plan="free",
             region="us",
@@ -172,6 +175,7 @@ def test_late_entries_and_new_places_count_at_once_and_after_the_next_day(stored
     now = stored._rolled_up
     assert now is not None
     assert now.visits is None or now.visits.through < held.visits.through
+    assert any("FROM came_20250320" in sql for sql in asked(stored, PERIODS["ends within a later day"]))
     agree(stored, ledger, NARROWED[:3])
     for number in range(35):
         ledger.answer(f"a{number % 6}", f"next-{number}", START + (DAYS + 1) * DAY + timedelta(minutes=number))
