@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from credit_core.analytics.days import day_within
 from credit_core.analytics.rollups import RollUp
-from credit_core.analytics.visiting import Held
+from credit_core.analytics.stepping import Ranking
 
 
 class Rolled(NamedTuple):
@@ -21,13 +21,21 @@ class Rolled(NamedTuple):
     latest: Mapping[str, str]
 
 
+class Held(NamedTuple):
+    """Of which days visits are there; ``newest``: the newest file of them, which is another once anything of these days is."""
+
+    first: date
+    through: date
+    newest: str
+
+
 class RolledUp(NamedTuple):
     """What is rolled up: the first and last reporting day; ``fresh``: there are entries that are not yet.
 
     ``last_us``: the newest entry's instant where that is known: a bound after it cuts through nothing.
     ``names``: the roll-ups that are there. ``carried``: roll-up → days up to whose end everything is added up, but for entries
     that came later, where it is among ``late``. ``visits``: the days of which it is known who came.
-    ``subsets``: those of entries kept apart.
+    ``subsets``: those of entries kept apart. ``closed``: the files of closed segments.
     """
 
     zone: str
@@ -40,6 +48,7 @@ class RolledUp(NamedTuple):
     late: frozenset[str] = frozenset()
     visits: Held | None = None
     subsets: frozenset[str] = frozenset()
+    closed: tuple[str, ...] = ()
 
     def days_cut(self, cuts: Iterable[int]) -> dict[date, list[int]]:
         """The days that instants lie within → those instants; one after the newest entry cuts through nothing."""
@@ -53,11 +62,17 @@ class RolledUp(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A relation that a rewritten statement asks: a day rolled up on either side of what cuts it, or its ``entries``."""
+    """A relation that a rewritten statement asks: a day rolled up on either side of what cuts it, or its ``entries``.
+
+    Without ``entries`` it is kept from the first question on; as long as ``of`` is the same, where that is said, else until
+    something new is copied. Quantiles have no ``sql`` but a ``ranking``.
+    """
 
     name: str
     sql: str
-    entries: str
+    entries: str | None
+    of: str | None = None
+    ranking: Ranking | None = None
 
 
 class Asked(NamedTuple):

@@ -1,4 +1,7 @@
-"""Days that a question cuts through: their entries as they are, and added up once several questions cut through them."""
+"""Days that a question cuts through: their entries as they are, and added up once several questions cut through them.
+
+What is counted account by account of such a day, or of one that is not over, is kept from the first question on.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,18 @@ from dataclasses import dataclass
 import duckdb
 
 from credit_core.analytics.asked import Cut
+from credit_core.analytics.stepping import Steps
 
 #: Adding up a day costs what so many questions pay that look through its entries.
 OFTEN = 4
+#: Versions of the copy in which nobody asks before what does not rest on the version goes.
+_UNASKED = 100
 
 
 @dataclass
 class _Made:
+    #: What it was made of: a version, or what the relation says that it rests on.
+    of: int | str
     version: int
     times: int
     kind: str
@@ -29,29 +37,39 @@ class Cuts:
         self._database = database
         self._lock = threading.Lock()
         self._made: dict[str, _Made] = {}
+        self._steps = Steps()
 
     def __call__(self, cuts: Sequence[Cut], version: int) -> None:
         """Have the days that a question cuts through."""
         with self._lock, self._database.cursor() as cursor:
             for one in cuts:
-                made = self._made.get(one.name)
-                if made is None or made.version != version:
-                    self._make(cursor, one.name, "VIEW", one.entries)
-                    self._made[one.name] = _Made(version, 1, "VIEW")
-                    continue
-                made.times += 1
-                if made.times == OFTEN:
-                    self._make(cursor, one.name, "TABLE", one.sql)
-                    made.kind = "TABLE"
+                self._have(cursor, one, version)
             # Those of the version before may still be asked.
-            for name in [name for name, made in self._made.items() if made.version < version - 1]:
+            for name in [name for name, made in self._made.items() if _gone(made, version)]:
                 cursor.execute(f"DROP {self._made.pop(name).kind} IF EXISTS {name}")
 
     def forget(self) -> None:
-        """Make them anew."""
+        """Make those anew that rest on the version."""
         with self._lock:
             for made in self._made.values():
-                made.version = -1
+                if isinstance(made.of, int):
+                    made.of = -1
+
+    def _have(self, cursor: duckdb.DuckDBPyConnection, one: Cut, version: int) -> None:
+        made, of = self._made.get(one.name), version if one.of is None else one.of
+        if made is None or made.of != of:
+            if one.ranking is not None:
+                self._steps(cursor, one.name, one.ranking)
+                self._made[one.name] = _Made(of, version, 1, "TABLE")
+                return
+            kind = "TABLE" if one.entries is None else "VIEW"
+            self._make(cursor, one.name, kind, one.entries or one.sql)
+            self._made[one.name] = _Made(of, version, 1, kind)
+            return
+        made.version, made.times = version, made.times + 1
+        if made.kind == "VIEW" and made.times == OFTEN:
+            self._make(cursor, one.name, "TABLE", one.sql)
+            made.kind = "TABLE"
 
     def _make(self, cursor: duckdb.DuckDBPyConnection, name: str, kind: str, sql: str) -> None:
         before = self._made.get(name)
@@ -67,3 +85,7 @@ class Cuts:
             cursor.rollback()
             raise
         cursor.commit()
+
+
+def _gone(made: _Made, version: int) -> bool:
+    return made.version < version - (1 if isinstance(made.of, int) else _UNASKED)

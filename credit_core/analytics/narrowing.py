@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2s
 from typing import Any
 
 from credit_core.analytics import quantiles
+from credit_core.analytics.asked import Cut, RolledUp
 from credit_core.analytics.dialect import sql_of
-from credit_core.analytics.parsed import Node, conjuncts, normal, reads_only
+from credit_core.analytics.parsed import Node, conjuncts, nodes, normal, reads_only
 from credit_core.analytics.quantiles import RANKED, Ranked
+from credit_core.analytics.stepping import Bound, Ranking
 from credit_core.analytics.subsets import SUBSETS, Subset
 
 
@@ -26,19 +29,26 @@ class Narrower:
         self._subsets = [(one, self._conditions(one)) for one in SUBSETS]
 
     def __call__(
-        self, select: Node, values: Mapping[str, Any], there: frozenset[str], rolled_up: Callable[[Node], bool]
+        self,
+        select: Node,
+        values: Mapping[str, Any],
+        there: RolledUp,
+        rolled_up: Callable[[Node], bool],
+        cuts: dict[str, Cut],
     ) -> bool:
         """Ask the few entries that are kept apart, where the others do not meet the question's own conditions.
 
-        ``there``: the names of those that are. ``rolled_up`` has a ``SELECT`` come from roll-ups, where it can.
+        ``rolled_up`` has a ``SELECT`` come from roll-ups, where it can. What has to be made first is put among ``cuts``.
         """
         asked = {normal(one, values) for one in conjuncts(select["where_clause"])}
         for subset, conditions in self._subsets:
-            if subset.name in there and conditions <= asked and reads_only(select, subset.columns):
-                relation = self._relation(f"SELECT * FROM {subset.table}")
+            if subset.name in there.subsets and conditions <= asked and reads_only(select, subset.columns):
                 ranked = next((one for one in RANKED if one.subset == subset.name), None)
-                if ranked is None or not self._by_rank(select, values, ranked, relation, rolled_up):
-                    select["from_table"] = relation
+                made = None if ranked is None else self._by_rank(select, values, ranked, subset, there, rolled_up)
+                if made is None:
+                    select["from_table"] = self._relation(f"SELECT * FROM {subset.table}")
+                else:
+                    cuts[made.name] = made
                 return True
         return False
 
@@ -47,20 +57,33 @@ class Narrower:
         select: Node,
         values: Mapping[str, Any],
         ranked: Ranked,
-        relation: Node,
+        subset: Subset,
+        there: RolledUp,
         rolled_up: Callable[[Node], bool],
-    ) -> bool:
+    ) -> Cut | None:
         plan = quantiles.plan_of(select, values, ranked)
         if plan is None:
-            return False
-        step = self._expression(sql_of(ranked.step))
-        counted = quantiles.counted(select, plan, step, self._expression("count(*)"))
+            return None
+        counted = quantiles.counted(select, plan, self._expression(sql_of(ranked.step)), self._expression("count(*)"))
         if not rolled_up(counted):
-            return False
-        entries = quantiles.entries(select, plan, ranked, relation)
-        ranks = quantiles.sql_of_ranks(self._written(counted), self._written(entries), plan)
-        quantiles.over_ranks(select, values, plan, ranked, self._relation(ranks))
-        return True
+            return None
+        kept = f"steps_{subset.name}"
+        rows = f"SELECT * FROM {kept}" + (f" UNION ALL {subset.made_from('facts_new')}" if there.fresh else "")
+        entries = quantiles.entries(select, plan, ranked, self._relation(rows))
+        ranking = Ranking(
+            self._bound(counted, values, lambda counts: quantiles.sql_of_wanted(counts, plan)),
+            self._bound(entries, values, lambda own: quantiles.sql_of_ranks(own, plan)),
+            kept,
+            f"closed_{subset.table}",
+            there.closed,
+        )
+        name = f"ranks_{blake2s(repr(ranking).encode(), digest_size=12).hexdigest()}"
+        quantiles.over_ranks(select, values, plan, ranked, self._relation(f"SELECT * FROM {name}"))
+        return Cut(name, "", None, None, ranking)
+
+    def _bound(self, select: Node, values: Mapping[str, Any], made: Callable[[str], str]) -> Bound:
+        used = sorted({one["identifier"] for one in nodes(select, "PARAMETER")})
+        return Bound(made(self._written(select)), tuple((name, values[name]) for name in used))
 
     def _conditions(self, subset: Subset) -> frozenset[str]:
         return frozenset(normal(self._expression(sql_of(one)), {}) for one in subset.conditions)

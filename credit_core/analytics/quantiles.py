@@ -2,7 +2,8 @@
 
 A roll-up counts the values of each step (:func:`credit_core.analytics.measures.step`), which tells the steps that a quantile's
 two ranks lie in. Of the entries kept apart, which lie in order of their steps, those of the same steps alone are read and
-ranked. What comes out is interpolated between the same two values as the aggregate's: the same, but for a double's last bit.
+ranked, and stay in memory (:mod:`credit_core.analytics.stepping`). What comes out is interpolated between the same two values
+as the aggregate's: the same, but for a double's last bit.
 """
 
 from __future__ import annotations
@@ -74,12 +75,22 @@ def entries(select: Node, plan: Plan, ranked: Ranked, relation: Node) -> Node:
     return made | {"group_expressions": [], "group_sets": [], "modifiers": [], "from_table": relation}
 
 
-def sql_of_ranks(counts: str, values: str, plan: Plan) -> str:
-    """SQL of the quantiles ``q0`` … by the groups ``k0`` …, from counted steps and from entries."""
-    keys = [f"k{number}" for number in range(len(plan.groups))]
+def sql_of_wanted(counts: str, plan: Plan) -> str:
+    """SQL of the counted steps that the quantiles' ranks lie in, with how many values are below and in all."""
+    keys = _keys(plan)
     by = f"PARTITION BY {', '.join(keys)} " if keys else ""
-    places = [f"(CAST({share} AS DOUBLE) * (total - 1))" for share in plan.shares]
-    within = " OR ".join(f"(below <= ceil({place}) AND below + n > floor({place}))" for place in places)
+    within = " OR ".join(f"(below <= ceil({place}) AND below + n > floor({place}))" for place in _places(plan))
+    return (
+        f"WITH counted AS ({counts}), "
+        f"placed AS (SELECT *, CAST(sum(n) OVER ({by}ORDER BY step) AS BIGINT) - n AS below, "
+        f"CAST(sum(n) OVER ({by}) AS BIGINT) AS total FROM counted) "
+        f"SELECT * FROM placed WHERE {within}"
+    )
+
+
+def sql_of_ranks(values: str, plan: Plan) -> str:
+    """SQL of the quantiles ``q0`` … by the groups ``k0`` …, from the table ``wanted`` of steps and from entries."""
+    keys, places = _keys(plan), _places(plan)
     same = " AND ".join(["e.step = w.step", *(f"e.{key} IS NOT DISTINCT FROM w.{key}" for key in keys)])
     of_wanted = "".join(f"w.{key}, " for key in keys)
     low, high = (
@@ -91,14 +102,9 @@ def sql_of_ranks(counts: str, values: str, plan: Plan) -> str:
         for number, (one, other, share) in enumerate(zip(low, high, between, strict=True))
     ]
     return (
-        f"WITH counted AS ({counts}), "
-        f"placed AS (SELECT *, CAST(sum(n) OVER ({by}ORDER BY step) AS BIGINT) - n AS below, "
-        f"CAST(sum(n) OVER ({by}) AS BIGINT) AS total FROM counted), "
-        f"wanted AS MATERIALIZED (SELECT * FROM placed WHERE {within}), "
-        f"ranked AS (SELECT {of_wanted}e.value, w.total, "
+        f"WITH ranked AS (SELECT {of_wanted}e.value, w.total, "
         f"w.below + row_number() OVER (PARTITION BY {of_wanted}w.step ORDER BY e.value) - 1 AS place "
-        # The few steps themselves, so that files are read where they have them.
-        f"FROM ({values}) AS e JOIN wanted AS w ON {same} WHERE e.step IN (SELECT DISTINCT step FROM wanted)) "
+        f"FROM ({values}) AS e JOIN wanted AS w ON {same}) "
         f"SELECT {', '.join([*keys, *quantiles])} FROM ranked" + (f" GROUP BY {', '.join(keys)}" if keys else "")
     )
 
@@ -125,6 +131,15 @@ def over_ranks(select: Node, values: Mapping[str, Any], plan: Plan, ranked: Rank
         "group_sets": [],
         "from_table": relation,
     }
+
+
+def _keys(plan: Plan) -> list[str]:
+    return [f"k{number}" for number in range(len(plan.groups))]
+
+
+def _places(plan: Plan) -> list[str]:
+    """Ranks of the quantiles, from 0 on; between two of them most often."""
+    return [f"(CAST({share} AS DOUBLE) * (total - 1))" for share in plan.shares]
 
 
 def _share(node: Node, name: str) -> str | None:

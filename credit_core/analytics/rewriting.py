@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 
 from credit_core.analytics import relations, visiting
-from credit_core.analytics.asked import Asked, Cut, Rolled, RolledUp
+from credit_core.analytics.asked import Asked, Cut, Held, Rolled, RolledUp
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import AddedUp, Told, not_told_apart
 from credit_core.analytics.days import day_within, end_us
@@ -36,7 +36,6 @@ from credit_core.analytics.parsed import (
     times_n,
 )
 from credit_core.analytics.rollups import RollUp
-from credit_core.analytics.visiting import Held
 from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
 
@@ -87,7 +86,7 @@ class Rewriter:
         for select in list(selects(statement)):
             if is_facts(select.get("from_table")):
                 rolled_up = partial(self._rewrite, values=values, there=there, cuts=cuts)
-                touched |= rolled_up(select) or self._narrower(select, values, there.subsets, rolled_up)
+                touched |= rolled_up(select) or self._narrower(select, values, there, rolled_up, cuts)
         if not touched:
             return Asked(sql, list(parameters))
         kept: list[Any] = []
@@ -128,14 +127,12 @@ class Rewriter:
             return False
         asking = _Translation(people, values, self._expression)
         asked = visiting.recognised(select, people.counts, asking.bound, asking.normal)
-        within = (
-            {} if asked is None else there.days_cut(at for at in (asked.since_us, asked.before_us) if at is not None)
-        )
-        days = None if asked is None else visiting.days(asked, held, within, there.zone)
-        if asked is None or days is None:
+        span = None if asked is None else visiting.days(asked, held, there)
+        if asked is None or span is None:
             return False
-        rows = self._rows(PEOPLE, within, AddedUp(None, ()), there, cuts)
-        source = visiting.source(asked, days, rows, dict(there.carried).get(PEOPLE.name, ()), there.zone)
+        own = visiting.own(span, held, there)
+        cuts.update((one.name, one) for one in own)
+        source = visiting.source(asked, span, own, there.zone)
         made = visiting.answered(select, asked, self._relation(source), self._expression)
         select.clear()
         select.update(made)

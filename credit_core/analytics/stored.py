@@ -21,7 +21,7 @@ from sqlalchemy import FromClause, SelectBase
 
 from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, run_outs, spells, visits
 from credit_core.analytics import manifest as manifests
-from credit_core.analytics.asked import RolledUp
+from credit_core.analytics.asked import Held, RolledUp
 from credit_core.analytics.compiling import compiled
 from credit_core.analytics.cutting import Cuts
 from credit_core.analytics.day_ends import DayEnds
@@ -36,7 +36,6 @@ from credit_core.analytics.rollups import ROLLUPS
 from credit_core.analytics.segments import Syncer
 from credit_core.analytics.subsets import SUBSETS
 from credit_core.analytics.sync import Begin, Extent, Facts, Follow, Place, open_database
-from credit_core.analytics.visiting import Held
 from credit_core.errors import Conflict, LedgerUnavailable
 from credit_core.policy.cycles import local_day
 from credit_core.units import checked_zone, from_us
@@ -263,6 +262,7 @@ class StoredFacts(Facts):
             if 0 < len(kept) == len(after):
                 of_closed = f"SELECT * FROM read_parquet({self._paths(kept)})"
                 writer.execute(f"CREATE OR REPLACE VIEW {name} AS {of_closed} UNION ALL ({rows})")
+                self._view(f"closed_{name}", kept)
                 self._apart.add(name)
         for one in ROLLUPS:
             sums = [
@@ -302,6 +302,7 @@ class StoredFacts(Facts):
             frozenset(late),
             self._visits(found),
             frozenset(one.name for one in SUBSETS if one.table in self._apart),
+            tuple(one.file for one in closed),
         )
 
     def _visits(self, found: Manifest) -> Held | None:
@@ -310,7 +311,7 @@ class StoredFacts(Facts):
         if not there.days:
             return None
         self._view(visits.NAME, list(there.files.values()))
-        return Held(min(there.days), max(there.days))
+        return Held(min(there.days), max(there.days), there.files[max(there.files)])
 
     def _take_up_day_ends(self, found: Manifest) -> DayEnds | None:
         """Where accounts stood when days ended, and whose cycles are others than when that was counted."""

@@ -1,34 +1,45 @@
-"""Asking how many accounts came: distinct accounts of days that are over from their visits, of the others account by account.
+"""Asking how many accounts came: distinct accounts of days that are over from their visits, which are sums.
 
 A question is one of these where all that it adds up is distinct accounts that did something, it tells entries apart by nothing
-but their instant and their place, and it is of whole days, or by day. Its days from which on nothing is counted yet, or of which
-it asks for a part, come from entries or the roll-up by person; whoever of them came before, within the period, is known from
-what is added up until then.
+but their instant and their place, and it begins where a day does. Days from which on nothing is counted yet, and the one that its
+end cuts through, have a relation of visits account by account, kept for all who ask (:func:`credit_core.analytics.visits.of_day`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
+from credit_core.analytics.asked import Cut, Held, RolledUp
 from credit_core.analytics.by_week import PEOPLE
+from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.parsed import FACTS, Node, nodes
-from credit_core.analytics.visits import ANY, COUNTED, NAME
+from credit_core.analytics.visits import ANY, COUNTED, NAME, of_day
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import checked_zone, from_us, to_us
 
 #: Stands where the question's conditions on places go.
 _PLACED = "placed"
+_KEYS = "account_id, plan, region"
+#: Days that are not over at most; with more of them, because late entries came, roll-ups answer.
+_MOST_OPEN = 7
 
 
-class Held(NamedTuple):
-    """Of which days visits are there."""
+class Days(NamedTuple):
+    """The days of a question: from the ``first`` to the ``last``, visits are there up to ``through``, but for those ``cut``."""
 
     first: date
+    last: date
     through: date
+    cut: frozenset[date]
+
+    def alone(self) -> list[date]:
+        """Those that have a relation of their own."""
+        numbers = range(self.first.toordinal(), self.last.toordinal() + 1)
+        return [day for day in map(date.fromordinal, numbers) if day > self.through or day in self.cut]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,52 +94,67 @@ def _of_places(condition: Node) -> bool:
     return named <= {(FACTS, "plan"), (FACTS, "region")} and not any(nodes(condition, "SUBQUERY"))
 
 
-def days(asked: Counting, held: Held, within: Collection[date], zone: str) -> tuple[date, date] | None:
-    """The days asked for, whole, of which visits are there; None where that is none, or says nothing of the others.
-
-    ``within``: the days that the question cuts through.
-    """
-    place = checked_zone(zone)
-    first, last = held
+def days(asked: Counting, held: Held, there: RolledUp) -> Days | None:
+    """The days asked for; None where the question begins within one, or too many of them are not over."""
+    place = checked_zone(there.zone)
+    if there.last_us is None:
+        return None
+    within = there.days_cut(at for at in (asked.since_us, asked.before_us) if at is not None)
+    first, last = held.first, max(there.last, local_day(from_us(there.last_us), place))
     try:
         if asked.since_us is not None:
-            day = local_day(from_us(asked.since_us), place)
-            if day in within and not asked.by_day:
+            since = local_day(from_us(asked.since_us), place)
+            if since >= first and first_instant(since, place) != from_us(asked.since_us):
                 return None
-            first = max(first, day + timedelta(days=1) if day in within else day)
+            first = max(first, since)
         if asked.before_us is not None:
-            last = min(last, local_day(from_us(asked.before_us), place) - timedelta(days=1))
+            last = min(last, local_day(from_us(asked.before_us - 1), place))
     except OverflowError:
         return None
-    return (first, last) if first <= last else None
+    asks = first <= last and (last - held.through).days <= _MOST_OPEN
+    return Days(first, last, held.through, frozenset(within)) if asks else None
 
 
-def source(asked: Counting, held: tuple[date, date], rows: str, carried: Sequence[date], zone: str) -> str:
-    """SQL of visits of the days ``held``, and of the question's other days ``rows`` like the roll-up by person.
+def own(asked: Days, held: Held, there: RolledUp) -> list[Cut]:
+    """The relations of the days that have one."""
+    return [_own(day, day in asked.cut, held, there) for day in asked.alone()]
 
-    Columns day, plan, region, what, accounts; and account_id, and for each thing counted whether it was done. ``carried``: days
-    up to whose end everything is added up.
-    """
-    first, last = held
-    counted = [name for name in COUNTED if name in asked.counted]
-    since = "v.day" if asked.by_day else f"DATE '{first}'"
-    firsts = "" if asked.by_day else f" AND (v.since IS NULL OR v.since < {since})"
-    nobody = ", ".join(f"FALSE AS {name}" for name in counted)
-    came = ", ".join(f"({_came(name, asked, held, carried, zone)}) AS {name}" for name in counted)
-    # Of what is sorted by day, only that part is read.
-    begins = asked.since_us is not None and asked.since_us >= to_us(first_instant(first, checked_zone(zone)))
-    bounds = [
-        *([] if asked.since_us is None else [f"occurred_at >= {asked.since_us}"]),
-        *([] if asked.before_us is None else [f"occurred_at < {asked.before_us}"]),
-        f"day > DATE '{last}'" if begins else f"(day < DATE '{first}' OR day > DATE '{last}')",
+
+def source(asked: Counting, span: Days, relations_of: Sequence[Cut], zone: str) -> str:
+    """SQL of the question's visits: columns day, plan, region, what, accounts."""
+    place = checked_zone(zone)
+    since = "v.day" if asked.by_day else f"DATE '{span.first}'"
+    parts = []
+    days_alone = span.alone()
+    whole = min([span.through, span.last, *(day - timedelta(days=1) for day in days_alone)])
+    if span.first <= whole:
+        firsts = "" if asked.by_day else f" AND (v.since IS NULL OR v.since < {since})"
+        parts.append(
+            f"SELECT v.day, v.plan, v.region, v.what, v.accounts FROM {NAME} AS v "
+            f"WHERE v.day >= DATE '{span.first}' AND v.day <= DATE '{whole}'{firsts} AND {_nowhere_else(since)}"
+        )
+    for day, one in zip(days_alone, relations_of, strict=True):
+        began_us = to_us(first_instant(day if asked.by_day else span.first, place))
+        parts += _of_own(asked, day, one.name, began_us)
+    return " UNION ALL ".join(parts)
+
+
+def _of_own(asked: Counting, day: date, name: str, began_us: int) -> list[str]:
+    """SQL of a day's visits from its own relation: the first ones since an instant."""
+    ends = "IS NOT NULL" if asked.before_us is None else f"< {asked.before_us}"
+    rows = f"SELECT DATE '{day}' AS day, v.plan, v.region, '{{}}' AS what, {{}} AS accounts FROM {name} AS v WHERE v.{{}} {ends}"
+    # Before the day; the day's own instants alone tell where else the account came first.
+    parts = [
+        f"{rows.format(what, 1, what)} AND (v.{instant} IS NULL OR v.{instant} < {began_us}) AND {_nowhere_else(str(began_us))}"
+        for what, instant in COUNTED.items()
+        if what in asked.counted
     ]
-    return (
-        f"SELECT v.day, v.plan, v.region, v.what, v.accounts, NULL AS account_id, {nobody} FROM {NAME} AS v "
-        f"WHERE v.day >= DATE '{first}' AND v.day <= DATE '{last}'{firsts} AND (v.others IS NULL OR NOT EXISTS ("
-        f"SELECT 1 FROM (SELECT unnest(v.others, recursive := true)) AS facts WHERE facts.since >= {since} AND facts.{_PLACED}))"
-        f" UNION ALL SELECT rest.day, rest.plan, rest.region, '{ANY}', 0, rest.account_id, {came} "
-        f"FROM (SELECT * FROM ({rows}) WHERE {' AND '.join(bounds)}) AS rest"
-    )
+    return [*parts, rows.format(ANY, 0, ANY)] if asked.by_day else parts
+
+
+def _nowhere_else(since: str) -> str:
+    """Of a visit ``v``: its account had not come to another place that is asked for."""
+    return f"coalesce(len(list_filter(v.others, lambda facts: facts.since >= {since} AND facts.{_PLACED})) = 0, TRUE)"
 
 
 def answered(select: Node, asked: Counting, relation: Node, expression: Callable[[str], Node]) -> Node:
@@ -138,37 +164,53 @@ def answered(select: Node, asked: Counting, relation: Node, expression: Callable
     made["where_clause"] = _all(asked.places, expression)
     for number, name in enumerate(asked.counted):
         if name is not None:
-            both = expression(
-                f"CAST(coalesce(sum(facts.accounts) FILTER (facts.what = '{name}'), 0) AS BIGINT) "
-                f"+ count(DISTINCT facts.account_id) FILTER (facts.{name})"
-            )
-            made["select_list"][number] = both | {"alias": select["select_list"][number]["alias"]}
+            total = expression(f"CAST(coalesce(sum(facts.accounts) FILTER (facts.what = '{name}'), 0) AS BIGINT)")
+            made["select_list"][number] = total | {"alias": select["select_list"][number]["alias"]}
     return made
 
 
-def _came(name: str, asked: Counting, held: tuple[date, date], carried: Sequence[date], zone: str) -> str:
-    """Of a row of the rest: its account did it, and, where days are not told apart, had not done it in the days ``held``."""
-    did = f"rest.{name} > 0"
-    return did if asked.by_day else f"{did} AND rest.account_id NOT IN ({_seen(name, held, carried, zone)})"
+def _own(day: date, cut: bool, held: Held, there: RolledUp) -> Cut:
+    """A day's visits account by account: of entries where it is cut through, else of the roll-up by person and what is new."""
+    over = day <= held.through
+    entries = over or cut
+    new = ["facts_new"] if there.fresh and not over else []
+    relations = [*(["facts_closed"] if entries else []), *new]
+    did = [_did(one, {what: sql_of(PEOPLE.counts[what]) for what in COUNTED}, day) for one in relations]
+    if not entries:
+        did.append(_did(PEOPLE.table, {what: f"{what} > 0" for what in COUNTED}, day))
+    # The roll-up has one row of nearly every account.
+    alone = len(did) == 1 and not entries
+    firsts = ", ".join(f"min({what}) AS {what}" for what in COUNTED)
+    rows = did[0] if alone else f"SELECT {_KEYS}, {firsts} FROM ({' UNION ALL '.join(did)}) GROUP BY {_KEYS}"
+    places = " UNION ALL ".join(
+        f"SELECT plan, region, occurred_at FROM {one} WHERE day = DATE '{day}'"
+        for one in ([] if entries else [PEOPLE.table]) + relations
+    )
+    name = f"came_{day:%Y%m%d}" + ("_cut" if cut and not over else "")
+    return Cut(name, of_day(rows, places, _before(day, held, there)), None, held.newest if over else None)
 
 
-def _seen(name: str, held: tuple[date, date], carried: Sequence[date], zone: str) -> str:
-    """SQL of the accounts that did it in these days."""
-    first, last = held
-    until = max((day for day in carried if first <= day <= last), default=None)
-    since = first if until is None else until + timedelta(days=1)
-    found = (
-        f"SELECT facts.account_id FROM {PEOPLE.table} AS facts WHERE facts.day >= DATE '{since}' "
-        f"AND facts.day <= DATE '{last}' AND facts.{name} > 0 AND facts.{_PLACED}"
-    )
-    if until is None:
-        return found
-    # The newest time up to then lies within the days or before them.
-    first_us = to_us(first_instant(first, checked_zone(zone)))
-    return (
-        f"{found} UNION ALL SELECT facts.account_id FROM {PEOPLE.until(until)} AS facts "
-        f"WHERE facts.{COUNTED[name]} >= {first_us} AND facts.{_PLACED}"
-    )
+def _did(relation: str, done: Mapping[str, str], day: date) -> str:
+    """SQL of who did something on a day: the instants of rows that meet the conditions ``done``."""
+    instants = ", ".join(f"CASE WHEN {condition} THEN occurred_at END AS {what}" for what, condition in done.items())
+    some = " OR ".join(f"({condition})" for condition in done.values())
+    return f"SELECT {_KEYS}, {instants} FROM {relation} AS {FACTS} WHERE day = DATE '{day}' AND ({some})"
+
+
+def _before(day: date, held: Held, there: RolledUp) -> str | None:
+    """SQL of the newest instants before a day: what is added up, and the days from there on."""
+    instants = COUNTED.values()
+    carried = dict(there.carried).get(PEOPLE.name, ())
+    until = max((one for one in carried if one < day and one <= held.through), default=None)
+    rows = [] if until is None else [f"SELECT {_KEYS}, {', '.join(instants)} FROM {PEOPLE.until(until)}"]
+    first = there.first if until is None else until + timedelta(days=1)
+    if first < day:
+        relations = [PEOPLE.table, *([PEOPLE.fresh] if there.fresh else [])]
+        between = f"WHERE day >= DATE '{first}' AND day < DATE '{day}'"
+        rows += [f"SELECT {_KEYS}, {', '.join(instants)} FROM {one} {between}" for one in relations]
+        newest = ", ".join(f"max({one}) AS {one}" for one in instants)
+        return f"SELECT {_KEYS}, {newest} FROM ({' UNION ALL '.join(rows)}) GROUP BY {_KEYS}"
+    return rows[0] if rows else None
 
 
 def _accounts(node: Node, counts: Mapping[str, str], normal: Callable[[Node], str]) -> str | None:

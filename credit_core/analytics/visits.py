@@ -4,6 +4,7 @@ A visit is an account, a place (plan and region) and a day on which it did what 
 one before it lies outside; accounts that came in one place alone are counted by day and day before. Of those that came in more,
 a visit also has the last day in each other place, so that it is known which is the first whatever places are looked at. What
 holds by week is kept in files (:mod:`credit_core.analytics.by_week`), and asked for by :mod:`credit_core.analytics.visiting`.
+Of a day that is not over, and of one that a question cuts through, visits are told account by account, with their instants.
 """
 
 from __future__ import annotations
@@ -96,3 +97,57 @@ def statement(rows: str, before: str | None, first: date, zone: str) -> str:
         WHERE p.day >= DATE '{first}' GROUP BY ALL
         UNION ALL
         SELECT DISTINCT day, plan, region, '{ANY}', CAST(NULL AS DATE), NULL, 0 FROM days"""
+
+
+def of_day(did: str, places: str, before: str | None) -> str:
+    """SQL of one day's visits, each account's by itself, so that any part of the day up to an instant can be asked for.
+
+    ``did``: columns account_id, plan, region, and the instant at which each of :data:`COUNTED` was done; most often one row for
+    each account. ``places``: plan and region of entries, and their instants. ``before``: newest instants before the day.
+
+    Columns plan, region, for each of :data:`COUNTED` its first instant and the newest before the day, there; others (the newest
+    instants before that first one in other places), and entries: of a place alone, the first instant of any.
+    """
+    whats, instants = ", ".join(COUNTED), ", ".join(COUNTED.values())
+    nobody = ", ".join(f"CAST(NULL AS BIGINT) AS {instant}" for instant in COUNTED.values())
+    each = f"unnest({list(COUNTED)}) AS what, unnest([{{}}]) AS came_at"
+    own = ", ".join(
+        f"CASE WHEN what = '{what}' THEN came_at END, max(since) FILTER (what = '{what}' AND place_before = place)"
+        for what in COUNTED
+    )
+    return f"""
+        WITH did AS MATERIALIZED ({did}),
+        earlier AS ({before or f"SELECT account_id, plan, region, {nobody} FROM did WHERE FALSE"}),
+        matched AS MATERIALIZED (
+            SELECT did.*, {instants}, earlier.account_id IS NULL
+                OR did.plan IS NOT DISTINCT FROM earlier.plan AND did.region IS NOT DISTINCT FROM earlier.region AS alike
+            FROM did LEFT JOIN earlier ON earlier.account_id = did.account_id
+        ),
+        several AS MATERIALIZED (
+            SELECT account_id FROM matched GROUP BY account_id HAVING count(*) > 1 OR NOT bool_and(alike)
+        ),
+        theirs AS MATERIALIZED (
+            SELECT what, account_id, plan, region, today, dense_rank() OVER (ORDER BY plan, region) AS place,
+                CASE WHEN today THEN min(came_at) ELSE max(came_at) END AS came_at
+            FROM (
+                SELECT account_id, plan, region, TRUE AS today, {each.format(whats)} FROM did
+                UNION ALL SELECT account_id, plan, region, FALSE, {each.format(instants)} FROM earlier
+            ) SEMI JOIN several USING (account_id) WHERE came_at IS NOT NULL GROUP BY what, account_id, plan, region, today
+        ),
+        last_there AS (
+            SELECT v.what, v.account_id, v.plan, v.region, v.place, v.came_at, o.plan AS plan_before,
+                o.region AS region_before, o.place AS place_before, max(o.came_at) AS since
+            FROM theirs v LEFT JOIN theirs o ON o.what = v.what AND o.account_id = v.account_id
+                AND (o.came_at < v.came_at OR o.came_at = v.came_at AND o.place < v.place)
+            WHERE v.today GROUP BY ALL
+        )
+        SELECT plan, region, {", ".join(f"{what}, {instant}" for what, instant in COUNTED.items())},
+            NULL AS others, CAST(NULL AS BIGINT) AS {ANY}
+        FROM matched ANTI JOIN several USING (account_id)
+        UNION ALL
+        SELECT plan, region, {own},
+            list({{'plan': plan_before, 'region': region_before, 'since': since}} ORDER BY place_before)
+                FILTER (place_before <> place), NULL
+        FROM last_there GROUP BY what, account_id, plan, region, place, came_at
+        UNION ALL
+        SELECT plan, region, {", ".join("NULL, NULL" for _ in COUNTED)}, NULL, min(occurred_at) FROM ({places}) GROUP BY plan, region"""

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sqlalchemy import func, literal_column, or_, select
 
-from credit_core.analytics import cutting, measures, queries, relations, rollups, segments, source
+from credit_core.analytics import cutting, measures, queries, relations, rollups, segments, source, stepping
 from credit_core.analytics.day_ends import STEP_DAYS
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.metrics import METRICS
@@ -208,7 +208,8 @@ def test_questions_about_few_entries_look_at_those_alone(
             answer, sql = asked_by(question, rolled, monkeypatch, Filters(period, **narrowed))
             equal(answer, question(facts, Filters(period, **narrowed)))
             # Who took how long is not kept apart: of one user entries are read.
-            assert (f"subset_{subset}" in sql) is not (subset == "latency" and "users" in narrowed)
+            told = "FROM ranks_" if subset == "latency" else f"subset_{subset}"
+            assert (told in sql) is not (subset == "latency" and "users" in narrowed)
             assert ("FROM facts" in sql) is (subset == "latency" and "users" in narrowed)
 
 
@@ -228,11 +229,28 @@ def test_quantiles_are_ranked_in_the_steps_that_have_them(
 ) -> None:
     for period, groups in itertools.product(PERIODS, ((), (F.model,), (F.day, F.model), (F.plan, F.region, F.day))):
         statement = quantiles_by(*groups, period=period, narrowed=narrowed)
-        assert "rollup_latency_steps" in sql_of(rolled, statement)
+        assert "FROM ranks_" in sql_of(rolled, statement)
         found, expected = (pd.DataFrame(one.rows(statement), dtype=object) for one in (rolled, facts))
         assert found.iloc[:, : len(groups)].equals(expected.iloc[:, : len(groups)])
         told, known = (frame.iloc[:, len(groups) :].astype("float64") for frame in (found, expected))
         np.testing.assert_allclose(told, known, rtol=1e-14)
+
+
+def test_values_of_steps_are_read_once_and_go_when_there_are_too_many(
+    facts: Facts, rolled: StoredFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = rolled._cuts._steps._kept
+    rolled.rows(quantiles_by(F.model))
+    before = kept["steps_latency"]
+    assert before.values == rolled._one("SELECT count(*) FROM steps_latency")[0] > 0
+    rolled.forget()
+    assert rolled.rows(quantiles_by())[0] == pytest.approx(facts.rows(quantiles_by())[0])
+    assert kept["steps_latency"].steps >= before.steps
+    monkeypatch.setattr(stepping, "_MOST", 0)
+    few = quantiles_by(F.day, F.region)
+    told, known = (pd.DataFrame(sorted(one.rows(few))).iloc[:, 2:].astype("float64") for one in (rolled, facts))
+    np.testing.assert_allclose(told, known, rtol=1e-14)
+    assert kept["steps_latency"].values == rolled._one("SELECT count(*) FROM steps_latency")[0]
 
 
 def test_quantiles_of_what_no_step_counts_look_at_values(rolled: StoredFacts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -30,6 +32,9 @@ PERIODS = {
     "ends within a day": Period(START + DAY, START + 16 * DAY + timedelta(hours=9)),
     "begins within a day": Period(START + 5 * DAY + timedelta(hours=13), START + 20 * DAY),
     "within one day": Period(START + 6 * DAY + timedelta(hours=5), START + 6 * DAY + timedelta(hours=19)),
+    "the day that is not over": Period(START + 23 * DAY, START + 24 * DAY),
+    "ends within the day that is not over": Period(START + 4 * DAY, START + 23 * DAY + timedelta(hours=7)),
+    "ends within a later day": Period(START + 2 * DAY, START + 19 * DAY + timedelta(hours=9)),
     "after the newest entry": Period(START + 60 * DAY, START + 61 * DAY),
 }
 NARROWED: tuple[dict[str, object], ...] = (
@@ -86,6 +91,7 @@ class Entries:
                 )
                 self._same(stored, f"by day, {where}", lambda facts, chosen=chosen: by_day(facts, chosen))
             chosen = Filters(period, period.before())
+            self._same(stored, f"latency, {name}", lambda facts, of=chosen: latency(facts, of))
             self._same(stored, f"movers, {name}", lambda facts, of=chosen: queries.top_movers(facts, of, limit=None))
             self._same(stored, f"burn, {name}", lambda facts, of=chosen: queries.burn_by_account(facts, of))
 
@@ -105,6 +111,12 @@ class Entries:
 def by_day(facts: Facts, chosen: Filters) -> pd.DataFrame:
     # Days come in seconds or microseconds, as pandas joins them.
     return queries.daily(facts, chosen, "active_accounts").astype({"day": "datetime64[us]"})
+
+
+def latency(facts: Facts, chosen: Filters) -> dict[str, object]:
+    # The last bit of what lies between two values may differ.
+    found = queries.values(facts, chosen, ("latency_p95_ms",))["latency_p95_ms"].value
+    return {"p95": found if found is None else pytest.approx(found, rel=1e-12)}
 
 
 def agree(stored: StoredFacts, ledger: Ledger, narrowed: tuple[dict[str, object], ...] = NARROWED[:1]) -> None:
@@ -137,17 +149,21 @@ def test_every_period_and_place_has_the_answer_that_entries_give(stored: StoredF
     assert "FROM visits" in by_day
     assert "POSITIONAL JOIN" in moved
     assert "FROM visits" not in asked(stored, PERIODS["begins within a day"])[0]
+    open_day = asked(stored, PERIODS["the day that is not over"])
+    assert any("FROM came_" in sql and "rollup_people" not in sql for sql in open_day)
 
 
 def test_late_entries_and_new_places_count_at_once_and_after_the_next_day(stored: StoredFacts, ledger: Ledger) -> None:
     held = stored._rolled_up
     assert held is not None
     assert held.visits is not None
+    # What is kept of a day that is over does not outlive what comes to it later.
+    queries.values(stored, Filters(PERIODS["ends within a later day"]), SLUGS)
     for number in range(4):
         ledger.answer(
             f"a{number}",
             f"late-{number}",
-            START + timedelta(days=8, hours=number),
+            START + timedelta(days=19, hours=number),
             "unaffordable",
             plan="free",
             region="us",
@@ -159,6 +175,7 @@ def test_late_entries_and_new_places_count_at_once_and_after_the_next_day(stored
     now = stored._rolled_up
     assert now is not None
     assert now.visits is None or now.visits.through < held.visits.through
+    assert any("FROM came_20250320" in sql for sql in asked(stored, PERIODS["ends within a later day"]))
     agree(stored, ledger, NARROWED[:3])
     for number in range(35):
         ledger.answer(f"a{number % 6}", f"next-{number}", START + (DAYS + 1) * DAY + timedelta(minutes=number))
@@ -190,6 +207,58 @@ def test_visits_of_an_account_in_two_places_on_one_day(tmp_path: Path) -> None:
     assert (second[:2], second[2]) == (("x", "2026-01-05"), None)
     assert third[:2] == ("y", None)
     assert [(one["plan"], str(one["since"])) for one in third[2]] == [("x", "2026-01-07")]
+
+
+def test_of_any_part_of_a_day_and_in_any_places_each_account_comes_once() -> None:
+    chance, first, day = random.Random(7), 50, 100
+    with duckdb.connect() as database:
+        for _ in range(25):
+            entries = [
+                (*somewhere(chance), day + chance.randrange(6), *done(chance)) for _ in range(chance.randrange(1, 14))
+            ]
+            before = [
+                (*somewhere(chance), *(chance.choice((None, 40, 60)) for _ in range(2)))
+                for _ in range(chance.randrange(5))
+            ]
+            database.execute(
+                "CREATE OR REPLACE TABLE e(account_id TEXT, plan TEXT, region TEXT, occurred_at BIGINT, a BOOL, b BOOL)"
+            )
+            database.execute(
+                "CREATE OR REPLACE TABLE b(account_id TEXT, plan TEXT, region TEXT, requested_at BIGINT, unaffordable_at BIGINT)"
+            )
+            database.executemany("INSERT INTO e VALUES (?, ?, ?, ?, ?, ?)", entries)
+            if before:
+                database.executemany("INSERT INTO b VALUES (?, ?, ?, ?, ?)", before)
+            did = (
+                "SELECT account_id, plan, region, CASE WHEN a THEN occurred_at END AS requested, "
+                "CASE WHEN b THEN occurred_at END AS unaffordable FROM e WHERE a OR b"
+            )
+            alike = "SELECT account_id, plan, region, min(requested) AS requested, min(unaffordable) AS unaffordable"
+            made = visits.of_day(f"{alike} FROM ({did}) GROUP BY ALL", "e", "FROM b" if before else None)
+            rows = database.execute(made).fetchall()
+            for until, places in itertools.product(
+                (day + 2, day + 9), ({("x", None)}, {("x", "u"), ("y", "u")}, set(PLACES))
+            ):
+                for number, what in enumerate(visits.COUNTED):
+                    came = {one[0] for one in entries if one[3] < until and one[4 + number] and one[1:3] in places}
+                    known = {one[0] for one in before if (one[3 + number] or 0) >= first and one[1:3] in places}
+                    told = [
+                        row for row in rows
+                        if row[:2] in places and (row[2 + 2 * number] or until) < until and (row[3 + 2 * number] or 0) < first
+                        and not any((one["plan"], one["region"]) in places and one["since"] >= first for one in row[6] or ())
+                    ]  # fmt: skip
+                    assert len(told) == len(came - known), (what, until, places, entries, before)
+
+
+PLACES = (("x", "u"), ("y", "u"), ("x", None))
+
+
+def somewhere(chance: random.Random) -> tuple[str, str, str | None]:
+    return (chance.choice("abcd"), *chance.choice(PLACES))
+
+
+def done(chance: random.Random) -> tuple[bool, bool]:
+    return chance.random() < 0.8, chance.random() < 0.3
 
 
 def test_a_folder_without_them_gets_them_at_the_next_run(stored: StoredFacts, ledger: Ledger) -> None:
