@@ -34,16 +34,15 @@ from sqlalchemy import (
 from credit_core.analytics import by_week, carrying, measures, relations
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import Written, end_us
-from credit_core.analytics.dialect import sql_of
+from credit_core.analytics.dialect import keyed, sql_of
 from credit_core.analytics.filing import newest_rows, paths
 from credit_core.analytics.manifest import Manifest, Segment
 from credit_core.analytics.sync import Facts
 
-#: The kinds of file, and what the manifest calls the cycles as they were then.
-FINISHED, RUNNING, CYCLES_THEN = "finished", "running", "finished cycles"
 _WHICH = ("account_id", "cycle_no", "start_at")
-_SUMS = ("fresh_uc", "granted_uc", "quota_uc", "quota_seq")
-_ENTRY = ("account_id", "occurred_at", "seq", "fresh_uc", "granted_uc", "quota_uc")
+#: Reserved; granted; and the first monthly grant, with its place among the account's entries.
+_SUMS = ("fresh_uc", "granted_uc", "monthly_uc", "monthly_seq")
+_ENTRY = ("account_id", "occurred_at", "seq", *_SUMS[:3])
 _ROW = (*_WHICH, "end_at", "plan", "region", *_SUMS, "budget_uc")
 #: Of a cycle, what a row rests on.
 _MATTERS = (
@@ -58,11 +57,18 @@ _OTHERS = table("finished_others", column("account_id"), column("cycle_no"))
 _F = relations.facts.c
 _AMOUNTS = ", ".join(
     f"{sql_of(amount(_F))} AS {name}"
-    for name, amount in zip(_SUMS, (measures.fresh_uc, measures.moved_uc("grant", 1), measures.quota_uc), strict=False)
+    for name, amount in zip(
+        _SUMS, (measures.fresh_uc, measures.moved_uc("grant", 1), measures.monthly_uc), strict=False
+    )
 )
 _LOOKED_AT = sql_of(_F.kind.in_(measures.FINISHED_BY))
 _DURING = sql_of(measures.during(_F, relations.cycles.c))
 _KEYS = "cycles.account_id, cycles.cycle_no"
+#: The kinds of file, and what the manifest calls the cycles as they were then; files of another definition are of other kinds.
+FINISHED, RUNNING, CYCLES_THEN = (
+    keyed(name, "\n".join((_AMOUNTS, _LOOKED_AT, _DURING, _MATTERS))).replace("-", "_")
+    for name in ("finished", "running", "finished_cycles")
+)
 #: Makes a table of a statement's rows.
 Make = Callable[[Select[Any]], FromClause]
 
@@ -243,11 +249,11 @@ def _worked_out(
     sums: dict[str, ColumnElement[Any]] = {
         name: cast(func.coalesce(func.sum(p[name]), 0), BigInteger) for name in ("fresh_uc", "granted_uc")
     }
-    sums |= {"quota_uc": func.arg_min(p.quota_uc, p.quota_seq), "quota_seq": func.min(p.quota_seq)}
+    sums |= {"monthly_uc": func.arg_min(p.monthly_uc, p.monthly_seq), "monthly_seq": func.min(p.monthly_seq)}
     keys = [p[name] for name in _WHICH]
     s = select(*keys, *(one.label(name) for name, one in sums.items())).group_by(*keys).subquery("sums")
     ended = measures.counted(c) if until_us is None else and_(measures.counted(c), c.end_at <= until_us)
-    budget = case((ended, measures.budget_uc(c, s.c.granted_uc, func.coalesce(s.c.quota_uc, 0)))).label("budget_uc")
+    budget = case((ended, measures.budget_uc(c, s.c.granted_uc, func.coalesce(s.c.monthly_uc, 0)))).label("budget_uc")
     told = (c[name] for name in (*_WHICH, "end_at", "plan", "region"))
     same = and_(*(s.c[name] == c[name] for name in _WHICH))
     return select(*told, *(s.c[name] for name in _SUMS), budget).select_from(cycles.join(s, same))
@@ -255,8 +261,8 @@ def _worked_out(
 
 def _pieces(cycles: FromClause, entries: FromClause) -> Select[Any]:
     c, f = cycles.c, entries.c
-    quota_seq = case((f.quota_uc.is_not(None), f.seq)).label("quota_seq")
-    return select(*(c[name] for name in _WHICH), f.fresh_uc, f.granted_uc, f.quota_uc, quota_seq).select_from(
+    monthly_seq = case((f.monthly_uc.is_not(None), f.seq)).label("monthly_seq")
+    return select(*(c[name] for name in _WHICH), f.fresh_uc, f.granted_uc, f.monthly_uc, monthly_seq).select_from(
         entries.join(cycles, measures.during(f, c))
     )
 

@@ -285,14 +285,14 @@ def fresh_uc(f: Any) -> ColumnElement[Any]:
     return case((f.kind == "reserve", f.d_held_uc), else_=0)
 
 
-def quota_uc(f: Any) -> ColumnElement[Any]:
+def monthly_uc(f: Any) -> ColumnElement[Any]:
     """Micro-credits of a monthly grant; missing for any other entry."""
     return case((and_(f.kind == "grant", f.lot_kind == "monthly"), f.d_avail_uc))
 
 
-def budget_uc(c: Any, granted: ColumnElement[Any], quota: ColumnElement[Any]) -> ColumnElement[Any]:
+def budget_uc(c: Any, granted: ColumnElement[Any], monthly: ColumnElement[Any]) -> ColumnElement[Any]:
     """min(opening + grants, demand): the opening has the cycle's own quota, so the first monthly grant is not counted again."""
-    return func.least(c.opening_uc + granted - quota, c.demand_uc)
+    return func.least(c.opening_uc + granted - monthly, c.demand_uc)
 
 
 def finished(ended: Period | None = None) -> FromClause:
@@ -311,7 +311,7 @@ def finished(ended: Period | None = None) -> FromClause:
             c.cycle_no,
             func.sum(fresh_uc(f)).label("fresh_uc"),
             func.sum(moved_uc("grant", 1)(f)).label("granted_uc"),
-            func.arg_min(quota_uc(f), f.seq).label("quota_uc"),
+            func.arg_min(monthly_uc(f), f.seq).label("monthly_uc"),
         )
         .select_from(relations.cycles.join(relations.facts, during(f, c)))
         .where(f.kind.in_(FINISHED_BY), *kept)
@@ -319,8 +319,8 @@ def finished(ended: Period | None = None) -> FromClause:
         .subquery("moved")
     )
     joined = relations.cycles.outerjoin(moved, and_(moved.c.account_id == c.account_id, moved.c.cycle_no == c.cycle_no))
-    granted, quota, fresh = (func.coalesce(moved.c[name], 0) for name in ("granted_uc", "quota_uc", "fresh_uc"))
-    told = (budget_uc(c, granted, quota).label("budget_uc"), fresh.label("fresh_uc"))
+    granted, monthly, fresh = (func.coalesce(moved.c[name], 0) for name in ("granted_uc", "monthly_uc", "fresh_uc"))
+    told = (budget_uc(c, granted, monthly).label("budget_uc"), fresh.label("fresh_uc"))
     columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), *told)
     return select(*columns).select_from(joined).where(*kept).subquery("finished")
 
