@@ -100,7 +100,9 @@ def completed(at: Manifest, folder: Path, database: duckdb.DuckDBPyConnection, w
             made = _week(at, folder, database, span, ran_on, written)
         for kind, file in made.items():
             files[kind][span] = file
-    tables = dict(at.tables) | {CYCLES_THEN: at.tables[relations.cycles.name]}
+    # Those of other definitions are not asked any more.
+    tables = {name: names for name, names in at.tables.items() if not name.startswith(("finished", "running"))}
+    tables[CYCLES_THEN] = at.tables[relations.cycles.name]
     for kind, kept in files.items():
         tables |= by_week.tables(at, kind, kept)
     return replace(at, tables=tables)

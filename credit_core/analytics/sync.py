@@ -93,12 +93,7 @@ class Begin(NamedTuple):
 class Facts:
     """The columnar copy of one ledger. One per process; follow and query from any thread."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        database: duckdb.DuckDBPyConnection,
-        folder: Path,
-    ) -> None:
+    def __init__(self, origin: Origin, database: duckdb.DuckDBPyConnection, folder: Path) -> None:
         """Use :meth:`open`."""
         self.engine = origin.engine
         self.version = 0

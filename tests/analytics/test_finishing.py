@@ -33,6 +33,16 @@ NAMES = [f"a{number}" for number in range(6)]
 EVER = Period(START - 60 * DAY, START + 90 * DAY)
 
 
+class WithCycles(Ledger):
+    """A ledger whose cycles can be changed; whoever changes one also writes an entry."""
+
+    def change(self, name: str, number: int, **values: Any) -> None:
+        """Set columns of a cycle's row."""
+        c = schema.cycles.c
+        with self.engine.begin() as connection:
+            connection.execute(update(schema.cycles).where(c.account_id == name, c.cycle_no == number).values(values))
+
+
 def ended(chance: random.Random, end: datetime) -> dict[str, Any]:
     """What is known of a closed cycle."""
     return {
@@ -42,7 +52,7 @@ def ended(chance: random.Random, end: datetime) -> dict[str, Any]:
     }
 
 
-def with_cycles(ledger: Ledger, chance: random.Random, name: str) -> None:
+def with_cycles(ledger: WithCycles, chance: random.Random, name: str) -> None:
     """Cycles that adjoin, some of which end with a week or begin before there are entries; a few were not closed, or have no quota."""
     start = MIDNIGHT - chance.randrange(3) * DAY
     ledger.account(
@@ -57,16 +67,6 @@ def with_cycles(ledger: Ledger, chance: random.Random, name: str) -> None:
         quota = {"quota_uc": 0} if chance.random() < 0.1 else {}
         ledger.cycle(name, number, first, end, **quota, **(ended(chance, end) if over else {}))
         first = end
-
-
-class WithCycles(Ledger):
-    """A ledger whose cycles can be changed; whoever changes one also writes an entry."""
-
-    def change(self, name: str, number: int, **values: Any) -> None:
-        """Set columns of a cycle's row."""
-        c = schema.cycles.c
-        with self.engine.begin() as connection:
-            connection.execute(update(schema.cycles).where(c.account_id == name, c.cycle_no == number).values(values))
 
 
 def many(ledger: Ledger, chance: random.Random, entries: int, first: int, last: int) -> None:
