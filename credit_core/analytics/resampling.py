@@ -39,7 +39,7 @@ class Account(NamedTuple):
 
     available_uc: int
     days_left: float
-    own_uc: Sequence[int]
+    own_uc: Sequence[int] | Integers
     plan: str
     seed: int
 
@@ -65,7 +65,7 @@ def outlooks(accounts: Sequence[Account], pools: dict[str, Pool], remainders: in
     found = [Outlook(0.0, None)] * len(accounts)
     by_plan: dict[str, list[int]] = {}
     for place, one in enumerate(accounts):
-        if one.days_left > 0 and (one.own_uc or pools[one.plan].days):
+        if one.days_left > 0 and (len(one.own_uc) or pools[one.plan].days):
             by_plan.setdefault(one.plan, []).append(place)
     step = max(1, _BLOCK // remainders)
     for plan, places in by_plan.items():
@@ -142,7 +142,7 @@ class _Draws:
 
 def states(seeds: Sequence[int], count: int) -> npt.NDArray[np.uint64]:
     """seeds × count states of SplitMix64: seed + (n + 1)·γ."""
-    steps = np.array([_steps(number) for number in range(1, count + 1)])
+    steps: npt.NDArray[np.uint64] = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(_GAMMA)
     return np.array(seeds, dtype=np.uint64)[:, None] + steps
 
 
@@ -158,4 +158,4 @@ def uniforms(z: npt.NDArray[np.uint64]) -> Floats:
     z *= _SECOND
     z ^= z >> np.uint64(31)
     z >>= np.uint64(11)
-    return z * 2.0**-53
+    return np.multiply(z, 2.0**-53, dtype=np.float64)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sqlalchemy import BigInteger, Date, Double, FromClause, Select, and_, case, cast, func, select
+from sqlalchemy import BigInteger, Date, Double, FromClause, Select, and_, case, cast, func, literal, select, union_all
 
 from credit_core.analytics import measures, relations, resampling
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import standing
 from credit_core.analytics.queries.surplus import LISTED, now_us, running, shown
-from credit_core.analytics.resampling import OWN_DAYS, Account, Pool
+from credit_core.analytics.resampling import OWN_DAYS, Account, Integers, Pool
 from credit_core.analytics.sync import Facts
 from credit_core.policy.customer import risk_of
 from credit_core.policy.cycles import first_instant, local_day
@@ -85,24 +85,26 @@ def _outlooks(
 def _drawn(
     demand: _Demand, nearest: FromClause, now: pd.DataFrame, at_us: int, today: date
 ) -> list[resampling.Outlook]:
-    own = demand.of(nearest)
-    days = (
-        own.get(account, []) + [0] * (int(count) - len(own.get(account, [])))
-        for account, count in zip(now["account_id"], now["days"], strict=True)
-    )
-    ends_us = [to_us(instant) for instant in now["next_reset_at"]]
+    own, pools = demand.days(nearest)
+    ends_us = now["next_reset_at"].dt.as_unit("us").astype("int64")
     asked = [
         Account(
-            round(available * MICRO), (end_us - at_us) / DAY_US, theirs, plan, resampling.seed_of(account, today)
+            round(available * MICRO), (end_us - at_us) / DAY_US, _with_zeros(own.get(account), int(days)), plan,
+            resampling.seed_of(account, today),
         )
-        for account, plan, available, end_us, theirs in zip(
-            now["account_id"], now["plan"], now["available_credits"], ends_us, days, strict=True
+        for account, plan, available, end_us, days in zip(
+            now["account_id"], now["plan"], now["available_credits"], ends_us, now["days"], strict=True
         )
     ]  # fmt: skip
-    pools = demand.pools()
     return resampling.outlooks(
         asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*now["plan"]} - {*pools}}
     )
+
+
+def _with_zeros(amounts: Integers | None, days: int) -> Integers:
+    """What was asked for on so many days."""
+    known = np.array([], np.int64) if amounts is None else amounts
+    return np.concatenate([known, np.zeros(max(0, days - len(known)), np.int64)])
 
 
 def running_out(facts: Facts, filters: Filters, before: datetime, limit: int | None = None) -> pd.DataFrame:
@@ -161,7 +163,7 @@ class _Demand:
 
     def __init__(self, facts: Facts, today: date) -> None:
         f, a = relations.facts.c, relations.accounts.c
-        self._facts = facts
+        self._facts, self._today = facts, today
         self._within = (f.day >= today - timedelta(days=OWN_DAYS), f.day < today)
         asked = select(f.account_id, _WANTED).where(*self._within).group_by(f.account_id).subquery("asked")
         began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
@@ -200,36 +202,47 @@ class _Demand:
             .limit(MOST)
         )
 
-    def of(self, accounts: FromClause) -> dict[str, list[int]]:
-        """Account → what it asked for on the days on which it asked, the least first."""
-        d = self._by_day(select(accounts.c.account_id)).subquery("by_day").c
-        found = self._facts.rows(select(d.account_id, func.list(d.wanted_uc)).group_by(d.account_id))
-        return {account: sorted(map(int, amounts)) for account, amounts in found}
+    def days(self, nearest: FromClause) -> tuple[dict[str, Integers], dict[str, Pool]]:
+        """Of those accounts what each asked for on the days on which it asked, the least first; and the pools of all plans."""
+        noted = self._facts.notes("pools")
+        pools: dict[str, Pool] | None = noted.get(self._today)
+        chosen = self._chosen(nearest, pooled=pools is None)
+        d, c = self._by_day(select(chosen.c.account_id)).subquery("by_day").c, chosen.c
+        keys = (case((c.own == 1, c.account_id), else_=literal("")).label("account_id"), c.plan, d.wanted_uc)
+        counts = select(*keys, func.count().label("days")).where(c.account_id == d.account_id).group_by(*keys)
+        found = self._facts.frame(counts).sort_values(["account_id", "wanted_uc"], kind="stable")
+        if pools is None:
+            days = self._facts.rows(select(c.plan, func.sum(c.days)).where(c.plan != "").group_by(c.plan))
+            by_plan = {str(plan): part.sort_values("wanted_uc") for plan, part in found.groupby("plan")}
+            pools = {plan: _pool(int(number), by_plan.get(plan, found.head(0))) for plan, number in days}
+            noted[self._today] = pools
+        own = found[found["account_id"] != ""]
+        amounts, times = (own[name].to_numpy(np.int64) for name in ("wanted_uc", "days"))
+        starts = np.flatnonzero(own["account_id"].ne(own["account_id"].shift()))
+        ends = [*starts[1:], len(own)]
+        accounts = own["account_id"].iloc[starts]
+        by_account = (np.repeat(amounts[a:b], times[a:b]) for a, b in zip(starts, ends, strict=False))
+        return dict(zip(accounts, by_account, strict=True)), pools
 
-    def pools(self) -> dict[str, Pool]:
-        """Plan → all account-days of it: of a part of the accounts, chosen by hash, and thinned evenly, where they are very many."""
-        accounts = self._facts.rows(select(func.count()).select_from(self._accounts))[0][0]
-        known = select(self._accounts)
-        if accounts > MOST_ACCOUNTS:
-            bound = f"{16**6 * MOST_ACCOUNTS // accounts:06x}"
-            known = known.where(func.substr(func.md5(self._accounts.c.account_id), 1, 6) < bound)
-        k = known.subquery("known").c
-        d = self._by_day(select(k.account_id)).subquery("by_day").c
-        counts = (
-            select(k.plan, d.wanted_uc, func.count())
-            .where(k.account_id == d.account_id)
-            .group_by(k.plan, d.wanted_uc)
-            .order_by(k.plan, d.wanted_uc)
-        )
-        by_plan: dict[str, list[tuple[int, int]]] = {}
-        for plan, amount, number in self._facts.rows(counts):
-            by_plan.setdefault(plan, []).append((int(amount), int(number)))
-        days = self._facts.rows(select(k.plan, func.sum(k.days)).group_by(k.plan))
-        return {plan: _pool(int(count), by_plan.get(plan, [])) for plan, count in days}
+    def _chosen(self, nearest: FromClause, *, pooled: bool) -> FromClause:
+        """Those accounts (``own``), and with their plan and days those that the pools are of: all, or of very many a part, by hash."""
+        nothing, no, yes = literal(""), literal(0), literal(1)
+        parts = [select(nearest.c.account_id, nothing.label("plan"), no.label("days"), yes.label("own"))]
+        if pooled:
+            k = self._accounts.c
+            accounts = self._facts.rows(select(func.count()).select_from(self._accounts))[0][0]
+            parts.append(select(k.account_id, k.plan, k.days, no.label("own")))
+            if accounts > MOST_ACCOUNTS:
+                bound = f"{16**6 * MOST_ACCOUNTS // accounts:06x}"
+                parts[1] = parts[1].where(func.substr(func.md5(k.account_id), 1, 6) < bound)
+        e = union_all(*parts).subquery("every").c
+        # An account may be of both.
+        told = (func.max(e[name]).label(name) for name in ("plan", "days", "own"))
+        return self._facts.shared(select(e.account_id, *told).group_by(e.account_id))
 
 
-def _pool(days: int, amounts: list[tuple[int, int]]) -> Pool:
-    spending = np.repeat(np.array([one for one, _ in amounts], np.int64), [number for _, number in amounts])
+def _pool(days: int, found: pd.DataFrame) -> Pool:
+    spending = np.repeat(found["wanted_uc"].to_numpy(np.int64), found["days"].to_numpy(np.int64))
     if len(spending) <= MOST_DAYS:
         return Pool(days, spending)
     kept = (np.arange(MOST_DAYS) + 0.5) * (len(spending) / MOST_DAYS)
