@@ -140,16 +140,23 @@ def others(stored: StoredFacts) -> set[tuple[str, int]]:
 
 def test_weeks_of_finished_cycles_are_what_all_entries_say(stored: StoredFacts, ledger: WithCycles) -> None:
     chance = random.Random(5)
+    many(ledger, chance, 30, DAYS - 2, DAYS)
+    stored.follow()
+    assert stored.place.open_segments == 0
     before = kept(stored)
     assert len(before) == 4
     assert set(kept(stored, finishing.RUNNING)) == set(before)
     assert not others(stored)
     agree(stored, ledger)
     # Late ones, of cycles that had ended and of those that ran on; then another day is over.
-    many(ledger, chance, 8, 11, 14)
-    stored.follow()
-    assert others(stored)
-    agree(stored, ledger)
+    for late in (8, 30):
+        many(ledger, chance, late, 11, 14)
+        stored.follow()
+        assert others(stored)
+        agree(stored, ledger)
+    # The second time they closed a segment, on no other day.
+    assert kept(stored) == before
+    assert stored.place.open_segments == 0
     many(ledger, chance, 35, DAYS, DAYS + 3)
     stored.follow()
     assert not others(stored)

@@ -70,7 +70,9 @@ def _outlooks(
 ) -> list[resampling.Outlook]:
     """Of each account; what is known of it at an instant is the same whichever filters it is behind, and worked out once."""
     noted = facts.notes("outlooks")
-    known = {account: found for account in now["account_id"] if (found := noted.get((account, at_us))) is not None}
+    known = {
+        account: found for account in now["account_id"].tolist() if (found := noted.get((account, at_us))) is not None
+    }
     missing = now[~now["account_id"].isin(known)]
     if len(missing):
         accounts = list(missing["account_id"])
@@ -79,26 +81,25 @@ def _outlooks(
         if len(noted) > _MOST_NOTED:
             noted.clear()
         noted.update({(account, at_us): outlook for account, outlook in found.items()})
-    return [known[account] for account in now["account_id"]]
+    return [known[account] for account in now["account_id"].tolist()]
 
 
 def _drawn(
     demand: _Demand, nearest: FromClause, now: pd.DataFrame, at_us: int, today: date
 ) -> list[resampling.Outlook]:
     own, pools = demand.days(nearest)
-    ends_us = now["next_reset_at"].dt.as_unit("us").astype("int64")
+    ends_us = now["next_reset_at"].dt.as_unit("us").astype("int64").tolist()
+    accounts, plans = now["account_id"].tolist(), now["plan"].tolist()
     asked = [
         Account(
             round(available * MICRO), (end_us - at_us) / DAY_US, _with_zeros(own.get(account), int(days)), plan,
             resampling.seed_of(account, today),
         )
         for account, plan, available, end_us, days in zip(
-            now["account_id"], now["plan"], now["available_credits"], ends_us, now["days"], strict=True
+            accounts, plans, now["available_credits"].tolist(), ends_us, now["days"].tolist(), strict=True
         )
     ]  # fmt: skip
-    return resampling.outlooks(
-        asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*now["plan"]} - {*pools}}
-    )
+    return resampling.outlooks(asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*plans} - {*pools}})
 
 
 def _with_zeros(amounts: Integers | None, days: int) -> Integers:
@@ -166,10 +167,12 @@ class _Demand:
         self._facts, self._today = facts, today
         self._within = (f.day >= today - timedelta(days=OWN_DAYS), f.day < today)
         asked = select(f.account_id, _WANTED).where(*self._within).group_by(f.account_id).subquery("asked")
+        place = checked_zone(facts.zone)
         began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
         # The days of an account that began before all of them are known.
-        lived = func.date_diff("day", began, today) - 1
-        d = self._by_day(select(a.account_id).where(lived < OWN_DAYS)).subquery("by_day").c
+        young = a.created_at >= to_us(first_instant(today - timedelta(days=OWN_DAYS), place))
+        lived = case((young, func.date_diff("day", began, today) - 1), else_=OWN_DAYS)
+        d = self._by_day(select(a.account_id).where(young)).subquery("by_day").c
         first = select(d.account_id, func.min(d.day).label("day")).group_by(d.account_id).subquery("first")
         since = func.coalesce(func.date_diff("day", first.c.day, today), 0)
         days = func.least(OWN_DAYS, func.greatest(0, lived, since))
@@ -180,7 +183,7 @@ class _Demand:
                 relations.accounts.outerjoin(asked, asked.c.account_id == a.account_id)
                 .outerjoin(first, first.c.account_id == a.account_id)
             )
-            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, checked_zone(facts.zone))))
+            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, place)))
         )  # fmt: skip
 
     def _by_day(self, accounts: Select[Any]) -> Select[Any]:
