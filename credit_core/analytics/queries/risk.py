@@ -8,7 +8,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sqlalchemy import BigInteger, Date, Double, FromClause, Select, and_, case, cast, func, literal, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Date,
+    Double,
+    FromClause,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 
 from credit_core.analytics import measures, relations, resampling
 from credit_core.analytics.filters import Filters, Period
@@ -163,28 +177,27 @@ class _Demand:
     """
 
     def __init__(self, facts: Facts, today: date) -> None:
-        f, a = relations.facts.c, relations.accounts.c
+        f, a, place = relations.facts.c, relations.accounts.c, checked_zone(facts.zone)
         self._facts, self._today = facts, today
         self._within = (f.day >= today - timedelta(days=OWN_DAYS), f.day < today)
-        asked = select(f.account_id, _WANTED).where(*self._within).group_by(f.account_id).subquery("asked")
-        place = checked_zone(facts.zone)
-        began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
         # The days of an account that began before all of them are known.
         young = a.created_at >= to_us(first_instant(today - timedelta(days=OWN_DAYS), place))
-        lived = case((young, func.date_diff("day", began, today) - 1), else_=OWN_DAYS)
+        self._known = and_(relations.paced(a.plan), a.created_at < to_us(first_instant(today, place)))
+        began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
         d = self._by_day(select(a.account_id).where(young)).subquery("by_day").c
         first = select(d.account_id, func.min(d.day).label("day")).group_by(d.account_id).subquery("first")
         since = func.coalesce(func.date_diff("day", first.c.day, today), 0)
-        days = func.least(OWN_DAYS, func.greatest(0, lived, since))
-        #: account_id, plan, days and wanted_uc of accounts of paced plans that began before today.
-        self._accounts = facts.shared(
-            select(a.account_id, a.plan, cast(days, BigInteger).label("days"), asked.c.wanted_uc)
-            .select_from(
-                relations.accounts.outerjoin(asked, asked.c.account_id == a.account_id)
-                .outerjoin(first, first.c.account_id == a.account_id)
-            )
-            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, place)))
-        )  # fmt: skip
+        days = func.least(OWN_DAYS, func.greatest(0, func.date_diff("day", began, today) - 1, since))
+        told = relations.accounts.outerjoin(first, first.c.account_id == a.account_id)
+        #: account_id and days of accounts with other days than all: young ones, and those of which none is known.
+        self._apart = facts.shared(
+            select(a.account_id, cast(case((self._known, days)), BigInteger).label("days"))
+            .select_from(told)
+            .where(young | ~relations.paced(a.plan))
+        )
+
+    def _days(self) -> ColumnElement[int]:
+        return case((self._apart.c.account_id.is_(None), OWN_DAYS), else_=self._apart.c.days)
 
     def _by_day(self, accounts: Select[Any]) -> Select[Any]:
         """account_id, day and wanted_uc, where something was asked for."""
@@ -195,15 +208,19 @@ class _Demand:
 
     def nearest(self, now: FromClause) -> FromClause:
         """Of running accounts the :data:`MOST` that are nearest to their end, with days (complete ones) and wanted_uc (in all of them)."""
-        n, c = now.c, self._accounts.c
-        wanted = cast(c.wanted_uc, BigInteger).label("wanted_uc")
-        lasts = cast(n.available_uc, Double) * c.days / func.nullif(c.wanted_uc, 0)
+        n, f = now.c, relations.facts.c
+        asked = select(f.account_id, _WANTED).where(*self._within).group_by(f.account_id).subquery("asked")
+        days = self._days()
+        lasts = cast(n.available_uc, Double) * days / func.nullif(asked.c.wanted_uc, 0)
         return self._facts.shared(
-            select(now, c.days, wanted)
-            .select_from(now.outerjoin(self._accounts, c.account_id == n.account_id))
+            select(now, days.label("days"), asked.c.wanted_uc)
+            .select_from(
+                now.outerjoin(asked, asked.c.account_id == n.account_id)
+                .outerjoin(self._apart, self._apart.c.account_id == n.account_id)
+            )
             .order_by(lasts.is_(None), lasts, n.surplus_days, n.account_id)
             .limit(MOST)
-        )
+        )  # fmt: skip
 
     def days(self, nearest: FromClause) -> tuple[dict[str, Integers], dict[str, Pool]]:
         """Of those accounts what each asked for on the days on which it asked, the least first; and the pools of all plans."""
@@ -232,12 +249,13 @@ class _Demand:
         nothing, no, yes = literal(""), literal(0), literal(1)
         parts = [select(nearest.c.account_id, nothing.label("plan"), no.label("days"), yes.label("own"))]
         if pooled:
-            k = self._accounts.c
-            accounts = self._facts.rows(select(func.count()).select_from(self._accounts))[0][0]
-            parts.append(select(k.account_id, k.plan, k.days, no.label("own")))
-            if accounts > MOST_ACCOUNTS:
-                bound = f"{16**6 * MOST_ACCOUNTS // accounts:06x}"
-                parts[1] = parts[1].where(func.substr(func.md5(k.account_id), 1, 6) < bound)
+            a, apart = relations.accounts.c, self._apart.c.account_id
+            number = self._facts.rows(select(func.count()).select_from(relations.accounts).where(self._known))[0][0]
+            all_of_them = select(a.account_id, a.plan, self._days().label("days"), no.label("own")).where(self._known)
+            parts.append(all_of_them.select_from(relations.accounts.outerjoin(self._apart, apart == a.account_id)))
+            if number > MOST_ACCOUNTS:
+                bound = f"{16**6 * MOST_ACCOUNTS // number:06x}"
+                parts[1] = parts[1].where(func.substr(func.md5(a.account_id), 1, 6) < bound)
         e = union_all(*parts).subquery("every").c
         # An account may be of both.
         told = (func.max(e[name]).label(name) for name in ("plan", "days", "own"))
