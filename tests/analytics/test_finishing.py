@@ -207,7 +207,7 @@ def test_cycles_that_are_others_by_now_are_as_they_are_now(stored: StoredFacts, 
         assert others(stored)
         agree(stored, ledger)
     # Late as well; and a cycle that nobody knew.
-    many(ledger, chance, 5, 3, 20)
+    many(ledger, chance, 16, 3, 20)
     ledger.cycle("a0", 99, MIDNIGHT + 3 * DAY, MIDNIGHT + 18 * DAY, **ended(chance, MIDNIGHT + 18 * DAY))
     ledger.grant("a0", MIDNIGHT + DAYS * DAY + timedelta(hours=1), 3)
     ledger.write()
