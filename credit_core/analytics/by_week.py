@@ -36,7 +36,7 @@ def there(at: Manifest, kind: str) -> ByWeek:
     """What a folder has of a kind; a day does not hold any more once entries of it or of days before came later."""
     files = {_span(name): name for name in at.tables.get(kind, ())}
     # Worked out once: it is written anew every time it is asked for.
-    covered, key = set(at.tables.get(_of(kind), ())), PEOPLE.key
+    covered, key = set(at.tables.get(rests_on(kind), ())), PEOPLE.key
     if not files or not covered <= {one.rollups.get(key, "") for one in at.segments if one.closed}:
         return ByWeek({}, None)
     since = [one.first_us for one in at.segments if one.rollups.get(key) not in covered]
@@ -49,7 +49,7 @@ def there(at: Manifest, kind: str) -> ByWeek:
 def tables(at: Manifest, kind: str, files: Mapping[Span, str]) -> dict[str, tuple[str, ...]]:
     """What a manifest says of files that rest on all that is closed now."""
     people = tuple(one.rollups[PEOPLE.key] for one in at.segments if one.closed)
-    return {kind: tuple(files[span] for span in sorted(files)), _of(kind): people}
+    return {kind: tuple(files[span] for span in sorted(files)), rests_on(kind): people}
 
 
 def named(kind: str, span: Span) -> str:
@@ -66,7 +66,8 @@ def weeks(first: date, last: date) -> Iterator[Span]:
         day = end + timedelta(days=1)
 
 
-def _of(kind: str) -> str:
+def rests_on(kind: str) -> str:
+    """What the manifest calls the files of closed entries that a kind was made from."""
     return f"{kind} of"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from credit_core.analytics import by_week, carrying, relations, run_outs, visits
+from credit_core.analytics import by_week, carrying, finishing, relations, run_outs, visits
 from credit_core.analytics.asked import RolledUp
 from credit_core.analytics.by_week import PEOPLE
 from credit_core.analytics.carrying import Written, end_us
@@ -27,12 +27,13 @@ _MATTERS = "account_id, cycle_no, start_at, end_at, quota_uc, plan, region"
 
 
 def completed(at: Manifest, folder: Path, database: duckdb.DuckDBPyConnection, written: Written) -> Manifest:
-    """The manifest with all that is added up (:func:`carrying.completed`), visits, run-outs and ends of all days that are over.
+    """The manifest with all that is added up (:func:`carrying.completed`), and visits, run-outs, cycles and ends of days that are over.
 
     The same one where nothing is missing, and no day is over since the last time. Weeks in which a cycle began that is
     another by now are counted anew.
     """
     at = run_outs.completed(visits.completed(carrying.completed(at, folder, written), folder, written), folder, written)
+    at = finishing.completed(at, folder, database, written)
     last = carrying.last_whole_day(at)
     known = by_week.there(at, KIND)
     if last is None or relations.cycles.name not in at.tables or any(last == until for _, until in known.files):

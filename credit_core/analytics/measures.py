@@ -266,19 +266,42 @@ def at_cap(c: Any) -> ColumnElement[Any]:
     return and_(c.quota_uc > 0, c.kept_uc >= (c.cap_multiple - 1) * c.quota_uc)
 
 
+def counted(c: Any) -> ColumnElement[bool]:
+    """Cycles that :func:`finished` has, of whichever plan."""
+    return and_(c.closed_at.is_not(None), c.quota_uc > 0)
+
+
+def during(f: Any, c: Any) -> ColumnElement[bool]:
+    """Entries of a cycle's account and time."""
+    return and_(f.account_id == c.account_id, f.occurred_at >= c.start_at, f.occurred_at < c.end_at)
+
+
+#: Kinds of the entries that :func:`finished` looks at.
+FINISHED_BY = ("reserve", "grant")
+
+
+def fresh_uc(f: Any) -> ColumnElement[Any]:
+    """Micro-credits that an entry reserves."""
+    return case((f.kind == "reserve", f.d_held_uc), else_=0)
+
+
+def monthly_uc(f: Any) -> ColumnElement[Any]:
+    """Micro-credits of a monthly grant; missing for any other entry."""
+    return case((and_(f.kind == "grant", f.lot_kind == "monthly"), f.d_avail_uc))
+
+
+def budget_uc(c: Any, granted: ColumnElement[Any], monthly: ColumnElement[Any]) -> ColumnElement[Any]:
+    """min(opening + grants, demand): the opening has the cycle's own quota, so the first monthly grant is not counted again."""
+    return func.least(c.opening_uc + granted - monthly, c.demand_uc)
+
+
 def finished(ended: Period | None = None) -> FromClause:
     """Closed cycles of titrated plans by the instant they ended: fresh_uc reserved in them, and budget_uc, what could have been.
 
-    ``ended``: of those that ended then alone.
-
-    That is min(opening + grants, demand): the opening has the cycle's own quota, so the first monthly grant is not counted
-    again. In the copy alone.
+    ``ended``: of those that ended then alone. In the copy alone.
     """
     c, f = relations.cycles.c, relations.facts.c
-    granted = case((f.kind == "grant", f.d_avail_uc))
-    quota = case((and_(f.kind == "grant", f.lot_kind == "monthly"), f.d_avail_uc))
-    within = and_(f.account_id == c.account_id, f.occurred_at >= c.start_at, f.occurred_at < c.end_at)
-    kept = [c.closed_at.is_not(None), relations.paced(c.plan), c.quota_uc > 0]
+    kept = [counted(c), relations.paced(c.plan)]
     if ended is not None:
         # Told inside, so that entries of other cycles are not looked for.
         kept += [c.end_at >= to_us(ended.start), c.end_at < to_us(ended.end)]
@@ -286,19 +309,20 @@ def finished(ended: Period | None = None) -> FromClause:
         select(
             c.account_id,
             c.cycle_no,
-            func.sum(case((f.kind == "reserve", f.d_held_uc), else_=0)).label("fresh_uc"),
-            (func.coalesce(func.sum(granted), 0) - func.coalesce(func.arg_min(quota, f.seq), 0)).label("granted_uc"),
+            func.sum(fresh_uc(f)).label("fresh_uc"),
+            func.sum(moved_uc("grant", 1)(f)).label("granted_uc"),
+            func.arg_min(monthly_uc(f), f.seq).label("monthly_uc"),
         )
-        .select_from(relations.cycles.join(relations.facts, within))
-        .where(f.kind.in_(("reserve", "grant")), *kept)
+        .select_from(relations.cycles.join(relations.facts, during(f, c)))
+        .where(f.kind.in_(FINISHED_BY), *kept)
         .group_by(c.account_id, c.cycle_no)
         .subquery("moved")
     )
     joined = relations.cycles.outerjoin(moved, and_(moved.c.account_id == c.account_id, moved.c.cycle_no == c.cycle_no))
-    budget = func.least(c.opening_uc + func.coalesce(moved.c.granted_uc, 0), c.demand_uc)
-    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), budget.label("budget_uc"))
-    fresh = func.coalesce(moved.c.fresh_uc, 0).label("fresh_uc")
-    return select(*columns, fresh).select_from(joined).where(*kept).subquery("finished")
+    granted, monthly, fresh = (func.coalesce(moved.c[name], 0) for name in ("granted_uc", "monthly_uc", "fresh_uc"))
+    told = (budget_uc(c, granted, monthly).label("budget_uc"), fresh.label("fresh_uc"))
+    columns = (c.account_id, c.plan, c.region, c.end_at.label("occurred_at"), *told)
+    return select(*columns).select_from(joined).where(*kept).subquery("finished")
 
 
 def neighbours(entries: FromClause) -> FromClause:

@@ -19,7 +19,18 @@ from typing import Any
 import duckdb
 from sqlalchemy import FromClause, SelectBase
 
-from credit_core.analytics import by_week, carrying, counting, day_ends, forced, relations, run_outs, spells, visits
+from credit_core.analytics import (
+    by_week,
+    carrying,
+    counting,
+    day_ends,
+    finishing,
+    forced,
+    relations,
+    run_outs,
+    spells,
+    visits,
+)
 from credit_core.analytics import manifest as manifests
 from credit_core.analytics.asked import Held, RolledUp
 from credit_core.analytics.compiling import compiled
@@ -27,6 +38,7 @@ from credit_core.analytics.cutting import Cuts
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dimensions import BY_ACCOUNT, WHOLE, key_of
 from credit_core.analytics.filing import newest_rows, paths
+from credit_core.analytics.filters import Period
 from credit_core.analytics.layout import layout_of
 from credit_core.analytics.manifest import Manifest
 from credit_core.analytics.origin import Origin
@@ -64,6 +76,7 @@ class StoredFacts(Facts):
         self._day_ends: DayEnds | None = None
         #: What run-outs are asked of, as SQL.
         self._run_outs: dict[str, str] = {}
+        self._finished: finishing.Held | None = None
         #: Views of files → those files.
         self._views: dict[str, tuple[str, ...]] = {}
         #: What is kept apart beside every closed segment.
@@ -134,6 +147,11 @@ class StoredFacts(Facts):
         """Kept by week, and told from what is kept apart of the days since."""
         apart = spells.NAME in self._apart
         return run_outs.spells_of(start_us, end_us) if apart else super().run_outs(start_us, end_us)
+
+    def finished(self, ended: Period) -> FromClause:
+        """Kept by week, and worked out of the cycles that ended since."""
+        held = self._finished
+        return super().finished(ended) if held is None else finishing.finished(self, held.stop_us)
 
     def forced_spending(self) -> FromClause:
         """Kept apart beside closed segments."""
@@ -237,10 +255,11 @@ class StoredFacts(Facts):
             first, last = self._days_of(found)
             self._day_ends = self._take_up_day_ends(found)
             views = self._take_up_run_outs(found)
+            finished = self._take_up_finished(found)
             settle = self._present.kept_up(writer, found)
         settle()
         self._rolled_up = None if first is None or last is None else self._what_is_rolled_up(found, first, last)
-        self._shown, self.zone, self._run_outs = found, found.zone, views
+        self._shown, self.zone, self._run_outs, self._finished = found, found.zone, views, finished
         self.extent = Extent(found.first_us, found.last_us, found.entries)
         self.version += 1
 
@@ -338,6 +357,14 @@ class StoredFacts(Facts):
             for name, sql in views.items():
                 self._writer.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
         return views
+
+    def _take_up_finished(self, found: Manifest) -> finishing.Held | None:
+        """What finished cycles are asked of; most often that is the same as before."""
+        held = finishing.held(found, self.store, "facts_new")
+        if held is not None and held != self._finished:
+            for name, sql in held.views.items():
+                self._writer.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
+        return held
 
     def _days_of(self, found: Manifest) -> tuple[date | None, date | None]:
         """The first and the last day that closed segments touch."""

@@ -26,11 +26,12 @@ import pandas as pd
 import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import ColumnElement, FromClause, Select, SelectBase, select
 
-from credit_core.analytics import forced, relations, spells
+from credit_core.analytics import forced, measures, relations, spells
 from credit_core.analytics.compiling import compiled
 from credit_core.analytics.day_ends import DayEnds
 from credit_core.analytics.dialect import sql_of
 from credit_core.analytics.dimensions import Dimensions, new_lots
+from credit_core.analytics.filters import Period
 from credit_core.analytics.origin import Origin, told
 from credit_core.analytics.sharing import Shared
 from credit_core.analytics.source import START, Chunk, Watermark, entries_after
@@ -92,12 +93,7 @@ class Begin(NamedTuple):
 class Facts:
     """The columnar copy of one ledger. One per process; follow and query from any thread."""
 
-    def __init__(
-        self,
-        origin: Origin,
-        database: duckdb.DuckDBPyConnection,
-        folder: Path,
-    ) -> None:
+    def __init__(self, origin: Origin, database: duckdb.DuckDBPyConnection, folder: Path) -> None:
         """Use :meth:`open`."""
         self.engine = origin.engine
         self.version = 0
@@ -216,6 +212,10 @@ class Facts:
     def run_outs(self, start_us: int, end_us: int) -> SelectBase:
         """Run-outs that began from ``start_us`` to before ``end_us`` (:mod:`credit_core.analytics.spells`)."""
         return spells.spells(spells.events().subquery("events"), start_us, end_us)
+
+    def finished(self, ended: Period) -> FromClause:
+        """Finished cycles, less of those that ended outside of a period may be there (:func:`measures.finished`)."""
+        return measures.finished(ended)
 
     def forced_spending(self) -> FromClause:
         """What was spent on requests that rule 5 made fresh (:mod:`credit_core.analytics.forced`)."""

@@ -35,7 +35,7 @@ def show(chosen: Filters) -> None:
     if len(everybody) == risk.MOST:
         most = numbers.count(risk.MOST)
         st.caption(
-            f"Of the {most} accounts that are nearest to their end at their mean demand; the others are not drawn."
+            f"Of the {most} accounts with credits left that are nearest to their end at their mean demand; the others are not drawn."
         )
     names = [*BANDS, EVERYBODY]
     band = st.segmented_control(

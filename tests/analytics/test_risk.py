@@ -149,11 +149,13 @@ def test_of_too_many_accounts_those_nearest_to_their_end_are_looked_at(
     _, facts = three
     now = Filters(Period(START, START + 10 * DAY + timedelta(hours=2)))
     whole = queries.run_out_risk(facts, now).set_index("account_id")
-    monkeypatch.setattr(risk, "MOST", 2)
+    monkeypatch.setattr(risk, "MOST", 1)
     # What more of a plan's days there are than a table should hold is thinned, evenly.
     monkeypatch.setattr(risk, "MOST_DAYS", 10)
     few = queries.run_out_risk(facts, now).set_index("account_id")
-    assert set(few.index) == {"dry", "steady"}
+    # Of whoever has nothing left nothing is to be foretold.
+    assert whole.loc["dry", "available_credits"] == 0
+    assert set(few.index) == {"steady"}
     assert abs(few.loc["steady", "chance"] - whole.loc["steady", "chance"]) < 0.1
 
 

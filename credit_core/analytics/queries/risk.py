@@ -8,19 +8,33 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
-from sqlalchemy import BigInteger, Date, Double, FromClause, Select, and_, case, cast, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Date,
+    Double,
+    FromClause,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 
 from credit_core.analytics import measures, relations, resampling
 from credit_core.analytics.filters import Filters, Period
 from credit_core.analytics.queries import standing
 from credit_core.analytics.queries.surplus import LISTED, now_us, running, shown
-from credit_core.analytics.resampling import OWN_DAYS, Account, Pool
+from credit_core.analytics.resampling import OWN_DAYS, Account, Integers, Pool
 from credit_core.analytics.sync import Facts
 from credit_core.policy.customer import risk_of
 from credit_core.policy.cycles import first_instant, local_day
 from credit_core.units import DAY_US, MICRO, checked_zone, from_us, to_us
 
-#: Accounts that are looked at: those that are nearest to their end at their mean demand.
+#: Accounts that are looked at: of those with credits left the nearest to their end at their mean demand, then those without.
 MOST = 5_000
 #: Accounts whose chances are noted down: other filters keep some of the same.
 _MOST_NOTED = 4 * MOST
@@ -42,7 +56,7 @@ def run_out_risk(facts: Facts, filters: Filters) -> pd.DataFrame:
     Columns account_id, user_id, plan, region, chance (of asking for more than there is before the reset), risk, expected_at
     (when the middle one of the remainders that run out does), available_credits, wanted_credits_per_day (mean demand for
     fresh of the last complete days, missing without any), runway_days, next_reset_at. Of more than :data:`MOST` accounts
-    those nearest to their end.
+    those nearest to their end that have not come to it.
     """
     at_us = now_us(facts, filters)
     today = local_day(from_us(at_us), checked_zone(facts.zone))
@@ -70,7 +84,9 @@ def _outlooks(
 ) -> list[resampling.Outlook]:
     """Of each account; what is known of it at an instant is the same whichever filters it is behind, and worked out once."""
     noted = facts.notes("outlooks")
-    known = {account: found for account in now["account_id"] if (found := noted.get((account, at_us))) is not None}
+    known = {
+        account: found for account in now["account_id"].tolist() if (found := noted.get((account, at_us))) is not None
+    }
     missing = now[~now["account_id"].isin(known)]
     if len(missing):
         accounts = list(missing["account_id"])
@@ -79,30 +95,31 @@ def _outlooks(
         if len(noted) > _MOST_NOTED:
             noted.clear()
         noted.update({(account, at_us): outlook for account, outlook in found.items()})
-    return [known[account] for account in now["account_id"]]
+    return [known[account] for account in now["account_id"].tolist()]
 
 
 def _drawn(
     demand: _Demand, nearest: FromClause, now: pd.DataFrame, at_us: int, today: date
 ) -> list[resampling.Outlook]:
-    own = demand.of(nearest)
-    days = (
-        own.get(account, []) + [0] * (int(count) - len(own.get(account, [])))
-        for account, count in zip(now["account_id"], now["days"], strict=True)
-    )
-    ends_us = [to_us(instant) for instant in now["next_reset_at"]]
+    own, pools = demand.days(nearest)
+    ends_us = now["next_reset_at"].dt.as_unit("us").astype("int64").tolist()
+    accounts, plans = now["account_id"].tolist(), now["plan"].tolist()
     asked = [
         Account(
-            round(available * MICRO), (end_us - at_us) / DAY_US, theirs, plan, resampling.seed_of(account, today)
+            round(available * MICRO), (end_us - at_us) / DAY_US, _with_zeros(own.get(account), int(days)), plan,
+            resampling.seed_of(account, today),
         )
-        for account, plan, available, end_us, theirs in zip(
-            now["account_id"], now["plan"], now["available_credits"], ends_us, days, strict=True
+        for account, plan, available, end_us, days in zip(
+            accounts, plans, now["available_credits"].tolist(), ends_us, now["days"].tolist(), strict=True
         )
     ]  # fmt: skip
-    pools = demand.pools()
-    return resampling.outlooks(
-        asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*now["plan"]} - {*pools}}
-    )
+    return resampling.outlooks(asked, pools | {plan: Pool(0, np.array([], np.int64)) for plan in {*plans} - {*pools}})
+
+
+def _with_zeros(amounts: Integers | None, days: int) -> Integers:
+    """What was asked for on so many days."""
+    known = np.array([], np.int64) if amounts is None else amounts
+    return np.concatenate([known, np.zeros(max(0, days - len(known)), np.int64)])
 
 
 def running_out(facts: Facts, filters: Filters, before: datetime, limit: int | None = None) -> pd.DataFrame:
@@ -160,26 +177,27 @@ class _Demand:
     """
 
     def __init__(self, facts: Facts, today: date) -> None:
-        f, a = relations.facts.c, relations.accounts.c
-        self._facts = facts
+        f, a, place = relations.facts.c, relations.accounts.c, checked_zone(facts.zone)
+        self._facts, self._today = facts, today
         self._within = (f.day >= today - timedelta(days=OWN_DAYS), f.day < today)
-        asked = select(f.account_id, _WANTED).where(*self._within).group_by(f.account_id).subquery("asked")
-        began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
         # The days of an account that began before all of them are known.
-        lived = func.date_diff("day", began, today) - 1
-        d = self._by_day(select(a.account_id).where(lived < OWN_DAYS)).subquery("by_day").c
+        young = a.created_at >= to_us(first_instant(today - timedelta(days=OWN_DAYS), place))
+        self._known = and_(relations.paced(a.plan), a.created_at < to_us(first_instant(today, place)))
+        began = cast(func.timezone(facts.zone, func.make_timestamptz(a.created_at)), Date)
+        d = self._by_day(select(a.account_id).where(young)).subquery("by_day").c
         first = select(d.account_id, func.min(d.day).label("day")).group_by(d.account_id).subquery("first")
         since = func.coalesce(func.date_diff("day", first.c.day, today), 0)
-        days = func.least(OWN_DAYS, func.greatest(0, lived, since))
-        #: account_id, plan, days and wanted_uc of accounts of paced plans that began before today.
-        self._accounts = facts.shared(
-            select(a.account_id, a.plan, cast(days, BigInteger).label("days"), asked.c.wanted_uc)
-            .select_from(
-                relations.accounts.outerjoin(asked, asked.c.account_id == a.account_id)
-                .outerjoin(first, first.c.account_id == a.account_id)
-            )
-            .where(relations.paced(a.plan), a.created_at < to_us(first_instant(today, checked_zone(facts.zone))))
-        )  # fmt: skip
+        days = func.least(OWN_DAYS, func.greatest(0, func.date_diff("day", began, today) - 1, since))
+        told = relations.accounts.outerjoin(first, first.c.account_id == a.account_id)
+        #: account_id and days of accounts with other days than all: young ones, and those of which none is known.
+        self._apart = facts.shared(
+            select(a.account_id, cast(case((self._known, days)), BigInteger).label("days"))
+            .select_from(told)
+            .where(young | ~relations.paced(a.plan))
+        )
+
+    def _days(self) -> ColumnElement[int]:
+        return case((self._apart.c.account_id.is_(None), OWN_DAYS), else_=self._apart.c.days)
 
     def _by_day(self, accounts: Select[Any]) -> Select[Any]:
         """account_id, day and wanted_uc, where something was asked for."""
@@ -189,47 +207,66 @@ class _Demand:
         return grouped.having(_WANTED.element != 0)
 
     def nearest(self, now: FromClause) -> FromClause:
-        """Of running accounts the :data:`MOST` that are nearest to their end, with days (complete ones) and wanted_uc (in all of them)."""
-        n, c = now.c, self._accounts.c
-        wanted = cast(c.wanted_uc, BigInteger).label("wanted_uc")
-        lasts = cast(n.available_uc, Double) * c.days / func.nullif(c.wanted_uc, 0)
+        """Of running accounts the :data:`MOST` that are nearest to their end, with days (complete ones) and wanted_uc (in all of them).
+
+        Who has nothing left comes last: nothing is to be foretold of them.
+        """
+        n, f = now.c, relations.facts.c
+        asked = select(f.account_id, _WANTED).where(*self._within).group_by(f.account_id).subquery("asked")
+        days = self._days()
+        lasts = cast(n.available_uc, Double) * days / func.nullif(asked.c.wanted_uc, 0)
         return self._facts.shared(
-            select(now, c.days, wanted)
-            .select_from(now.outerjoin(self._accounts, c.account_id == n.account_id))
-            .order_by(lasts.is_(None), lasts, n.surplus_days, n.account_id)
+            select(now, days.label("days"), asked.c.wanted_uc)
+            .select_from(
+                now.outerjoin(asked, asked.c.account_id == n.account_id)
+                .outerjoin(self._apart, self._apart.c.account_id == n.account_id)
+            )
+            .order_by(n.available_uc <= 0, lasts.is_(None), lasts, n.surplus_days, n.account_id)
             .limit(MOST)
-        )
+        )  # fmt: skip
 
-    def of(self, accounts: FromClause) -> dict[str, list[int]]:
-        """Account → what it asked for on the days on which it asked, the least first."""
-        d = self._by_day(select(accounts.c.account_id)).subquery("by_day").c
-        found = self._facts.rows(select(d.account_id, func.list(d.wanted_uc)).group_by(d.account_id))
-        return {account: sorted(map(int, amounts)) for account, amounts in found}
+    def days(self, nearest: FromClause) -> tuple[dict[str, Integers], dict[str, Pool]]:
+        """Of those accounts what each asked for on the days on which it asked, the least first; and the pools of all plans."""
+        noted = self._facts.notes("pools")
+        pools: dict[str, Pool] | None = noted.get(self._today)
+        chosen = self._chosen(nearest, pooled=pools is None)
+        d, c = self._by_day(select(chosen.c.account_id)).subquery("by_day").c, chosen.c
+        keys = (case((c.own == 1, c.account_id), else_=literal("")).label("account_id"), c.plan, d.wanted_uc)
+        counts = select(*keys, func.count().label("days")).where(c.account_id == d.account_id).group_by(*keys)
+        found = self._facts.frame(counts).sort_values(["account_id", "wanted_uc"], kind="stable")
+        if pools is None:
+            days = self._facts.rows(select(c.plan, func.sum(c.days)).where(c.plan != "").group_by(c.plan))
+            by_plan = {str(plan): part.sort_values("wanted_uc") for plan, part in found.groupby("plan")}
+            pools = {plan: _pool(int(number), by_plan.get(plan, found.head(0))) for plan, number in days}
+            noted[self._today] = pools
+        own = found[found["account_id"] != ""]
+        amounts, times = (own[name].to_numpy(np.int64) for name in ("wanted_uc", "days"))
+        starts = np.flatnonzero(own["account_id"].ne(own["account_id"].shift()))
+        ends = [*starts[1:], len(own)]
+        accounts = own["account_id"].iloc[starts]
+        by_account = (np.repeat(amounts[a:b], times[a:b]) for a, b in zip(starts, ends, strict=False))
+        return dict(zip(accounts, by_account, strict=True)), pools
 
-    def pools(self) -> dict[str, Pool]:
-        """Plan → all account-days of it: of a part of the accounts, chosen by hash, and thinned evenly, where they are very many."""
-        accounts = self._facts.rows(select(func.count()).select_from(self._accounts))[0][0]
-        known = select(self._accounts)
-        if accounts > MOST_ACCOUNTS:
-            bound = f"{16**6 * MOST_ACCOUNTS // accounts:06x}"
-            known = known.where(func.substr(func.md5(self._accounts.c.account_id), 1, 6) < bound)
-        k = known.subquery("known").c
-        d = self._by_day(select(k.account_id)).subquery("by_day").c
-        counts = (
-            select(k.plan, d.wanted_uc, func.count())
-            .where(k.account_id == d.account_id)
-            .group_by(k.plan, d.wanted_uc)
-            .order_by(k.plan, d.wanted_uc)
-        )
-        by_plan: dict[str, list[tuple[int, int]]] = {}
-        for plan, amount, number in self._facts.rows(counts):
-            by_plan.setdefault(plan, []).append((int(amount), int(number)))
-        days = self._facts.rows(select(k.plan, func.sum(k.days)).group_by(k.plan))
-        return {plan: _pool(int(count), by_plan.get(plan, [])) for plan, count in days}
+    def _chosen(self, nearest: FromClause, *, pooled: bool) -> FromClause:
+        """Those accounts (``own``), and with their plan and days those that the pools are of: all, or of very many a part, by hash."""
+        nothing, no, yes = literal(""), literal(0), literal(1)
+        parts = [select(nearest.c.account_id, nothing.label("plan"), no.label("days"), yes.label("own"))]
+        if pooled:
+            a, apart = relations.accounts.c, self._apart.c.account_id
+            number = self._facts.rows(select(func.count()).select_from(relations.accounts).where(self._known))[0][0]
+            all_of_them = select(a.account_id, a.plan, self._days().label("days"), no.label("own")).where(self._known)
+            parts.append(all_of_them.select_from(relations.accounts.outerjoin(self._apart, apart == a.account_id)))
+            if number > MOST_ACCOUNTS:
+                bound = f"{16**6 * MOST_ACCOUNTS // number:06x}"
+                parts[1] = parts[1].where(func.substr(func.md5(a.account_id), 1, 6) < bound)
+        e = union_all(*parts).subquery("every").c
+        # An account may be of both.
+        told = (func.max(e[name]).label(name) for name in ("plan", "days", "own"))
+        return self._facts.shared(select(e.account_id, *told).group_by(e.account_id))
 
 
-def _pool(days: int, amounts: list[tuple[int, int]]) -> Pool:
-    spending = np.repeat(np.array([one for one, _ in amounts], np.int64), [number for _, number in amounts])
+def _pool(days: int, found: pd.DataFrame) -> Pool:
+    spending = np.repeat(found["wanted_uc"].to_numpy(np.int64), found["days"].to_numpy(np.int64))
     if len(spending) <= MOST_DAYS:
         return Pool(days, spending)
     kept = (np.arange(MOST_DAYS) + 0.5) * (len(spending) / MOST_DAYS)

@@ -49,7 +49,7 @@ def values(facts: Facts, filters: Filters, slugs: Sequence[str]) -> dict[str, Va
     found: dict[str, Value] = {}
     days = elapsed_days(facts, filters.period)
     for together in _together(slugs):
-        relation = _looked_at(together[0], filters)
+        relation = _looked_at(together[0], filters, facts)
         parts: dict[Expression, ColumnElement[Any]] = {}
         for declared in together:
             for part in (declared.numerator, declared.denominator):
@@ -133,7 +133,7 @@ def dailies(
     days = reporting_days(filters.period, facts.zone)
     for together in _together(slugs):
         keys = [checked_dimension(declared, name) for declared in together[:1] for name in _names(by)]
-        relation = _looked_at(together[0], filters)
+        relation = _looked_at(together[0], filters, facts)
         day = _day_of(together[0], relation, facts.zone, days[0].day).label("day")
         rows = facts.frame(
             _grouped(together, relation, filters, [day, *(_dimension(relation, name, apart) for name in keys)])
@@ -158,7 +158,7 @@ def breakdowns(
     days = elapsed_days(facts, filters.period)
     for together in _together(slugs):
         keys = [checked_dimension(declared, name) for declared in together for name in _names(by)][: len(_names(by))]
-        relation = _looked_at(together[0], filters)
+        relation = _looked_at(together[0], filters, facts)
         dimensions = [relation.c[name] for name in keys]
         statement = _grouped(together, relation, filters, dimensions).order_by(*dimensions)
         if only is not None:
@@ -299,7 +299,10 @@ def _value(declared: Metric, numerator: Any, denominator: Any, days: float) -> f
     return float(numerator / declared.scale / (days if declared.per_day else 1.0))
 
 
-def _looked_at(declared: Metric, filters: Filters) -> FromClause:
+def _looked_at(declared: Metric, filters: Filters, facts: Facts | None = None) -> FromClause:
+    """``facts`` may have some of it worked out."""
+    if facts is not None and declared.relation == "finished":
+        return facts.finished(filters.period)
     # Neighbours are told after filtering: both of a pair lie in the period.
     if declared.relation == "neighbours":
         return relation_of(
