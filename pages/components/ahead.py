@@ -1,9 +1,10 @@
 """Asking ahead: what a page asked the last time it ran is asked beside it, of the filters chosen now, while it draws.
 
 A page asks one question after the other and draws in between; a second processor would stand still meanwhile. Nothing is
-declared twice: a page's run is noted down, its filters and instants told by what they were of the choice then, and the next run,
-anybody's, has the same questions asked of its own choice. Answers are found where the page looks for them (``answers.ask``), so a
-question that it does not ask after all costs a little time of an idle processor, and never another answer.
+declared twice: a page's run is noted down, its filters and instants told by what they were of the choice then, and the next
+run has the same questions asked of its own choice: the session's next, or anybody's first. Answers are found where the page
+looks for them (``answers.ask``), so a question that it does not ask after all costs a little time of an idle processor, and
+never another answer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import streamlit as st
+
 from credit_core.analytics.filters import Filters
 from pages.components import answers, session, turns
 from pages.components.answers import Question
@@ -24,8 +27,9 @@ from pages.components.kept import size_of
 #: What its threads are called.
 NAME = "asking ahead"
 _LOG = logging.getLogger(__name__)
-#: Page → what its last whole run asked.
+#: Page → what its last whole run asked: of all sessions, and under this name of one.
 _NOTED: dict[str, tuple[_Noted, ...]] = {}
+_OWN = "_noted"
 
 
 class _Of(NamedTuple):
@@ -51,7 +55,8 @@ class _Noted(NamedTuple):
 def asking(page: str, chosen: Filters, as_of: datetime | None) -> Iterator[None]:
     """Within it a page runs; what it asked the last time is asked beside it, unless somebody else needs the processor."""
     over, asked = threading.Event(), list[Question]()
-    if (noted := _NOTED.get(page)) and turns.alone():
+    own = st.session_state.setdefault(_OWN, dict[str, tuple[_Noted, ...]]())
+    if (noted := own.get(page, _NOTED.get(page))) and turns.alone():
         facts, kept = session.facts(), session.answers()
         again = [question for one in noted if (question := _again(one, chosen, as_of)) is not None]
 
@@ -69,7 +74,7 @@ def asking(page: str, chosen: Filters, as_of: datetime | None) -> Iterator[None]
     noting = answers.NOTING.set(asked)
     try:
         yield
-        _NOTED[page] = tuple(_noted(question, chosen, as_of) for question in asked)
+        own[page] = _NOTED[page] = tuple(_noted(question, chosen, as_of) for question in asked)
     finally:
         over.set()
         answers.NOTING.reset(noting)

@@ -291,7 +291,7 @@ def test_everything_that_touches_the_copy_is_answered_by_clickhouse() -> None:
     public = {name for name, member in inspect.getmembers(Facts, inspect.isfunction) if not name.startswith("_")}
     of_the_ledger = {"from_ledger", "within", "copied", "coming", "waiting"}
     # What lies beside segments on disk; every other copy answers from its entries.
-    of_segments = {"day_ends", "run_outs", "forced_spending"}
+    of_segments = {"day_ends", "run_outs", "forced_spending", "finished", "present"}
     # Kept results are of the copy's version; a new one is fetched by _fetched.
     kept = {"frame", "once", "notes", "forget"}
     assert public - set(vars(ClickHouseFacts)) == of_the_ledger | of_segments | kept

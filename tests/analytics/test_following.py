@@ -157,7 +157,10 @@ def test_few_rows_are_asked_for_again_where_the_server_ended_the_connection(quic
         (chunk, _), rows = source.few(START), len(list(ledger.entries))
         with ledger.engine.connect() as connection:
             connection.execute(
-                text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
             )
         again, _ = source.few(START)
     finally:

@@ -95,7 +95,10 @@ def test_misuse_says_what_to_do(run: Run, words: tuple[str, ...]) -> None:
 
 def test_sync_follows_until_it_is_stopped(sqlite_ledger: str) -> None:
     command = [sys.executable, "-m", "credit_core", "sync", "--follow", "--every", "0.05", "--database", sqlite_ledger]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # A shell has what it runs in the background ignore interrupts, and so would the child.
+    child = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     assert child.stderr is not None
     assert "Following" in child.stderr.readline()
     with pytest.MonkeyPatch.context() as patch:

@@ -13,6 +13,7 @@ from credit_core.bench import questions
 from credit_core.policy.config import Config
 from credit_core.service import catalog
 from credit_core.settings import catalog_folder
+from pages.components import turns
 from pages.components.kept import Kept
 from tests.pages.conftest import OpenPage
 
@@ -38,6 +39,7 @@ def test_the_bench_asks_what_the_page_asks(
             asked.add((f"{module}.{name}", make.func.arguments[0]))
         return get(kept, question, make, *rest)
 
+    monkeypatch.setattr(turns, "alone", lambda: False)
     monkeypatch.setattr(Kept, "get", noted)
     shown = open_page(demo_ledger, FILES.get(page, page))
     assert not shown.exception

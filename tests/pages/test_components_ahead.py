@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import streamlit as st
 
 from credit_core.analytics.filters import Filters, Period
 from pages.components import ahead, session, turns
@@ -52,6 +53,7 @@ def facts(monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     monkeypatch.setattr(session, "answers", lambda: kept)
     monkeypatch.setattr(turns, "alone", lambda: True)
     monkeypatch.setattr(ahead, "_NOTED", {})
+    monkeypatch.setattr(st, "session_state", {})
     yield asked
     joined()
 
@@ -82,6 +84,25 @@ def test_the_next_choice_is_asked_what_the_last_one_was(facts: Asked) -> None:
         (ahead.NAME, (after.compared(),)),
         (ahead.NAME, (after.at_end(), later + timedelta(days=7))),
     ]
+
+
+def test_a_session_goes_by_its_own_last_run_and_a_new_one_by_anybodys(
+    facts: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = st.session_state
+    with ahead.asking("page", Filters(WEEK), AS_OF):
+        ask(question, Filters(WEEK), "mine")
+    monkeypatch.setattr(st, "session_state", {})
+    with ahead.asking("page", Filters(WEEK), AS_OF):
+        ask(question, Filters(WEEK), "theirs")
+    facts.answered.clear()
+
+    for session_state in ({}, mine):
+        monkeypatch.setattr(st, "session_state", session_state)
+        with ahead.asking("page", Filters(MONTH), AS_OF):
+            joined()
+
+    assert [arguments for _, arguments in facts.answered] == [(Filters(MONTH), "theirs"), (Filters(MONTH), "mine")]
 
 
 def test_what_this_choice_has_not_is_not_asked(facts: Asked) -> None:
