@@ -45,7 +45,7 @@ class Turns:
         with self._changed:
             place = self._asked_at.setdefault(who, time.monotonic()), next(self._numbers)
         self._stand(place)
-        mine = WAITING.set(partial(self._given, place))
+        mine = WAITING.set(partial(self._given, place, threading.get_ident()))
         overtaken = False
         try:
             yield
@@ -61,8 +61,14 @@ class Turns:
                 self._changed.notify_all()
 
     @contextmanager
-    def _given(self, place: _Place) -> Iterator[None]:
-        """Within it somebody else has the turn; after it, the place is before those of all who came later."""
+    def _given(self, place: _Place, whose: int) -> Iterator[None]:
+        """Within it somebody else has the turn; after it, the place is before those of all who came later.
+
+        A page's parallel parts know of its turn and run in threads of their own; it is not theirs to give.
+        """
+        if threading.get_ident() != whose:
+            yield
+            return
         with self._changed:
             del self._taken_at[place]
             self._changed.notify_all()

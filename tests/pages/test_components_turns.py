@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 
 import pytest
 from streamlit.runtime.scriptrunner import RerunData, RerunException
@@ -144,4 +145,30 @@ def test_whoever_waits_for_what_another_page_makes_leaves_the_turn_to_somebody_e
     for thread in threads:
         thread.join(WITHIN_S)
         assert not thread.is_alive()
+    assert (turns._taken_at, turns._waiting) == ({}, [])
+
+
+def test_parts_of_a_page_that_run_beside_it_do_not_give_its_turn_away() -> None:
+    turns, kept = Turns(1, WITHIN_S), Kept(100)
+    making, made = threading.Event(), threading.Event()
+
+    def make() -> str:
+        making.set()
+        assert made.wait(WITHIN_S)
+        return "made"
+
+    def part() -> None:
+        kept.get("key", make, len)
+
+    with turns.taken("page"):
+        threads = [threading.Thread(target=copy_context().run, args=(part,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        assert making.wait(WITHIN_S)
+        held = dict(turns._taken_at)
+        made.set()
+        for thread in threads:
+            thread.join(WITHIN_S)
+            assert not thread.is_alive()
+        assert turns._taken_at == held
     assert (turns._taken_at, turns._waiting) == ({}, [])
