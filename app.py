@@ -6,7 +6,7 @@ import gc
 import pandas as pd
 import streamlit as st
 
-from pages.components import ahead, filters, provenance, session, turns
+from pages.components import filters, provenance, session, turns
 
 
 def navigation():
@@ -60,5 +60,4 @@ if __name__ == "__main__":
         with session.held():
             beside = filters.bar()
         provenance.caption(beside)
-        with ahead.asking(page.url_path, filters.current(), session.ledger().as_of):
-            page.run()
+        page.run()

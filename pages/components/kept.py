@@ -68,13 +68,6 @@ class Kept:
                 del self._making[key]
         return value
 
-    def offer(self, key: Hashable, make: Callable[[], T], size: Callable[[T], int]) -> None:
-        """Have it made, unless it is kept or being made."""
-        with self._lock:
-            there = key in self._made or key in self._making
-        if not there:
-            self.get(key, make, size)
-
     def _keep(self, key: Hashable, value: Any, size: int) -> None:
         if size > self.most_bytes:
             return

@@ -91,11 +91,6 @@ class Turns:
             self._taken_at[place] = time.monotonic()
             self._changed.notify_all()
 
-    def alone(self) -> bool:
-        """Whether at most one has a turn, and nobody waits for one."""
-        with self._changed:
-            return len(self._taken_at) <= 1 and not self._waiting
-
     def _free_in_s(self) -> float:
         """Seconds until a turn is free at the latest; 0 where one is."""
         since = time.monotonic() - self._longest_s
@@ -110,8 +105,3 @@ def turn() -> AbstractContextManager[None]:
     """This session's turn among all sessions of the process."""
     context = get_script_run_ctx()
     return _OF_ALL.taken("" if context is None else context.session_id)
-
-
-def alone() -> bool:
-    """Whether this page is the only one that runs."""
-    return _OF_ALL.alone()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
+from inspect import getclosurevars
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ from credit_core.bench import questions
 from credit_core.policy.config import Config
 from credit_core.service import catalog
 from credit_core.settings import catalog_folder
-from pages.components import turns
 from pages.components.kept import Kept
 from tests.pages.conftest import OpenPage
 
@@ -33,13 +33,12 @@ def test_the_bench_asks_what_the_page_asks(
     asked: set[tuple[str, Filters]] = set()
     get = Kept.get
 
-    def noted(kept: Kept, question: Any, make: partial[Any], *rest: Any) -> Any:
+    def noted(kept: Kept, question: Any, make: Callable[[], Any], *rest: Any) -> Any:
         if isinstance(question, tuple) and len(question) == 5:
             _, module, name, *_ = question
-            asked.add((f"{module}.{name}", make.func.arguments[0]))
+            asked.add((f"{module}.{name}", getclosurevars(make).nonlocals["arguments"][0]))
         return get(kept, question, make, *rest)
 
-    monkeypatch.setattr(turns, "alone", lambda: False)
     monkeypatch.setattr(Kept, "get", noted)
     shown = open_page(demo_ledger, FILES.get(page, page))
     assert not shown.exception
