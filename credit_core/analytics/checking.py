@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import repeat
@@ -31,7 +30,8 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from sqlalchemy import select
 
-from credit_core.analytics.few import POSTGRESQL
+from credit_core.analytics import processes
+from credit_core.analytics.few import BEGIN, POSTGRESQL
 from credit_core.analytics.lanes import opened
 from credit_core.analytics.source import SQLITE
 from credit_core.analytics.statements import ONE_BATCH, columns_of, compiled_for
@@ -192,7 +192,7 @@ def check(share: Share) -> list[str]:
     with closing(opened(share.url)) as connection:
         if share.snapshot is not None:
             for statement in (
-                "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                BEGIN,
                 f"SET TRANSACTION SNAPSHOT '{share.snapshot}'",
             ):
                 with connection.cursor() as cursor:
@@ -221,20 +221,8 @@ def _entries(connection: Any, share: Share, after: int, up_to: int) -> pa.Table:
 
 
 def main(asked: TextIO, answers: TextIO) -> None:
-    """Check the share that a line of JSON names, and answer with another."""
-    share = Share(*json.loads(asked.readline()))
-
-    def listen() -> None:
-        asked.read()
-        # Whoever asked is gone.
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
-    try:
-        answer: dict[str, Any] = {"accounts": check(share)}
-    except Exception as error:
-        answer = {"error": str(error)}
-    print(json.dumps(answer), file=answers, flush=True)
+    """Check each share that a line names, and answer with the accounts that are suspected."""
+    processes.serve(asked, answers, lambda share: {"accounts": check(Share(*share))})
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ POSTGRESQL = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-c
 Rows = list[tuple[Any, ...]]
 #: Their statements find rows by key; compiling them would take longer than running them.
 _SESSION = "SET jit = off; SET default_transaction_read_only = on"
-_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+#: Begins a transaction that sees one state of the ledger, and writes nothing.
+BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 class Ask(NamedTuple):
@@ -57,7 +58,7 @@ class PostgresFew:
 
     def _asked(self, connection: psycopg.Connection[Any], asks: Sequence[Ask]) -> list[Rows]:
         with connection.pipeline():
-            connection.execute(_BEGIN)
+            connection.execute(BEGIN)
             told = [
                 connection.execute(*compiled_for(ask.statement, POSTGRESQL, ask.values), prepare=True, binary=True)
                 for ask in asks

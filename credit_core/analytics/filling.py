@@ -15,11 +15,9 @@ half written nobody names, and is swept.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,6 +30,7 @@ from typing import Any, NamedTuple, TextIO, TypeVar
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from credit_core.analytics import processes
 from credit_core.analytics.filing import GROUP_ROWS, SegmentFile, closed, complete, kept_keys, rolled_up
 from credit_core.analytics.lanes import Lane, open_lane
 from credit_core.analytics.manifest import PART, Manifest, Segment
@@ -137,38 +136,25 @@ class Fillers:
 
     def _start(self) -> None:
         while len(self._started) < self._processes:
-            process = begun(__name__, str(self._passing))
+            process = processes.begun(__name__, str(self._passing))
             self._started.append(process)
             self._idle.put(process)
 
     def _one(self, job: list[Any]) -> dict[str, Any]:
         process = self._idle.get()
-        assert process.stdin is not None, "opened with a pipe"
-        assert process.stdout is not None, "opened with a pipe"
         try:
-            print(json.dumps(job), file=process.stdin, flush=True)
-            answer = process.stdout.readline()
+            processes.ask(process, job)
+            document = processes.answered(process)
         except OSError:
-            answer = ""
-        if not answer:
+            document = None
+        if document is None:
             raise LedgerUnavailable("A process of the backfill ended. Run it again; it goes on where it came to.")
         self._idle.put(process)
-        document: dict[str, Any] = json.loads(answer)
         if "error" in document:
             raise LedgerUnavailable(
                 f"The ledger could not be copied: {document['error']}. Check the database, and the space on disk."
             )
         return document
-
-
-def begun(module: str, *arguments: str) -> subprocess.Popen[str]:
-    """A process that runs a module of this package, spoken with through pipes."""
-    package = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
 
 
 class _Lots:
@@ -244,28 +230,18 @@ class _Filler:
 
 
 def main(passing: Path, asked: TextIO, answers: TextIO) -> None:
-    """Answer each line of JSON with another, until there are no more."""
-    jobs: SimpleQueue[str] = SimpleQueue()
-
-    def listen() -> None:
-        for line in asked:
-            jobs.put(line)
-        # Whoever asked is gone, or wants no more: nobody would name what is being written.
-        os._exit(0)
-
-    threading.Thread(target=listen, daemon=True).start()
+    """Fill segments, or sum them up, as each line asks."""
     filler: _Filler | None = None
-    while True:
-        kind, terms, *about = json.loads(jobs.get())
-        try:
-            filler = filler or _Filler(passing)
-            if kind == "fill":
-                answer = filler.fill(Terms(*terms), *(Watermark(*one) for one in about))
-            else:
-                answer = filler.roll_up(Terms(*terms), *about)
-        except Exception as error:
-            answer = {"error": str(error)}
-        print(json.dumps(answer), file=answers, flush=True)
+
+    def answer(job: list[Any]) -> dict[str, Any]:
+        nonlocal filler
+        kind, terms, *about = job
+        filler = filler or _Filler(passing)
+        if kind == "fill":
+            return filler.fill(Terms(*terms), *(Watermark(*one) for one in about))
+        return filler.roll_up(Terms(*terms), *about)
+
+    processes.serve(asked, answers, answer)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ small one, so what is found is told in the same words. All of it sees the one st
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -25,8 +24,8 @@ import duckdb
 import pyarrow as pa  # type: ignore[import-untyped]
 from sqlalchemy import Connection, LargeBinary, Table, Text, func, select, text
 
+from credit_core.analytics import processes
 from credit_core.analytics.checking import Share
-from credit_core.analytics.filling import begun
 from credit_core.analytics.sync import open_database
 from credit_core.errors import LedgerUnavailable
 from credit_core.store import verify
@@ -145,26 +144,22 @@ def _kind(of: Any) -> pa.DataType:
 
 def _checked(shares: list[Share]) -> list[str]:
     """The accounts that the processes suspect."""
-    processes: list[Popen[str]] = []
+    started: list[Popen[str]] = []
     try:
         for share in shares:
-            process = begun("credit_core.analytics.checking")
-            processes.append(process)
-            assert process.stdin is not None, "opened with a pipe"
-            print(json.dumps(share), file=process.stdin, flush=True)
-        return [account for process in processes for account in _answer(process)]
+            started.append(processes.begun("credit_core.analytics.checking"))
+            processes.ask(started[-1], share)
+        return [account for process in started for account in _answer(process)]
     except OSError as error:
         raise LedgerUnavailable(f"The processes that check the ledger could not be used: {error}.") from error
     finally:
-        for process in processes:
+        for process in started:
             process.kill()
             process.communicate()
 
 
 def _answer(process: Popen[str]) -> list[str]:
-    assert process.stdout is not None, "opened with a pipe"
-    answer = process.stdout.readline()
-    document: dict[str, Any] = json.loads(answer) if answer else {"error": "a process ended before it was done"}
+    document = processes.answered(process) or {"error": "a process ended before it was done"}
     if "error" in document:
         raise LedgerUnavailable(f"The ledger could not be checked in parts: {document['error']}.")
     found: list[str] = document["accounts"]

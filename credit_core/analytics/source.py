@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 
-from credit_core.analytics.few import POSTGRESQL, Ask, PostgresFew, Rows
+from credit_core.analytics.few import BEGIN, POSTGRESQL, Ask, PostgresFew, Rows
 from credit_core.analytics.packing import packed_after_id, unpacked
 from credit_core.analytics.relations import ENTRY_COLUMNS
 from credit_core.analytics.statements import (
@@ -387,7 +387,7 @@ class PostgresSource:
             self._connection = adbc_driver_postgresql.dbapi.connect(self._url, autocommit=True)
         tables: dict[str, pa.Table] = {}
         with self._connection.cursor() as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            cursor.execute(BEGIN)
             for name, statement in statements.items():
                 sql, parameters = compiled_for(statement, POSTGRESQL)
                 cursor.execute(sql, parameters or None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from credit_core import CreditCore
-from credit_core.analytics import screening
+from credit_core.analytics import processes, screening
 from credit_core.store import chain
 from credit_core.store.verify import Suspects
 from tests.invariants.forging import Forger, forging
@@ -96,6 +96,6 @@ def test_where_no_process_can_be_had_the_ledger_is_walked_as_a_small_one(
 
     with forging(lived) as forger:
         hashed_anew(forger, 5)
-    monkeypatch.setattr(screening, "begun", refuse)
+    monkeypatch.setattr(processes, "begun", refuse)
     assert [one.evidence for one in lived.verify()] == [("user:ada: entry 6 does not match its hash",)]
     assert suspected == []
